@@ -1,0 +1,43 @@
+# The two commands a newcomer needs are `make demo` and `make test`; neither needs root.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.stamp
+ARGS   ?=
+
+.PHONY: all setup demo test lint bench proto spa deb clean
+
+all: test lint
+
+setup: $(STAMP)
+
+# uv when it is there (seconds), pip otherwise (half a minute): the same hashed pins either way.
+$(STAMP): pyproject.toml requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Pharos needs Python 3.11 or newer: make PYTHON=python3.13"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: apt install python3-venv"; exit 1; }
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt && \
+	  uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $@
+
+demo: setup
+	@$(BIN)/pharos demo $(ARGS)
+
+test: setup
+	@$(BIN)/python -m tests.run $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --config pyproject.toml
+
+bench: setup
+	@for b in bench/[a-z]*.py; do $(BIN)/python -m bench.$$(basename $$b .py) $(ARGS) || exit 1; done
+
+proto: setup
+	@$(BIN)/python packaging/gen_proto.py

@@ -1,0 +1,1 @@
+"""The language every Pharos daemon speaks; it imports none of them."""

@@ -1,0 +1,85 @@
+"""What can go wrong on the wire, and whose fault it is.
+
+    WireError
+    ├── LocalProtocolError          we used a protocol wrongly: a bug of ours
+    ├── RemoteProtocolError         the peer did: its connection ends, nothing else
+    │   ├── DecryptError            a message failed to authenticate
+    │   └── TruncatedError          the peer's stream ended without an authenticated end
+    ├── LinkLostError               the peer went away: redial
+    ├── LinkRefusedError            the peer answered and said no: tell the operator
+    ├── PeerRejectedError           a certificate does not prove the role or the id we need
+    ├── BundleError                 a sealed profile bundle cannot be used
+    │   ├── BundleFormatError
+    │   ├── BundleNotForUsError
+    │   ├── BundleSignatureError
+    │   └── BundleRollbackError
+    ├── LinkFormatError             a ticket or fleet link does not parse
+    ├── ParameterError              a tunnel parameter breaks a rule of its protocol
+    └── StateFileError              a state file is corrupt; it is never overwritten
+
+Docstrings of operator-facing errors are the sentence a CLI prints, ending with what to do.
+"""
+
+
+class WireError(Exception):
+    """Something on the wire failed."""
+
+
+class LocalProtocolError(WireError):
+    """This program used a protocol wrongly; please report it as a bug."""
+
+
+class RemoteProtocolError(WireError):
+    """The peer broke the protocol; its connection was closed."""
+
+
+class DecryptError(RemoteProtocolError):
+    """A message from the peer failed to authenticate; its connection was closed."""
+
+
+class TruncatedError(RemoteProtocolError):
+    """The peer's stream ended without an authenticated end; reconnect."""
+
+
+class LinkLostError(WireError):
+    """The peer went away; it is redialled by itself."""
+
+
+class LinkRefusedError(WireError):
+    """The peer answered and refused us; check that both belong to this fleet."""
+
+
+class PeerRejectedError(WireError):
+    """The peer's certificate does not prove who it has to be; check the address and the fleet."""
+
+
+class BundleError(WireError):
+    """The profile bundle cannot be used; ask for a new one with `caravel up --sync`."""
+
+
+class BundleFormatError(BundleError):
+    """The profile bundle is damaged or of an unknown version; sync again or upgrade caravel."""
+
+
+class BundleNotForUsError(BundleError):
+    """The profile bundle is sealed for another device; sync with this device's own key."""
+
+
+class BundleSignatureError(BundleError):
+    """The profile bundle is not signed by this fleet; somebody tampered with it."""
+
+
+class BundleRollbackError(BundleError):
+    """The profile bundle is older than the one this device holds; the newer one stays in use."""
+
+
+class LinkFormatError(WireError):
+    """The link is not a valid Pharos link; copy it whole or ask for a new one."""
+
+
+class ParameterError(WireError):
+    """A tunnel parameter breaks a rule of its protocol; the message names key, value and rule."""
+
+
+class StateFileError(WireError):
+    """A state file is corrupt and was left as it is; move it away or restore it from a copy."""
