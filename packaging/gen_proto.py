@@ -43,7 +43,9 @@ def generate(out: Path) -> list[Path]:
             while folder != out / virtual.rpartition("/")[0]:
                 (folder / "__init__.py").touch()
                 folder = folder.parent
-    return sorted(p.relative_to(out) for _, v in TREES for p in (out / v).rglob("*.py*") if "__pycache__" not in p.parts)
+    return sorted(
+        p.relative_to(out) for _, v in TREES for p in (out / v).rglob("*.py*") if "__pycache__" not in p.parts
+    )
 
 
 def check() -> list[Path]:

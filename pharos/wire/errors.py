@@ -8,12 +8,15 @@
     ├── LinkLostError               the peer went away: redial
     ├── LinkRefusedError            the peer answered and said no: tell the operator
     ├── PeerRejectedError           a certificate does not prove the role or the id we need
+    ├── ManifestError               a trust manifest is damaged, outdated or another fleet's
     ├── BundleError                 a sealed profile bundle cannot be used
     │   ├── BundleFormatError
     │   ├── BundleNotForUsError
     │   ├── BundleSignatureError
     │   └── BundleRollbackError
     ├── LinkFormatError             a ticket or fleet link does not parse
+    ├── AgentError                  a node's or relay's request or grant cannot be used
+    ├── ConfigError                 a configuration file or option does not fit
     ├── ParameterError              a tunnel parameter breaks a rule of its protocol
     └── StateFileError              a state file is corrupt; it is never overwritten
 
@@ -53,6 +56,10 @@ class PeerRejectedError(WireError):
     """The peer's certificate does not prove who it has to be; check the address and the fleet."""
 
 
+class ManifestError(WireError):
+    """The trust manifest is damaged, outdated or another fleet's; the old one stays in use, sync again."""
+
+
 class BundleError(WireError):
     """The profile bundle cannot be used; ask for a new one with `caravel up --sync`."""
 
@@ -79,6 +86,14 @@ class LinkFormatError(WireError):
 
 class ParameterError(WireError):
     """A tunnel parameter breaks a rule of its protocol; the message names key, value and rule."""
+
+
+class AgentError(WireError):
+    """The request or grant cannot be used; make it anew on the machine that joins."""
+
+
+class ConfigError(WireError):
+    """A configuration value does not fit; the message names file, key and value."""
 
 
 class StateFileError(WireError):

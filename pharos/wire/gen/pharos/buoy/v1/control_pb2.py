@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,pharos/wire/gen/pharos/buoy/v1/control.proto\x12\x0epharos.buoy.v1\"6\n\x05\x46\x65nce\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\"\x0f\n\rStatusRequest\"\x8a\x02\n\x0bStatusReply\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12&\n\x07\x61pplied\x18\x03 \x01(\x0b\x32\x15.pharos.buoy.v1.Fence\x12\x15\n\rstarted_at_us\x18\x04 \x01(\x03\x12\x16\n\x0e\x61wg_public_key\x18\x05 \x01(\x0c\x12\x19\n\x11\x64\x65rive_public_key\x18\x06 \x01(\x0c\x12\x10\n\x08\x61wg_port\x18\x07 \x01(\r\x12*\n\x03\x61wg\x18\x08 \x01(\x0b\x32\x1d.pharos.buoy.v1.AwgParameters\x12)\n\x05peers\x18\t \x03(\x0b\x32\x1a.pharos.buoy.v1.PeerStatus\"\x92\x01\n\nPeerStatus\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61wg_public_key\x18\x02 \x01(\x0c\x12\x19\n\x11last_handshake_us\x18\x03 \x01(\x03\x12\x16\n\x0ereceived_bytes\x18\x04 \x01(\x04\x12\x12\n\nsent_bytes\x18\x05 \x01(\x04\x12\x12\n\ncommitment\x18\x06 \x01(\x0c\"\x7f\n\rAwgParameters\x12\n\n\x02jc\x18\x01 \x01(\r\x12\x0c\n\x04jmin\x18\x02 \x01(\r\x12\x0c\n\x04jmax\x18\x03 \x01(\r\x12\n\n\x02s1\x18\x04 \x01(\r\x12\n\n\x02s2\x18\x05 \x01(\r\x12\n\n\x02h1\x18\x06 \x01(\r\x12\n\n\x02h2\x18\x07 \x01(\r\x12\n\n\x02h3\x18\x08 \x01(\r\x12\n\n\x02h4\x18\t \x01(\r\"s\n\x04Peer\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61wg_public_key\x18\x02 \x01(\x0c\x12\x19\n\x11\x64\x65rive_public_key\x18\x03 \x01(\x0c\x12\x12\n\ngeneration\x18\x04 \x01(\r\x12\x11\n\taddresses\x18\x05 \x03(\t\"\xa7\x01\n\x0bPushRequest\x12$\n\x05\x66\x65nce\x18\x01 \x01(\x0b\x32\x15.pharos.buoy.v1.Fence\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12$\n\x06upsert\x18\x03 \x03(\x0b\x32\x14.pharos.buoy.v1.Peer\x12\x0e\n\x06remove\x18\x04 \x03(\t\x12*\n\x03\x61wg\x18\x05 \x01(\x0b\x32\x1d.pharos.buoy.v1.AwgParameters\"B\n\tPushReply\x12&\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x15.pharos.buoy.v1.Fence\x12\r\n\x05peers\x18\x02 \x01(\r\"\x0e\n\x0cWatchRequest\"3\n\nEventBatch\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.pharos.buoy.v1.Event\"\x93\x02\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05\x61t_us\x18\x02 \x01(\x03\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x37\n\thandshake\x18\x04 \x01(\x0b\x32\".pharos.buoy.v1.HandshakeCompletedH\x00\x12\x32\n\tconnected\x18\x05 \x01(\x0b\x32\x1d.pharos.buoy.v1.PeerConnectedH\x00\x12\x38\n\x0c\x64isconnected\x18\x06 \x01(\x0b\x32 .pharos.buoy.v1.PeerDisconnectedH\x00\x12\'\n\x03gap\x18\x07 \x01(\x0b\x32\x18.pharos.buoy.v1.EventGapH\x00\x42\x06\n\x04what\"&\n\x12HandshakeCompleted\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\"!\n\rPeerConnected\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\"\"\n\x10PeerDisconnected\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1b\n\x08\x45ventGap\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\x04\x32\xd4\x01\n\x07\x43ontrol\x12\x44\n\x06Status\x12\x1d.pharos.buoy.v1.StatusRequest\x1a\x1b.pharos.buoy.v1.StatusReply\x12>\n\x04Push\x12\x1b.pharos.buoy.v1.PushRequest\x1a\x19.pharos.buoy.v1.PushReply\x12\x43\n\x05Watch\x12\x1c.pharos.buoy.v1.WatchRequest\x1a\x1a.pharos.buoy.v1.EventBatch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,pharos/wire/gen/pharos/buoy/v1/control.proto\x12\x0epharos.buoy.v1\"6\n\x05\x46\x65nce\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\"\x0f\n\rStatusRequest\"\x9d\x02\n\x0bStatusReply\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12&\n\x07\x61pplied\x18\x03 \x01(\x0b\x32\x15.pharos.buoy.v1.Fence\x12\x15\n\rstarted_at_us\x18\x04 \x01(\x03\x12\x16\n\x0e\x61wg_public_key\x18\x05 \x01(\x0c\x12\x19\n\x11\x64\x65rive_public_key\x18\x06 \x01(\x0c\x12\x10\n\x08\x61wg_port\x18\x07 \x01(\r\x12*\n\x03\x61wg\x18\x08 \x01(\x0b\x32\x1d.pharos.buoy.v1.AwgParameters\x12)\n\x05peers\x18\t \x03(\x0b\x32\x1a.pharos.buoy.v1.PeerStatus\x12\x11\n\taddresses\x18\n \x03(\t\"\x92\x01\n\nPeerStatus\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61wg_public_key\x18\x02 \x01(\x0c\x12\x19\n\x11last_handshake_us\x18\x03 \x01(\x03\x12\x16\n\x0ereceived_bytes\x18\x04 \x01(\x04\x12\x12\n\nsent_bytes\x18\x05 \x01(\x04\x12\x12\n\ncommitment\x18\x06 \x01(\x0c\"\x7f\n\rAwgParameters\x12\n\n\x02jc\x18\x01 \x01(\r\x12\x0c\n\x04jmin\x18\x02 \x01(\r\x12\x0c\n\x04jmax\x18\x03 \x01(\r\x12\n\n\x02s1\x18\x04 \x01(\r\x12\n\n\x02s2\x18\x05 \x01(\r\x12\n\n\x02h1\x18\x06 \x01(\r\x12\n\n\x02h2\x18\x07 \x01(\r\x12\n\n\x02h3\x18\x08 \x01(\r\x12\n\n\x02h4\x18\t \x01(\r\"s\n\x04Peer\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61wg_public_key\x18\x02 \x01(\x0c\x12\x19\n\x11\x64\x65rive_public_key\x18\x03 \x01(\x0c\x12\x12\n\ngeneration\x18\x04 \x01(\r\x12\x11\n\taddresses\x18\x05 \x03(\t\"\xba\x01\n\x0bPushRequest\x12$\n\x05\x66\x65nce\x18\x01 \x01(\x0b\x32\x15.pharos.buoy.v1.Fence\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12$\n\x06upsert\x18\x03 \x03(\x0b\x32\x14.pharos.buoy.v1.Peer\x12\x0e\n\x06remove\x18\x04 \x03(\t\x12*\n\x03\x61wg\x18\x05 \x01(\x0b\x32\x1d.pharos.buoy.v1.AwgParameters\x12\x11\n\taddresses\x18\x06 \x03(\t\"B\n\tPushReply\x12&\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x15.pharos.buoy.v1.Fence\x12\r\n\x05peers\x18\x02 \x01(\r\"\x0e\n\x0cWatchRequest\"3\n\nEventBatch\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.pharos.buoy.v1.Event\"\x93\x02\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05\x61t_us\x18\x02 \x01(\x03\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x37\n\thandshake\x18\x04 \x01(\x0b\x32\".pharos.buoy.v1.HandshakeCompletedH\x00\x12\x32\n\tconnected\x18\x05 \x01(\x0b\x32\x1d.pharos.buoy.v1.PeerConnectedH\x00\x12\x38\n\x0c\x64isconnected\x18\x06 \x01(\x0b\x32 .pharos.buoy.v1.PeerDisconnectedH\x00\x12\'\n\x03gap\x18\x07 \x01(\x0b\x32\x18.pharos.buoy.v1.EventGapH\x00\x42\x06\n\x04what\"&\n\x12HandshakeCompleted\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\"!\n\rPeerConnected\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\"\"\n\x10PeerDisconnected\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1b\n\x08\x45ventGap\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\x04\x32\xd4\x01\n\x07\x43ontrol\x12\x44\n\x06Status\x12\x1d.pharos.buoy.v1.StatusRequest\x1a\x1b.pharos.buoy.v1.StatusReply\x12>\n\x04Push\x12\x1b.pharos.buoy.v1.PushRequest\x1a\x19.pharos.buoy.v1.PushReply\x12\x43\n\x05Watch\x12\x1c.pharos.buoy.v1.WatchRequest\x1a\x1a.pharos.buoy.v1.EventBatch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,31 +36,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_start=120
   _globals['_STATUSREQUEST']._serialized_end=135
   _globals['_STATUSREPLY']._serialized_start=138
-  _globals['_STATUSREPLY']._serialized_end=404
-  _globals['_PEERSTATUS']._serialized_start=407
-  _globals['_PEERSTATUS']._serialized_end=553
-  _globals['_AWGPARAMETERS']._serialized_start=555
-  _globals['_AWGPARAMETERS']._serialized_end=682
-  _globals['_PEER']._serialized_start=684
-  _globals['_PEER']._serialized_end=799
-  _globals['_PUSHREQUEST']._serialized_start=802
-  _globals['_PUSHREQUEST']._serialized_end=969
-  _globals['_PUSHREPLY']._serialized_start=971
-  _globals['_PUSHREPLY']._serialized_end=1037
-  _globals['_WATCHREQUEST']._serialized_start=1039
-  _globals['_WATCHREQUEST']._serialized_end=1053
-  _globals['_EVENTBATCH']._serialized_start=1055
-  _globals['_EVENTBATCH']._serialized_end=1106
-  _globals['_EVENT']._serialized_start=1109
-  _globals['_EVENT']._serialized_end=1384
-  _globals['_HANDSHAKECOMPLETED']._serialized_start=1386
-  _globals['_HANDSHAKECOMPLETED']._serialized_end=1424
-  _globals['_PEERCONNECTED']._serialized_start=1426
-  _globals['_PEERCONNECTED']._serialized_end=1459
-  _globals['_PEERDISCONNECTED']._serialized_start=1461
-  _globals['_PEERDISCONNECTED']._serialized_end=1495
-  _globals['_EVENTGAP']._serialized_start=1497
-  _globals['_EVENTGAP']._serialized_end=1524
-  _globals['_CONTROL']._serialized_start=1527
-  _globals['_CONTROL']._serialized_end=1739
+  _globals['_STATUSREPLY']._serialized_end=423
+  _globals['_PEERSTATUS']._serialized_start=426
+  _globals['_PEERSTATUS']._serialized_end=572
+  _globals['_AWGPARAMETERS']._serialized_start=574
+  _globals['_AWGPARAMETERS']._serialized_end=701
+  _globals['_PEER']._serialized_start=703
+  _globals['_PEER']._serialized_end=818
+  _globals['_PUSHREQUEST']._serialized_start=821
+  _globals['_PUSHREQUEST']._serialized_end=1007
+  _globals['_PUSHREPLY']._serialized_start=1009
+  _globals['_PUSHREPLY']._serialized_end=1075
+  _globals['_WATCHREQUEST']._serialized_start=1077
+  _globals['_WATCHREQUEST']._serialized_end=1091
+  _globals['_EVENTBATCH']._serialized_start=1093
+  _globals['_EVENTBATCH']._serialized_end=1144
+  _globals['_EVENT']._serialized_start=1147
+  _globals['_EVENT']._serialized_end=1422
+  _globals['_HANDSHAKECOMPLETED']._serialized_start=1424
+  _globals['_HANDSHAKECOMPLETED']._serialized_end=1462
+  _globals['_PEERCONNECTED']._serialized_start=1464
+  _globals['_PEERCONNECTED']._serialized_end=1497
+  _globals['_PEERDISCONNECTED']._serialized_start=1499
+  _globals['_PEERDISCONNECTED']._serialized_end=1533
+  _globals['_EVENTGAP']._serialized_start=1535
+  _globals['_EVENTGAP']._serialized_end=1562
+  _globals['_CONTROL']._serialized_start=1565
+  _globals['_CONTROL']._serialized_end=1777
 # @@protoc_insertion_point(module_scope)

@@ -73,6 +73,7 @@ class StatusReply(_message.Message):
     AWG_PORT_FIELD_NUMBER: _builtins.int
     AWG_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     version: _builtins.str
     started_at_us: _builtins.int
@@ -85,6 +86,8 @@ class StatusReply(_message.Message):
     def awg(self) -> Global___AwgParameters: ...
     @_builtins.property
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerStatus]: ...
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -97,10 +100,11 @@ class StatusReply(_message.Message):
         awg_port: _builtins.int = ...,
         awg: Global___AwgParameters | None = ...,
         peers: _abc.Iterable[Global___PeerStatus] | None = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "awg", b"awg"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "derive_public_key", b"derive_public_key", "node_id", b"node_id", "peers", b"peers", "started_at_us", b"started_at_us", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "derive_public_key", b"derive_public_key", "node_id", b"node_id", "peers", b"peers", "started_at_us", b"started_at_us", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,6 +231,7 @@ class PushRequest(_message.Message):
     UPSERT_FIELD_NUMBER: _builtins.int
     REMOVE_FIELD_NUMBER: _builtins.int
     AWG_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.bool
     """True: the peers below are all there are, others are removed. False: a delta."""
     @_builtins.property
@@ -239,6 +244,10 @@ class PushRequest(_message.Message):
     def awg(self) -> Global___AwgParameters:
         """Unset: unchanged."""
 
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The node's own addresses inside the tunnel. Empty: unchanged."""
+
     def __init__(
         self,
         *,
@@ -247,10 +256,11 @@ class PushRequest(_message.Message):
         upsert: _abc.Iterable[Global___Peer] | None = ...,
         remove: _abc.Iterable[_builtins.str] | None = ...,
         awg: Global___AwgParameters | None = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg", "fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg", "fence", b"fence", "remove", b"remove", "snapshot", b"snapshot", "upsert", b"upsert"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "awg", b"awg", "fence", b"fence", "remove", b"remove", "snapshot", b"snapshot", "upsert", b"upsert"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,71 @@
+/** The JSON of `GET /api/v1/status`. Times are RFC 3339; an id is a node's, a relay's or a device's. */
+export interface Status {
+  fleet: { id: string; posture: string }
+  version: string
+  /** When this helm process started. */
+  started_at: string
+  nodes: Node[]
+  relays: Relay[]
+  devices: Device[]
+  /** The newest events helm still holds, in any order. */
+  events: FleetEvent[]
+}
+
+/**
+ * State of the connection which helm dialled. `lost` is redialled, `refused` is not; `crashed` is a fault in
+ * helm itself, tried again after a while. Newer helms may add words.
+ */
+export type Link = "up" | "lost" | "refused" | "crashed" | "connecting" | (string & {})
+
+interface Linked {
+  id: string
+  name: string
+  /** Host name or IP address that helm dials. */
+  address: string
+  link: Link
+  /** Since when the link is in this state. */
+  since: string
+  /** Why the link is not up. */
+  detail: string | null
+}
+
+export interface Node extends Linked {
+  state: "active" | "joining" | "draining" | "disabled" | "revoked" | (string & {})
+  control_port: number
+  tags: string[]
+  /** Revision of the settings which the node has acknowledged, and the one it should have. */
+  applied_revision: number
+  desired_revision: number
+  peers: number
+  /** UDP port of AmneziaWG. */
+  awg_port: number
+}
+
+export interface Relay extends Linked {
+  ingress_port: number
+  tunnel_port: number
+  /** Open end-to-end sessions between devices and helm through this relay. */
+  passages: number
+}
+
+export interface Device {
+  id: string
+  name: string
+  state: "active" | "disabled" | "revoked" | (string & {})
+  created_at: string
+  last_handshake_at: string | null
+  /** Id of the node that saw the last handshake. */
+  node: string | null
+}
+
+export interface FleetEvent {
+  /** Rises by at least one from event to event while helm runs. */
+  sequence: number
+  at: string
+  kind: string
+  /** Id of a node or a relay. */
+  node: string | null
+  device: string | null
+  /** helm's own words; may be empty. */
+  text: string
+}

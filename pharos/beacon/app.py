@@ -1,0 +1,54 @@
+"""The beacon's task tree, whole: tunnel listener beside client ingress."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import logging
+
+import attrs
+import trio
+
+from pharos.beacon.config import BeaconConfig
+from pharos.beacon.ingress import serve_ingress
+from pharos.beacon.tunnel import serve_tunnel
+from pharos.beacon.upstream import Upstreams
+from pharos.wire.agent import AgentKeys
+from pharos.wire.files import lock_state_directory, open_state_directory
+from pharos.wire.pki.roles import Role
+
+log = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class BeaconAddresses:
+    """Where a running beacon can be reached."""
+
+    ingress: tuple[str, int]
+    tunnel: tuple[str, int]
+
+
+async def run_beacon(
+    config: BeaconConfig, *, task_status: trio.TaskStatus[BeaconAddresses] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run a beacon until cancelled. ``started`` is called when both ports are served.
+
+    Raises: StateFileError — a state file is damaged. AgentError — this machine is not in a fleet.
+    """
+    state_directory = open_state_directory(config.state)
+    with lock_state_directory(state_directory):
+        membership = AgentKeys(state_directory, Role.RELAY).membership(now=datetime.datetime.now(datetime.UTC))
+        upstreams = Upstreams()
+        async with trio.open_nursery() as nursery:
+            tunnel: tuple[str, int] = await nursery.start(
+                functools.partial(
+                    serve_tunnel, upstreams, membership=membership, host=config.host, port=config.tunnel_port
+                )
+            )
+            ingress: tuple[str, int] = await nursery.start(
+                functools.partial(
+                    serve_ingress, upstreams, membership=membership, host=config.host, port=config.ingress_port
+                )
+            )
+            log.info("beacon %s: clients on TCP %d, helm on TCP %d", membership.identity.id, ingress[1], tunnel[1])
+            task_status.started(BeaconAddresses(ingress=ingress, tunnel=tunnel))

@@ -1,0 +1,89 @@
+"""Forwarding one stream between two HTTP/2 connections, its bytes unread.
+
+Credit goes back to a sender when its bytes have been handed on, so backpressure reaches from end to end. A
+reset, or the loss of either connection, reaches the other side. Which headers may pass is decided elsewhere.
+"""
+
+from typing import Final
+
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import StreamTerminatedError
+from h2.errors import ErrorCodes
+
+from pharos.wire.rpc.h2conn import Connection
+from pharos.wire.rpc.h2stream import H2Stream, Headers
+from pharos.wire.rpc.server import refuse
+from pharos.wire.rpc.status import ConnectionLostError, StreamResetError, leaves
+from pharos.wire.units import KIB
+
+# A request that has come whole is handed on without a task of its own, if it is so small that the next hop's
+# window (never below 65,535 bytes) takes it without a word.
+_WHOLE_REQUEST: Final = 32 * KIB
+
+
+async def forward(down: H2Stream, up_connection: Connection, headers: Headers) -> None:
+    """Hand an accepted stream on to ``up_connection`` as a request with ``headers``, and the answer back.
+
+    Returns when the answer is complete, or the stream was reset on either side. ``down``'s scope cancels this
+    task when the peer goes away; ``up`` is then reset.
+    """
+    up = up_connection.create_stream()
+    try:
+        await _open(down, up, headers)
+        async with trio.open_nursery() as pumps:
+            if not up.sent_end:
+                pumps.start_soon(_pump, down, up)
+            await _answer(down, up)
+            pumps.cancel_scope.cancel()
+    except* StreamTerminatedError as errors:
+        if down.error is None:
+            await _pass_on(next(leaves(errors)), down)
+    finally:
+        up.close()
+
+
+async def _open(down: H2Stream, up: H2Stream, headers: Headers) -> None:
+    if not down.ended:
+        await up.send_request(headers)
+    elif not down.buffered:
+        await up.send_request(headers, end_stream=True)
+    else:
+        await up.send_request(headers)
+        if len(down.buffered) <= _WHOLE_REQUEST:
+            await up.send_data(down.take(len(down.buffered)), end_stream=True)
+
+
+async def _pump(source: H2Stream, sink: H2Stream) -> None:
+    while (chunk := await source.receive_chunk()) is not None:
+        data, credit = chunk
+        if source.ended and not source.buffered:
+            await sink.send_data(data, end_stream=True)
+            return
+        await sink.send_data(data)
+        source.credit(credit)
+    await sink.end()
+
+
+async def _answer(down: H2Stream, up: H2Stream) -> None:
+    headers = await up.recv_headers()
+    if up.ended and up.trailers is None and not up.buffered:
+        await down.send_headers(headers, end_stream=True)
+        return
+    await down.send_headers(headers)
+    while (chunk := await up.receive_chunk()) is not None:
+        data, credit = chunk
+        await down.send_data(data)
+        up.credit(credit)
+    if up.trailers is not None:
+        await down.send_headers(up.trailers, end_stream=True)
+    else:
+        await down.end()
+
+
+async def _pass_on(error: BaseException, down: H2Stream) -> None:
+    """Tell the caller that its call has failed further up."""
+    if isinstance(error, ConnectionLostError) and not down.sent_headers:
+        await refuse(down, Status.UNAVAILABLE, "the connection to the next hop was lost")
+    else:
+        down.reset_nowait(error.code if isinstance(error, StreamResetError) else ErrorCodes.CANCEL)

@@ -1,0 +1,1 @@
+"""buoy: a public VPN node. It applies only validated instructions and serves on with helm gone."""

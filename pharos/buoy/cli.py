@@ -1,0 +1,101 @@
+"""The `buoy` command."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+import pharos
+from pharos.buoy.app import run_buoy
+from pharos.buoy.config import DEFAULT_STATE, BuoyConfig
+from pharos.buoy.state import DesiredState
+from pharos.wire.agent import AgentGrant, AgentKeys
+from pharos.wire.config import read_config
+from pharos.wire.console import print_facts, reports_errors
+from pharos.wire.daemon import run_daemon, set_up_logging
+from pharos.wire.files import open_state_directory
+from pharos.wire.pki.roles import Role
+
+state_option = click.option(
+    "--state", type=click.Path(path_type=Path), default=None, help=f"State directory (default {DEFAULT_STATE})."
+)
+config_option = click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="TOML file with the keys of the options."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(pharos.__version__, prog_name="buoy")
+def main() -> None:
+    """Run a VPN node of a Pharos fleet.
+
+    \b
+    Example:
+      buoy csr > request.json            make keys here, ask for a place in the fleet
+      buoy csr --install grant.json      keep what helm answered
+      buoy run                           serve
+    """
+
+
+@main.command()
+@state_option
+@config_option
+@click.option("--host", help="Address to listen on.")
+@click.option("--control-port", type=int, help="TCP port for helm.")
+@click.option("--awg-port", type=int, help="UDP port for AmneziaWG.")
+@click.option("--verbose", is_flag=True, help="Log more.")
+@reports_errors
+def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:
+    """Serve until stopped.
+
+    \b
+    Example:
+      buoy run --state /var/lib/pharos-buoy --control-port 7443 --awg-port 443
+    """
+    config = read_config(BuoyConfig, config_file, options)
+    set_up_logging(verbose=verbose)
+    run_daemon(functools.partial(run_buoy, config))
+
+
+@main.command()
+@state_option
+@click.option("--install", type=click.File("r"), help="Keep the grant in this file ('-' reads standard input).")
+@reports_errors
+def csr(state: Path | None, install: TextIO | None) -> None:
+    """Print this node's request for a place in a fleet, or keep helm's answer.
+
+    Keys are made here on first use and never leave this machine.
+
+    \b
+    Example:
+      buoy csr --state /var/lib/pharos-buoy > request.json
+      buoy csr --state /var/lib/pharos-buoy --install grant.json
+    """
+    keys = AgentKeys(open_state_directory(state or DEFAULT_STATE), Role.NODE)
+    if install is None:
+        click.echo(keys.make_request().render(), nl=False)
+        return
+    membership = keys.install(AgentGrant.parse(install.read()), now=datetime.datetime.now(datetime.UTC))
+    click.echo(f"this node is {membership.identity.uri}", err=True)
+
+
+@main.command()
+@state_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@reports_errors
+def status(state: Path | None, *, as_json: bool) -> None:
+    """Show who this node is and what helm last told it to serve.
+
+    \b
+    Example:
+      buoy status --json
+    """
+    directory = open_state_directory(state or DEFAULT_STATE)
+    membership = AgentKeys(directory, Role.NODE).membership(now=datetime.datetime.now(datetime.UTC))
+    desired = DesiredState(directory).load()
+    facts = membership.facts() | {"fence": str(desired.fence), "peers": len(desired.peers)}
+    print_facts(facts, as_json=as_json)

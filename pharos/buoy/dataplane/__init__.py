@@ -1,0 +1,1 @@
+"""Engines that carry users' packets, behind one interface."""

@@ -1,0 +1,65 @@
+"""What a buoy remembers: the last good push, whole or not at all, so that it comes up from disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from pharos.wire.awg.params import ObfuscationParameters
+from pharos.wire.desired import Desired, Fence, Peer
+from pharos.wire.errors import StateFileError, WireError
+from pharos.wire.files import StateFile
+
+
+class DesiredState:
+    """The persisted `Desired`; replaced atomically, the fence never goes down."""
+
+    def __init__(self, state: Path) -> None:
+        self._file = StateFile(
+            state / "desired.json",
+            "pharos/buoy-desired/v1",
+            "move it away to start without peers: helm sends them again as soon as it is connected",
+        )
+        self.current = Desired()
+
+    def load(self) -> Desired:
+        """Read the file; without one there is nothing desired yet.
+
+        Raises: StateFileError — it is damaged; the buoy must not start.
+        """
+        body = self._file.load()
+        if body is not None:
+            try:
+                self.current = _desired_from(body)
+            except (KeyError, TypeError, ValueError, WireError) as error:
+                raise StateFileError(
+                    f"{self._file.path} is corrupt ({error!r}) and was left as it is; {self._file.remedy}"
+                ) from error
+        return self.current
+
+    async def replace(self, desired: Desired) -> None:
+        """Persist ``desired``, then make it current; not cancellable between the two."""
+        await trio.to_thread.run_sync(self._file.save, _desired_to(desired))
+        self.current = desired
+
+
+def _desired_to(desired: Desired) -> dict[str, Any]:
+    fence = desired.fence
+    return {
+        "fence": [fence.epoch, fence.term, fence.revision],
+        "awg": None if desired.awg is None else desired.awg.as_mapping(),
+        "addresses": list(desired.addresses),
+        "peers": [peer.as_json() for _, peer in sorted(desired.peers.items())],
+    }
+
+
+def _desired_from(body: dict[str, Any]) -> Desired:
+    peers = [Peer.from_json(entry) for entry in body["peers"]]
+    return Desired(
+        fence=Fence(*body["fence"]),
+        awg=None if body["awg"] is None else ObfuscationParameters.from_mapping(body["awg"]),
+        addresses=tuple(body["addresses"]),
+        peers={peer.device_id: peer for peer in peers},
+    )

@@ -1,0 +1,1 @@
+"""caravel: the client. An embeddable library with a command on top of it."""

@@ -1,0 +1,102 @@
+"""Join a fleet with a ticket: a chain of steps, each of which needs what the one before it proved."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Final
+
+from pharos.caravel.errors import AlreadyEnrolledError, NotEnrolledError
+from pharos.caravel.profiles.store import DeviceSecrets, Enrolled, ProfileStore, generate_secrets
+from pharos.caravel.relays import open_stranger_channel
+from pharos.caravel.sync import CALL_TIMEOUT, failures_as_no_answer
+from pharos.wire.errors import PeerRejectedError
+from pharos.wire.gen.pharos.account.v1 import account_grpc
+from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
+from pharos.wire.ids import DeviceId, check_label
+from pharos.wire.noise.keys import KeyPair
+from pharos.wire.passage.client import open_passage
+from pharos.wire.passage.metadata import Purpose
+from pharos.wire.pki.csr import make_csr
+from pharos.wire.pki.keys import certificate_from_der, key_from_der
+from pharos.wire.pki.manifest import verify_manifest
+from pharos.wire.pki.roles import Role
+from pharos.wire.pki.verify import authorize_peer
+from pharos.wire.possession import prove_key
+from pharos.wire.rpc.client import open_channel
+from pharos.wire.rpc.flow import INNER
+from pharos.wire.seal.ticket import TicketLink
+from pharos.wire.units import SECONDS
+
+# The whole of it: a beacon may be far away and helm a laptop that just woke.
+ENROLMENT_TIMEOUT: Final = 60 * SECONDS
+
+
+async def enroll(store: ProfileStore, link: TicketLink, *, device_name: str = "") -> Enrolled:
+    """Join the fleet that wrote ``link``, and keep certificate, manifest and first bundle.
+
+    The keys are kept before they are shown, so that a repeated call after a lost answer claims the ticket again.
+
+    Raises: AlreadyEnrolledError — this store belongs to a fleet. EnrolmentRefusedError — the ticket is used up, expired
+    or unknown. NoAnswerError — nobody answered. PeerRejectedError — who answered is not the fleet of the link.
+    """
+    try:
+        fleet = store.enrolled().root_hash.hex()[:16]
+    except NotEnrolledError:
+        pass
+    else:
+        raise AlreadyEnrolledError(f"this device is in fleet {fleet} already; choose another --state for a second one")
+    secrets = store.secrets()
+    if secrets is None:
+        secrets = generate_secrets()
+        store.save_secrets(secrets)
+    reply = await _claim(link, secrets, device_name)
+    now = datetime.datetime.now(datetime.UTC)
+    manifest = verify_manifest(reply.manifest, root_hash=link.root_hash, now=now)
+    enrolled = Enrolled(
+        device_id=DeviceId(check_label(reply.device_id)),
+        secrets=secrets,
+        certificate=reply.certificate,
+        root_hash=link.root_hash,
+        manifest=reply.manifest,
+        beacons=link.beacons,
+    )
+    authorize_peer(reply.certificate, trust=manifest.trust, roles={Role.DEVICE}, peer_id=enrolled.device_id, now=now)
+    if certificate_from_der(reply.certificate).public_key() != key_from_der(secrets.tls).public_key():
+        raise PeerRejectedError("helm certified another key than this device's")
+    bundle = enrolled.open(reply.bundle, manifest, newest=None)
+    store.save_bundle(bundle, reply.bundle)
+    store.save_enrolled(enrolled)
+    return enrolled
+
+
+async def _claim(link: TicketLink, secrets: DeviceSecrets, device_name: str) -> pb.ClaimReply:
+    keys = link.keys()
+    with failures_as_no_answer():
+        async with (
+            open_stranger_channel(link.beacons, fleet=link.fleet, root_hash=link.root_hash) as outer,
+            open_passage(
+                outer,
+                purpose=Purpose.enrol(link.ticket_id),
+                fleet=link.fleet,
+                helm_key=link.helm_key,
+                psk=keys.psk,
+            ) as passage,
+            open_channel(passage, windows=INNER, authority="helm") as inner,
+        ):
+            stub = account_grpc.EnrolmentStub(inner)
+            challenge = await stub.Challenge(pb.ChallengeRequest(), timeout=CALL_TIMEOUT)
+
+            def proven(name: str, key: KeyPair) -> pb.ProvenKey:
+                mac = prove_key(key, name=name, ephemeral=challenge.ephemeral, handshake_hash=passage.handshake_hash)
+                return pb.ProvenKey(public_key=key.public, mac=mac)
+
+            claim = pb.ClaimRequest(
+                ticket_proof=keys.proof,
+                csr=make_csr(key_from_der(secrets.tls)),
+                sealing=proven("sealing", secrets.sealing),
+                derive=proven("derive", secrets.derive),
+                noise=proven("noise", secrets.noise),
+                awg=proven("awg", secrets.awg),
+                device_name=device_name,
+            )
+            return await stub.Claim(claim, timeout=CALL_TIMEOUT)

@@ -1,0 +1,1 @@
+"""What a device knows of its fleet, and where it keeps it."""

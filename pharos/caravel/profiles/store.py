@@ -1,0 +1,192 @@
+"""The local store of one device: its keys and certificate, the trust manifest, and the newest bundle.
+
+The engine only reads it, so a device connects from here with helm and every beacon away.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from pharos.caravel.errors import NotEnrolledError
+from pharos.wire.errors import StateFileError, WireError
+from pharos.wire.files import StateFile, open_state_directory
+from pharos.wire.ids import DeviceId
+from pharos.wire.noise.keys import KeyPair
+from pharos.wire.pki.keys import certificate_from_der, generate_key, key_from_der, key_to_der
+from pharos.wire.pki.manifest import Manifest, verify_manifest
+from pharos.wire.pki.tls import Credentials
+from pharos.wire.profile import Profile, parse_profile
+from pharos.wire.seal.envelope import Bundle, open_bundle
+from pharos.wire.seal.ticket import BeaconAddress
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class DeviceSecrets:
+    """The private keys of a device; made here, and they never leave it."""
+
+    tls: bytes = attrs.field(repr=False)
+    """PKCS #8, P-256."""
+    sealing: KeyPair
+    derive: KeyPair
+    noise: KeyPair
+    awg: KeyPair
+
+
+@attrs.frozen(kw_only=True)
+class Enrolled:
+    """A device that belongs to a fleet."""
+
+    device_id: DeviceId
+    secrets: DeviceSecrets
+    certificate: bytes
+    """DER."""
+    root_hash: bytes
+    """SHA-256 of the root's SubjectPublicKeyInfo: what everything else is checked against."""
+    manifest: bytes
+    beacons: tuple[BeaconAddress, ...]
+    """Where the fleet was joined; the profile's own list is used first."""
+
+    def credentials(self) -> Credentials:
+        """Return what the device proves itself to a beacon with."""
+        return Credentials(certificate=certificate_from_der(self.certificate), key=key_from_der(self.secrets.tls))
+
+    def verified_manifest(self, now: datetime.datetime) -> Manifest:
+        """Return what the fleet's root says.
+
+        Raises: ManifestError — it has expired or was tampered with.
+        """
+        return verify_manifest(self.manifest, root_hash=self.root_hash, now=now)
+
+    def open(self, blob: bytes, manifest: Manifest, *, newest: tuple[int, int] | None) -> Bundle:
+        """Open a bundle for this device.
+
+        Raises: BundleError — it is damaged, for somebody else, not signed by the fleet, or older than ``newest``.
+        """
+        return open_bundle(
+            blob,
+            fleet=manifest.trust.fleet,
+            device=self.device_id,
+            sealing_key=self.secrets.sealing,
+            signing_keys=(manifest.signing_key,),
+            newest=newest,
+        )
+
+
+class ProfileStore:
+    """One device's directory; a second fleet is a second directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = open_state_directory(path)
+        remedy = "restore it from a copy, or move the directory away and enrol anew"
+        self._identity = StateFile(self.path / "device.json", "pharos/device/v1", remedy)
+        self._bundle = StateFile(self.path / "bundle.json", "pharos/device-bundle/v1", "remove it and sync again")
+
+    def secrets(self) -> DeviceSecrets | None:
+        """Return the keys, made for an enrolment that may still be under way; None where there are none."""
+        body = self._identity.load()
+        return None if body is None else self._read(_secrets_from, body)
+
+    def save_secrets(self, secrets: DeviceSecrets) -> None:
+        """Keep fresh keys before they are shown to anybody: a repeated claim has to come with the same ones."""
+        self._identity.save(_secrets_to(secrets) | {"enrolled": None})
+
+    def enrolled(self) -> Enrolled:
+        """Return the device.
+
+        Raises: NotEnrolledError. StateFileError — a file is damaged; it was left as it is.
+        """
+        body = self._identity.load()
+        if body is None or body.get("enrolled") is None:
+            raise NotEnrolledError(f"this device is in no fleet yet ({self.path}); run: caravel enroll LINK")
+        return self._read(_enrolled_from, body)
+
+    def save_enrolled(self, enrolled: Enrolled) -> None:
+        """Keep the certificate and the manifest."""
+        self._identity.save(_secrets_to(enrolled.secrets) | {"enrolled": _enrolled_to(enrolled)})
+
+    def bundle(self) -> tuple[tuple[int, int], bytes] | None:
+        """Return (epoch, revision) and the sealed bundle; None before the first sync."""
+        body = self._bundle.load()
+        if body is None:
+            return None
+        return self._read(lambda b: ((b["epoch"], b["revision"]), _decode(b["bundle"])), body)
+
+    def save_bundle(self, bundle: Bundle, blob: bytes) -> None:
+        """Keep an opened bundle; durable when this returns, and only then may its profile be used."""
+        epoch, revision = bundle.header.order
+        self._bundle.save({"epoch": epoch, "revision": revision, "bundle": _encode(blob)})
+
+    def profile(self, now: datetime.datetime) -> Profile:
+        """Open the kept bundle and read its profile; needs nobody.
+
+        Raises: NotEnrolledError, BundleError.
+        """
+        enrolled = self.enrolled()
+        kept = self.bundle()
+        if kept is None:
+            raise NotEnrolledError("this device has no profile yet; run: caravel enroll LINK")
+        order, blob = kept
+        return parse_profile(enrolled.open(blob, enrolled.verified_manifest(now), newest=order).profile)
+
+    def _read(self, reader: Callable[[dict[str, Any]], T], body: dict[str, Any]) -> T:
+        try:
+            return reader(body)
+        except (KeyError, TypeError, ValueError, WireError) as error:
+            raise StateFileError(f"{self.path} holds a damaged state file ({error!r}); it was left as it is") from error
+
+
+def generate_secrets() -> DeviceSecrets:
+    """Draw the keys of a new device."""
+    pairs = {name: KeyPair.generate() for name in _PAIRS}
+    return DeviceSecrets(tls=key_to_der(generate_key()), **pairs)
+
+
+_PAIRS: Final = ("sealing", "derive", "noise", "awg")
+
+
+def _secrets_to(secrets: DeviceSecrets) -> dict[str, Any]:
+    pairs = {name: _encode(getattr(secrets, name).private_bytes()) for name in _PAIRS}
+    return {"tls_key": _encode(secrets.tls)} | pairs
+
+
+def _secrets_from(body: dict[str, Any]) -> DeviceSecrets:
+    pairs = {name: KeyPair.from_private_bytes(_decode(body[name])) for name in _PAIRS}
+    return DeviceSecrets(tls=_decode(body["tls_key"]), **pairs)
+
+
+def _enrolled_to(enrolled: Enrolled) -> dict[str, Any]:
+    return {
+        "device_id": enrolled.device_id,
+        "certificate": _encode(enrolled.certificate),
+        "root_hash": enrolled.root_hash.hex(),
+        "manifest": _encode(enrolled.manifest),
+        "beacons": [str(beacon) for beacon in enrolled.beacons],
+    }
+
+
+def _enrolled_from(body: dict[str, Any]) -> Enrolled:
+    inner = body["enrolled"]
+    return Enrolled(
+        device_id=DeviceId(inner["device_id"]),
+        secrets=_secrets_from(body),
+        certificate=_decode(inner["certificate"]),
+        root_hash=bytes.fromhex(inner["root_hash"]),
+        manifest=_decode(inner["manifest"]),
+        beacons=tuple(BeaconAddress.parse(text) for text in inner["beacons"]),
+    )
+
+
+def _encode(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

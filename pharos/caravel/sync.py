@@ -1,0 +1,136 @@
+"""Bring a device up to date through a beacon; nothing is used before it is kept, and nothing older replaces newer."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import attrs
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+
+from pharos.caravel.errors import EnrolmentRefusedError, NoAnswerError
+from pharos.caravel.profiles.store import Enrolled, ProfileStore
+from pharos.caravel.relays import open_member_channel
+from pharos.wire.errors import BundleRollbackError, RemoteProtocolError, WireError
+from pharos.wire.gen.pharos.account.v1 import account_grpc
+from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
+from pharos.wire.passage.client import open_passage
+from pharos.wire.passage.metadata import Purpose
+from pharos.wire.pki.manifest import Manifest, verify_manifest
+from pharos.wire.rpc.client import Channel, open_channel
+from pharos.wire.rpc.flow import INNER
+from pharos.wire.seal.freshness import NONCE_LENGTH, verify_freshness
+from pharos.wire.seal.ticket import BeaconAddress
+from pharos.wire.units import SECONDS
+
+CALL_TIMEOUT: Final = 15 * SECONDS
+
+
+@attrs.frozen(kw_only=True)
+class SyncOutcome:
+    """What a sync brought."""
+
+    changed: bool
+    epoch: int
+    revision: int
+
+
+async def sync(store: ProfileStore) -> SyncOutcome:
+    """Ask for the newest bundle and keep it.
+
+    Raises: NoAnswerError — nobody answered. BundleError — what came cannot be used; what is kept stays.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    enrolled = store.enrolled()
+    manifest = enrolled.verified_manifest(now)
+    kept = store.bundle()
+    order = (0, 0) if kept is None else kept[0]
+    nonce = secrets.token_bytes(NONCE_LENGTH)
+    with failures_as_no_answer():
+        async with (
+            open_member_channel(enrolled, manifest, _beacons(store, enrolled, now)) as outer,
+            open_device_channel(outer, enrolled, manifest) as inner,
+        ):
+            stub = account_grpc.AccountStub(inner)
+            request = pb.SyncRequest(epoch=order[0], revision=order[1], nonce=nonce)
+            reply = await stub.Sync(request, timeout=CALL_TIMEOUT)
+    return _keep(store, enrolled, manifest, reply, nonce, order, now)
+
+
+def _keep(
+    store: ProfileStore,
+    enrolled: Enrolled,
+    manifest: Manifest,
+    reply: pb.SyncReply,
+    nonce: bytes,
+    order: tuple[int, int],
+    now: datetime.datetime,
+) -> SyncOutcome:
+    if reply.manifest and reply.manifest != enrolled.manifest:
+        manifest = verify_manifest(
+            reply.manifest, root_hash=enrolled.root_hash, now=now, minimum_version=manifest.version
+        )
+        enrolled = attrs.evolve(enrolled, manifest=reply.manifest)
+    newest = verify_freshness(
+        reply.freshness,
+        nonce,
+        epoch=reply.epoch,
+        revision=reply.revision,
+        signing_keys=(manifest.signing_key,),
+    )
+    if not reply.bundle:
+        if newest != order:
+            raise BundleRollbackError(f"helm says that {newest} is the newest bundle, and this device holds {order}")
+        return SyncOutcome(changed=False, epoch=order[0], revision=order[1])
+    bundle = enrolled.open(reply.bundle, manifest, newest=order)
+    store.save_enrolled(enrolled)
+    store.save_bundle(bundle, reply.bundle)
+    epoch, revision = bundle.header.order
+    return SyncOutcome(changed=bundle.header.order != order, epoch=epoch, revision=revision)
+
+
+@asynccontextmanager
+async def open_device_channel(outer: Channel, enrolled: Enrolled, manifest: Manifest) -> AsyncIterator[Channel]:
+    """Open the inner channel of a device's passage: Noise from end to end, gRPC inside."""
+    async with (
+        open_passage(
+            outer,
+            purpose=Purpose.device(),
+            fleet=manifest.trust.fleet,
+            helm_key=manifest.noise_key,
+            static=enrolled.secrets.noise,
+        ) as passage,
+        open_channel(passage, windows=INNER, authority="helm") as inner,
+    ):
+        yield inner
+
+
+@contextmanager
+def failures_as_no_answer() -> Iterator[None]:
+    """Turn the many ways in which a conversation breaks off into one error, and helm's refusals into another.
+
+    Raises: NoAnswerError, EnrolmentRefusedError.
+    """
+    try:
+        yield
+    except GRPCError as error:
+        if error.status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED):
+            raise NoAnswerError(f"helm cannot be reached now: {error.message}") from error
+        raise EnrolmentRefusedError(f"helm refused: {error.message or error.status.name.lower()}") from error
+    except (StreamTerminatedError, trio.BrokenResourceError, RemoteProtocolError) as error:
+        raise NoAnswerError(f"the conversation with helm broke off: {error}") from error
+
+
+def _beacons(store: ProfileStore, enrolled: Enrolled, now: datetime.datetime) -> list[BeaconAddress]:
+    """Return where to try, the profile's own relays first; a damaged bundle must not keep us from asking."""
+    try:
+        relays = store.profile(now).relays
+    except WireError:
+        relays = ()
+    fresh = [BeaconAddress(relay=relay.id, host=relay.host, port=relay.port) for relay in relays]
+    return fresh + [beacon for beacon in enrolled.beacons if beacon not in fresh]

@@ -1,0 +1,1 @@
+"""Engines of the client: they read the local store and nothing else."""

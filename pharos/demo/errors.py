@@ -1,0 +1,7 @@
+"""What can go wrong in a demo."""
+
+from pharos.wire.errors import WireError
+
+
+class DemoError(WireError):
+    """A step of the demo did not hold."""

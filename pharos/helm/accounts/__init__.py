@@ -1,0 +1,1 @@
+"""Users' devices: tickets, enrolment, sync, revocation."""

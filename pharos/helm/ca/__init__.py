@@ -1,0 +1,1 @@
+"""The fleet's authority: its keys at rest and what they sign."""

@@ -1,0 +1,27 @@
+"""The `helm` command: one file per noun."""
+
+from __future__ import annotations
+
+import click
+
+import pharos
+from pharos.helm.cli.devices import devices
+from pharos.helm.cli.life import init, run
+from pharos.helm.cli.nodes import nodes
+from pharos.helm.cli.relays import relays
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(pharos.__version__, prog_name="helm")
+def main() -> None:
+    """Command a Pharos fleet: the controller, which dials out and listens on loopback only.
+
+    \b
+    Example:
+      helm init --personal      make a fleet
+      helm run                  drive it; the admin page is at http://localhost:8440
+    """
+
+
+for command in (init, run, nodes, relays, devices):
+    main.add_command(command)

@@ -1,0 +1,78 @@
+"""How commands reach helm: by its Unix socket while it runs, else by the same application in this process."""
+
+from __future__ import annotations
+
+import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import trio
+
+from pharos.helm.ca.authority import load_authority
+from pharos.helm.ca.vault import open_vault
+from pharos.helm.context import HelmContext
+from pharos.helm.live.board import Board, now_us
+from pharos.helm.live.hub import Hub
+from pharos.helm.store.database import open_store
+from pharos.helm.web.app import SOCKET_NAME, make_operator_app
+from pharos.wire.console import CommandError, Exit
+from pharos.wire.files import lock_state_directory, open_state_directory
+from pharos.wire.units import SECONDS
+
+# An act is one durable transaction; a busy disk may take seconds.
+TIMEOUT: Final = 30 * SECONDS
+BASE: Final = "http://helm"
+
+_CODES: Final = {
+    HTTPStatus.CONFLICT: Exit.CONFLICT,
+    HTTPStatus.FORBIDDEN: Exit.REFUSED,
+    HTTPStatus.UNAUTHORIZED: Exit.REFUSED,
+}
+
+
+def call(state: Path, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Ask helm of this state directory for one act; blocks.
+
+    Raises: CommandError — helm said no, with the exit code that fits. NotInitialisedError — there is no fleet.
+    """
+    response = trio.run(_call, open_state_directory(state), method, path, body)
+    if response.is_success:
+        answer: dict[str, Any] = response.json()
+        return answer
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = f"helm answered {response.status_code}"
+    raise CommandError(detail, _CODES.get(HTTPStatus(response.status_code), Exit.FAILED))
+
+
+async def _call(state: Path, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+    socket = state / SOCKET_NAME
+    if socket.is_socket():
+        transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(uds=str(socket))
+        try:
+            return await _ask(transport, method, path, body)
+        except httpx.ConnectError:
+            # A helm that was killed leaves its socket; the lock below tells whether one lives.
+            pass
+    with lock_state_directory(state), open_store(state) as store:
+        vault = open_vault(state)
+        hub = Hub()
+        context = HelmContext(
+            store=store,
+            authority=await store.run(load_authority, vault, now=datetime.datetime.now(datetime.UTC)),
+            vault=vault,
+            board=Board(hub),
+            hub=hub,
+            started_at=now_us(),
+        )
+        return await _ask(httpx.ASGITransport(make_operator_app(context)), method, path, body)
+
+
+async def _ask(
+    transport: httpx.AsyncBaseTransport, method: str, path: str, body: dict[str, Any] | None
+) -> httpx.Response:
+    async with httpx.AsyncClient(transport=transport, base_url=BASE, timeout=TIMEOUT) as client:
+        return await client.request(method, path, json=body)

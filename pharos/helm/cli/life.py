@@ -1,0 +1,84 @@
+"""Begin a fleet, and run its helm."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from pharos.helm.app import run_helm
+from pharos.helm.ca.authority import create_fleet
+from pharos.helm.ca.vault import create_vault
+from pharos.helm.cli.options import json_option, state_option
+from pharos.helm.config import HelmConfig
+from pharos.helm.errors import AlreadyInitialisedError
+from pharos.helm.model.fleet import Posture
+from pharos.helm.store.database import CORE, open_store
+from pharos.helm.store.fleet import get_fleet
+from pharos.wire.config import read_config
+from pharos.wire.console import print_json, reports_errors
+from pharos.wire.daemon import run_daemon, set_up_logging
+from pharos.wire.files import lock_state_directory, open_state_directory
+
+
+@click.command()
+@state_option
+@click.option("--personal", "posture", flag_value="personal", default="personal", help="One owner, a few machines.")
+@click.option("--enterprise", "posture", flag_value="enterprise", help="Several admins, many users.")
+@json_option
+@reports_errors
+def init(state: Path, posture: str, *, as_json: bool) -> None:
+    """Make a fleet: its certificate authority, helm's own keys, and the recovery kit.
+
+    \b
+    Example:
+      helm init --personal
+      helm init --enterprise --state /srv/pharos
+    """
+    directory = open_state_directory(state)
+    with lock_state_directory(directory):
+        if (directory / CORE).exists():
+            raise AlreadyInitialisedError(f"{directory} holds a fleet already; choose another --state directory")
+        with open_store(directory, create=True) as store:
+            vault, data_key = create_vault(directory)
+            now = datetime.datetime.now(datetime.UTC)
+
+            async def create() -> tuple[str, str]:
+                kit = await store.run(create_fleet, vault, data_key, Posture(posture), now=now)
+                return kit.printed(), (await store.run(get_fleet)).id
+
+            kit, fleet = trio.run(create)
+    if as_json:
+        print_json({"fleet": fleet, "state": str(directory), "posture": posture, "recovery_kit": kit})
+        return
+    click.echo(f"Fleet {fleet} is in {directory}.\n")
+    click.echo("Recovery kit: print it and keep it off this machine. It alone opens a backup, and the root key.\n")
+    groups = kit.split("-")
+    for start in range(0, len(groups), 7):
+        click.echo("    " + "-".join(groups[start : start + 7]))
+    click.echo(f"\nNext: helm run --state {directory}")
+
+
+@click.command()
+@state_option
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="TOML file with the keys of the options."
+)
+@click.option("--web-host", help="Loopback address of the admin page.")
+@click.option("--web-port", type=int, help="Port of the admin page.")
+@click.option("--verbose", is_flag=True, help="Log more.")
+@reports_errors
+def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:
+    """Drive the fleet until stopped; tunnels go on without helm.
+
+    \b
+    Example:
+      helm run --web-port 8440
+    """
+    config = read_config(HelmConfig, config_file, options)
+    set_up_logging(verbose=verbose)
+    run_daemon(functools.partial(run_helm, config))

@@ -1,0 +1,31 @@
+"""What an operator sets on helm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import attrs
+import platformdirs
+
+from pharos.wire.config import check_port
+
+DEFAULT_STATE: Final = platformdirs.user_data_path("pharos") / "helm"
+WEB_PORT: Final = 8440
+
+
+def _check_loopback(_instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if value not in ("127.0.0.1", "::1", "localhost"):
+        raise ValueError(f"{attribute.name} = {value!r}: helm's web edge listens on loopback only")
+
+
+@attrs.frozen(kw_only=True)
+class HelmConfig:
+    """helm's settings; each has a key of the same name in its TOML file and an option of `helm run`."""
+
+    state: Path = DEFAULT_STATE
+    """Directory of databases and keys, mode 0700."""
+    web_host: str = attrs.field(default="127.0.0.1", validator=_check_loopback)
+    """Loopback address of the web edge."""
+    web_port: int = attrs.field(default=WEB_PORT, validator=check_port)
+    """TCP."""

@@ -1,0 +1,24 @@
+"""What a running helm hands to its edges."""
+
+from __future__ import annotations
+
+import attrs
+
+from pharos.helm.ca.authority import Authority
+from pharos.helm.ca.vault import Vault
+from pharos.helm.live.board import Board
+from pharos.helm.live.hub import Hub
+from pharos.helm.store.database import Store
+
+
+@attrs.frozen(kw_only=True)
+class HelmContext:
+    """The parts that every edge needs."""
+
+    store: Store
+    authority: Authority
+    vault: Vault
+    board: Board
+    hub: Hub
+    started_at: int
+    """Microseconds since 1970."""

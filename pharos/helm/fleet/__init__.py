@@ -1,0 +1,1 @@
+"""helm's hand: one supervised link per node, and the plan of what to tell it."""

@@ -1,0 +1,1 @@
+"""What every open page sees at once."""

@@ -1,0 +1,58 @@
+"""What helm sees of its nodes and relays right now; in memory only, for it is true only while helm looks."""
+
+from __future__ import annotations
+
+import time
+
+import attrs
+
+from pharos.helm.live.hub import Hub
+from pharos.wire.desired import Fence
+from pharos.wire.link import LinkState
+
+
+@attrs.define(kw_only=True)
+class Sighting:
+    """One node or relay as seen."""
+
+    state: LinkState = LinkState.CONNECTING
+    since: int
+    """Microseconds since 1970: when the state was last entered."""
+    detail: str = ""
+    applied: Fence = attrs.field(factory=Fence)
+    """What a node acknowledged last."""
+    peers: int = 0
+
+
+class Board:
+    """Sightings by id; a change of a link is a live event."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._sightings: dict[str, Sighting] = {}
+
+    def of(self, member_id: str) -> Sighting:
+        """Return the sighting of a node or relay; a stranger is being connected to."""
+        return self._sightings.setdefault(member_id, Sighting(since=now_us()))
+
+    def report(self, member_id: str, name: str, state: LinkState, detail: str) -> None:
+        """Note a change of a link."""
+        sighting = self.of(member_id)
+        # A lost link is redialled for as long as it takes; its page shows "lost", not each dial.
+        if state is LinkState.CONNECTING and sighting.state in (LinkState.LOST, LinkState.CRASHED):
+            return
+        if (sighting.state, sighting.detail) != (state, detail):
+            if sighting.state is not state:
+                sighting.since = now_us()
+            sighting.state, sighting.detail = state, detail
+            text = f"{name}: {detail}" if detail else name
+            self._hub.publish(f"link_{state.value}", at=now_us(), node=member_id, text=text)
+
+    def forget(self, member_id: str) -> None:
+        """Drop what was seen of a member that left the fleet."""
+        self._sightings.pop(member_id, None)
+
+
+def now_us() -> int:
+    """Return the wall clock in microseconds since 1970."""
+    return time.time_ns() // 1000

@@ -1,0 +1,1 @@
+"""The nouns of a fleet as facts, knowing neither SQL nor protobuf."""

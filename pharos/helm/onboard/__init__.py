@@ -1,0 +1,1 @@
+"""Bringing machines into the fleet."""

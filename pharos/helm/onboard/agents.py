@@ -1,0 +1,148 @@
+"""Adopt a node or relay: its request becomes a certificate, a record and a grant, in one transaction."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import secrets
+from typing import Final
+
+import attrs
+
+from pharos.helm.ca.authority import Authority
+from pharos.helm.errors import InvalidRequestError
+from pharos.helm.model.nodes import Node, NodeState
+from pharos.helm.model.relays import Relay
+from pharos.helm.store.database import Database, microseconds
+from pharos.helm.store.fleet import next_revision
+from pharos.helm.store.nodes import add_node
+from pharos.helm.store.outbox import append_entry
+from pharos.helm.store.relays import add_relay
+from pharos.wire.agent import AgentGrant, AgentRequest, grant_of
+from pharos.wire.awg.params import generate
+from pharos.wire.ids import NodeId, RelayId, uuid7
+from pharos.wire.pki.csr import verify_csr
+from pharos.wire.pki.keys import certificate_to_der
+from pharos.wire.pki.profile import spki_hash
+from pharos.wire.pki.roles import Role
+
+# What a person types and a file name can hold; control characters and quotes never get in.
+_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,62}[A-Za-z0-9])?")
+# A host name (RFC 1123 §2.1), an IPv4 or an IPv6 address.
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|[0-9A-Fa-f:.]{2,45}")
+
+
+@attrs.frozen(kw_only=True)
+class NewNode:
+    """What the operator says of a node."""
+
+    name: str
+    address: str
+    control_port: int
+    awg_port: int
+    tags: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class NewRelay:
+    """What the operator says of a relay."""
+
+    name: str
+    address: str
+    ingress_port: int
+    tunnel_port: int
+
+
+def adopt_node(
+    db: Database, authority: Authority, request: AgentRequest, wanted: NewNode, *, actor: str, now: datetime.datetime
+) -> tuple[Node, AgentGrant]:
+    """Certify a node and record it.
+
+    Raises: InvalidRequestError — not a node's request, or a value does not fit. ConflictError — name or key is taken.
+    """
+    if request.role is not Role.NODE or request.awg_key is None or request.derive_key is None:
+        raise InvalidRequestError("that is the request of a relay; use: helm relays add")
+    check_name(wanted.name)
+    check_address(wanted.address, wanted.control_port, wanted.awg_port)
+    for tag in wanted.tags:
+        check_name(tag)
+    node_id = NodeId(new_id(now))
+    certificate = authority.certify_agent(request, node_id, operator=actor, now=now)
+    node = Node(
+        id=node_id,
+        name=wanted.name,
+        address=wanted.address,
+        control_port=wanted.control_port,
+        awg_port=wanted.awg_port,
+        tags=wanted.tags,
+        state=NodeState.ACTIVE,
+        awg_key=request.awg_key,
+        derive_key=request.derive_key,
+        awg_parameters=generate(secrets.token_bytes),
+        version=1,
+        created_at=microseconds(now.timestamp()),
+    )
+    spki = spki_hash(verify_csr(request.csr))
+    add_node(db, node, certificate=certificate_to_der(certificate), spki=spki, actor=actor)
+    next_revision(db)
+    append_entry(db, at=node.created_at, kind="node_added", subject=node.id, actor=actor, detail=node.name)
+    return node, grant_of(certificate, trust=authority.trust, role=Role.NODE)
+
+
+def adopt_relay(
+    db: Database, authority: Authority, request: AgentRequest, wanted: NewRelay, *, actor: str, now: datetime.datetime
+) -> tuple[Relay, AgentGrant]:
+    """Certify a relay and record it.
+
+    Raises: InvalidRequestError — not a relay's request, or a value does not fit. ConflictError — name or key is taken.
+    """
+    if request.role is not Role.RELAY:
+        raise InvalidRequestError("that is the request of a node; use: helm nodes add")
+    check_name(wanted.name)
+    check_address(wanted.address, wanted.ingress_port, wanted.tunnel_port)
+    relay_id = RelayId(new_id(now))
+    certificate = authority.certify_agent(request, relay_id, operator=actor, now=now)
+    relay = Relay(
+        id=relay_id,
+        name=wanted.name,
+        address=wanted.address,
+        ingress_port=wanted.ingress_port,
+        tunnel_port=wanted.tunnel_port,
+        state=NodeState.ACTIVE,
+        version=1,
+        created_at=microseconds(now.timestamp()),
+    )
+    spki = spki_hash(verify_csr(request.csr))
+    add_relay(db, relay, certificate=certificate_to_der(certificate), spki=spki, actor=actor)
+    next_revision(db)
+    append_entry(db, at=relay.created_at, kind="relay_added", subject=relay.id, actor=actor, detail=relay.name)
+    return relay, grant_of(certificate, trust=authority.trust, role=Role.RELAY)
+
+
+def new_id(now: datetime.datetime) -> str:
+    """Return a fresh UUIDv7."""
+    return uuid7(int(now.timestamp() * 1_000_000) * 1000, secrets.token_bytes(10))
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if people and files can carry it.
+
+    Raises: InvalidRequestError.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequestError(
+            f"{name!r} is not a name: letters, digits and inner spaces, dots, hyphens or underscores, at most 64"
+        )
+    return name
+
+
+def check_address(address: str, *ports: int) -> None:
+    """Check a host and its ports.
+
+    Raises: InvalidRequestError.
+    """
+    if not _ADDRESS.fullmatch(address):
+        raise InvalidRequestError(f"{address!r} is neither a host name nor an IP address")
+    for port in ports:
+        if not 0 < port < 65536:
+            raise InvalidRequestError(f"{port} is not a port (1 to 65535)")

@@ -1,0 +1,76 @@
+"""The fleet's own row and the wrapped secrets beside it."""
+
+from __future__ import annotations
+
+import attrs
+
+from pharos.helm.errors import NotInitialisedError
+from pharos.helm.model.fleet import Fleet, Posture
+from pharos.helm.store.database import Database
+from pharos.wire.ids import ControllerId, FleetId
+
+_COLUMNS = (
+    "id, posture, epoch, term, revision, pool4, pool6, root, fleet_ca, device_ca, controller, controller_id, manifest,"
+    " created_at"
+)
+
+
+def add_fleet(db: Database, fleet: Fleet) -> None:
+    """Write the one row of a new fleet."""
+    row = attrs.asdict(fleet) | {"posture": fleet.posture.value}
+    marks = ", ".join(f":{column.strip()}" for column in _COLUMNS.split(","))
+    # Host 1 of both pools is the nodes' own; the first device is host 2.
+    db.execute(f"INSERT INTO fleet ({_COLUMNS}, next_host) VALUES ({marks}, 2)", row)  # noqa: S608 -- constant text
+
+
+def get_fleet(db: Database) -> Fleet:
+    """Return the fleet.
+
+    Raises: NotInitialisedError — the store holds none.
+    """
+    row = db.execute(f"SELECT {_COLUMNS} FROM fleet").fetchone()  # noqa: S608 -- constant text
+    if row is None:
+        raise NotInitialisedError("the store holds no fleet; run: helm init --personal")
+    values = dict(row)
+    return Fleet(
+        **values
+        | {
+            "id": FleetId(values["id"]),
+            "posture": Posture(values["posture"]),
+            "controller_id": ControllerId(values["controller_id"]),
+        }
+    )
+
+
+def next_term(db: Database) -> int:
+    """Begin a new term and return it; helm does so once at each start."""
+    term: int = db.execute("UPDATE fleet SET term = term + 1 RETURNING term").fetchone()[0]
+    return term
+
+
+def next_revision(db: Database) -> int:
+    """Count one change that nodes or devices must hear of, in the caller's transaction; return the new revision."""
+    revision: int = db.execute("UPDATE fleet SET revision = revision + 1 RETURNING revision").fetchone()[0]
+    return revision
+
+
+def take_host(db: Database) -> int:
+    """Return the next free host number of the address pools, used once and never again."""
+    host: int = db.execute("UPDATE fleet SET next_host = next_host + 1 RETURNING next_host - 1").fetchone()[0]
+    return host
+
+
+def put_secret(db: Database, name: str, version: int, wrapped: bytes) -> None:
+    """Write one wrapped secret."""
+    db.execute("INSERT INTO secrets (name, version, wrapped) VALUES (?, ?, ?)", (name, version, wrapped))
+
+
+def get_secret(db: Database, name: str) -> tuple[int, bytes]:
+    """Return version and wrapped bytes of a secret.
+
+    Raises: NotInitialisedError — there is none of that name.
+    """
+    row = db.execute("SELECT version, wrapped FROM secrets WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise NotInitialisedError(f"the store holds no secret {name!r}; restore it from a backup")
+    return row["version"], row["wrapped"]

@@ -1,0 +1,1 @@
+"""helm's web edge: loopback for people, a Unix socket for the operator's own commands."""

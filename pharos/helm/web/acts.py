@@ -1,0 +1,92 @@
+"""What the operator's own commands may ask, over the Unix socket only: file permissions are its authentication."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, TypeVar
+
+from quart import Blueprint, request
+
+from pharos.helm.accounts.devices import revoke_device
+from pharos.helm.accounts.tickets import invite_device
+from pharos.helm.context import HelmContext
+from pharos.helm.errors import InvalidRequestError
+from pharos.helm.onboard.agents import NewNode, NewRelay, adopt_node, adopt_relay
+from pharos.wire.agent import AgentRequest
+
+# Who acts, for the outbox, until admins have names of their own.
+OPERATOR = "operator"
+
+T = TypeVar("T", str, int, list)
+
+
+def make_acts_blueprint(context: HelmContext) -> Blueprint:
+    """Serve the acts; each is one transaction."""
+    blueprint = Blueprint("acts", __name__)
+    store, authority = context.store, context.authority
+
+    @blueprint.post("/api/v1/nodes")
+    async def add_node() -> dict[str, Any]:
+        body = await _body()
+        agent_request = AgentRequest.parse(_member(body, "request", str))
+        wanted = NewNode(
+            name=_member(body, "name", str),
+            address=_member(body, "address", str),
+            control_port=_member(body, "control_port", int),
+            awg_port=_member(body, "awg_port", int),
+            tags=tuple(str(tag) for tag in _member(body, "tags", list)),
+        )
+        node, grant = await store.run(adopt_node, authority, agent_request, wanted, actor=OPERATOR, now=_now())
+        return {"id": node.id, "name": node.name, "grant": grant.render()}
+
+    @blueprint.post("/api/v1/relays")
+    async def add_relay() -> dict[str, Any]:
+        body = await _body()
+        agent_request = AgentRequest.parse(_member(body, "request", str))
+        wanted = NewRelay(
+            name=_member(body, "name", str),
+            address=_member(body, "address", str),
+            ingress_port=_member(body, "ingress_port", int),
+            tunnel_port=_member(body, "tunnel_port", int),
+        )
+        relay, grant = await store.run(adopt_relay, authority, agent_request, wanted, actor=OPERATOR, now=_now())
+        return {"id": relay.id, "name": relay.name, "grant": grant.render()}
+
+    @blueprint.post("/api/v1/tickets")
+    async def add_ticket() -> dict[str, Any]:
+        body = await _body()
+        invitation = await store.run(
+            invite_device,
+            authority,
+            context.vault,
+            device_name=_member(body, "device_name", str),
+            lifetime=datetime.timedelta(seconds=_member(body, "seconds", int)),
+            actor=OPERATOR,
+            now=_now(),
+        )
+        return {"link": invitation.link, "expires_at": invitation.expires_at.isoformat()}
+
+    @blueprint.post("/api/v1/devices/<device>/revoke")
+    async def revoke(device: str) -> dict[str, Any]:
+        revoked = await store.run(revoke_device, device, actor=OPERATOR, now=_now())
+        return {"id": revoked.id, "name": revoked.name, "state": revoked.state.value}
+
+    return blueprint
+
+
+async def _body() -> dict[str, Any]:
+    body = await request.get_json(force=True, silent=True)
+    if not isinstance(body, dict):
+        raise InvalidRequestError("the request body is not a JSON object")
+    return body
+
+
+def _member(body: dict[str, Any], name: str, kind: type[T]) -> T:
+    value = body.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InvalidRequestError(f"{name!r} has to be there and of type {kind.__name__}")
+    return value
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

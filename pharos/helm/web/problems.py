@@ -1,0 +1,44 @@
+"""Errors as HTTP answers: one table, problem+json (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Final
+
+from quart import Response
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from pharos.helm.errors import ConflictError, InvalidRequestError, NotAllowedError, NotFoundError
+from pharos.wire.errors import AgentError, RemoteProtocolError, WireError
+
+STATUSES: Final[tuple[tuple[type[WireError], HTTPStatus], ...]] = (
+    (NotFoundError, HTTPStatus.NOT_FOUND),
+    (ConflictError, HTTPStatus.CONFLICT),
+    (NotAllowedError, HTTPStatus.FORBIDDEN),
+    (InvalidRequestError, HTTPStatus.BAD_REQUEST),
+    (AgentError, HTTPStatus.BAD_REQUEST),
+    (RemoteProtocolError, HTTPStatus.BAD_REQUEST),
+)
+
+
+def problem(status: int, detail: str) -> Response:
+    """Return one problem document."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": detail}
+    return Response(json.dumps(body), status=status, content_type="application/problem+json")
+
+
+def handle_errors(app: QuartTrio) -> None:
+    """Let ``app`` answer our own errors by the table and HTTP's by their own status; the rest is a bug and says so."""
+
+    @app.errorhandler(WireError)
+    async def wire_error(error: WireError) -> Response:
+        status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
+        if status is None:
+            raise error
+        return problem(status, str(error))
+
+    @app.errorhandler(HTTPException)
+    async def http_error(error: HTTPException) -> Response:
+        return problem(error.code or 500, error.description or "")

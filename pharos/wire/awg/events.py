@@ -1,0 +1,73 @@
+"""What a device reports, and what it hands back to its pump."""
+
+from typing import TypeAlias
+
+import attrs
+
+from pharos.wire.awg.endpoint import Address
+
+
+@attrs.frozen(kw_only=True)
+class HandshakeCompleted:
+    """Both ends hold a session and each has proved it to the other."""
+
+    peer: bytes = attrs.field(repr=bytes.hex)
+    """Its public key."""
+    endpoint: Address
+    initiator: bool
+    """True when the handshake was begun by this end."""
+    at_ns: int
+    """Unix time in nanoseconds, by the wall clock the device was given."""
+
+
+@attrs.frozen(kw_only=True)
+class PeerEndpointChanged:
+    """An authentic message came from another address than before: the peer roamed, or appeared."""
+
+    peer: bytes = attrs.field(repr=bytes.hex)
+    endpoint: Address
+    previous: Address | None
+
+
+@attrs.frozen(kw_only=True)
+class SessionEnded:
+    """The last session is over and no other has followed: the peer fell silent, was changed or was removed."""
+
+    peer: bytes = attrs.field(repr=bytes.hex)
+
+
+@attrs.frozen(kw_only=True)
+class HandshakeGaveUp:
+    """No initiation was answered; staged packets are dropped and the next packet begins anew."""
+
+    peer: bytes = attrs.field(repr=bytes.hex)
+    attempts: int
+
+
+Event: TypeAlias = HandshakeCompleted | PeerEndpointChanged | SessionEnded | HandshakeGaveUp
+
+
+@attrs.frozen(kw_only=True)
+class PeerStatus:
+    """A peer as it is."""
+
+    public_key: bytes = attrs.field(repr=bytes.hex)
+    endpoint: Address | None
+    last_handshake_ns: int | None
+    """Unix time in nanoseconds of the last completed handshake."""
+    session_age: float | None
+    """Seconds since the session we send on was made; None if we have none that is usable."""
+    received_bytes: int
+    """Authentic datagrams, with all that surrounds the packets."""
+    sent_bytes: int
+
+
+@attrs.define(eq=False)
+class Output:
+    """What has gathered in a device since it was last taken, each list in order."""
+
+    datagrams: list[tuple[bytes, Address]] = attrs.Factory(list)
+    """To send, as they are."""
+    packets: list[bytes] = attrs.Factory(list)
+    """Inner IP packets from peers, each from an address its peer is allowed."""
+    events: list[Event] = attrs.Factory(list)

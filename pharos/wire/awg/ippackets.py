@@ -1,0 +1,37 @@
+"""The few fields of inner IP packets that routing needs (RFC 791 §3.1, RFC 8200 §3)."""
+
+from typing import Final
+
+IPV4_HEADER_BYTES: Final = 20
+IPV6_HEADER_BYTES: Final = 40
+
+
+def source(packet: bytes) -> bytes:
+    """The packed source address of a packet that ``trim`` or ``destination`` has accepted."""
+    return packet[12:16] if packet[0] >> 4 == 4 else packet[8:24]
+
+
+def destination(packet: bytes) -> bytes | None:
+    """The packed destination address, or None if this is no IP packet."""
+    size = len(packet)
+    if size >= IPV4_HEADER_BYTES and packet[0] >> 4 == 4:
+        return packet[16:20]
+    if size >= IPV6_HEADER_BYTES and packet[0] >> 4 == 6:
+        return packet[24:40]
+    return None
+
+
+def trim(plaintext: bytes) -> bytes | None:
+    """Cut the padding off by the packet's own length field; None if this is no whole IP packet."""
+    size = len(plaintext)
+    if size >= IPV4_HEADER_BYTES and plaintext[0] >> 4 == 4:
+        length = plaintext[2] << 8 | plaintext[3]
+        least = IPV4_HEADER_BYTES
+    elif size >= IPV6_HEADER_BYTES and plaintext[0] >> 4 == 6:
+        length = IPV6_HEADER_BYTES + (plaintext[4] << 8 | plaintext[5])
+        least = IPV6_HEADER_BYTES
+    else:
+        return None
+    if not least <= length <= size:
+        return None
+    return plaintext if length == size else plaintext[:length]

@@ -1,0 +1,57 @@
+"""When handshakes cost too much, and who may still have one (wireguard.pdf §5.3)."""
+
+from typing import Final
+
+from pharos.wire.awg.endpoint import Address, network_of
+from pharos.wire.units import SECONDS
+
+HANDSHAKES_PER_SECOND: Final = 1000
+"""A quarter of a core at 250 µs each; what comes faster piles up in an imagined queue."""
+BUSY_BACKLOG: Final = 128
+"""Of that queue, as in wireguard-go: an honest burst of so many costs 32 ms at most."""
+BUSY_HOLD: Final = 1 * SECONDS
+"""How long we stay under load after the last such moment, so that a flood meets one answer and not two in turn."""
+
+PER_NETWORK_RATE: Final = 20
+"""Handshakes a second that one network may have while we are under load."""
+PER_NETWORK_BURST: Final = 5
+MAX_NETWORKS: Final = 4096
+"""Buckets kept, about 1 MB; only addresses that proved they receive get one."""
+
+
+class LoadGauge:
+    """Tells from the times at which handshake messages arrive whether we are under load."""
+
+    def __init__(self) -> None:
+        self._backlog = 0.0
+        self._updated_at = 0.0
+        self._busy_until = 0.0
+
+    def arrival(self, now: float) -> bool:
+        """Count one message that showed it knows our key; say whether we are under load."""
+        worked_off = max(0.0, now - self._updated_at) * HANDSHAKES_PER_SECOND
+        # Capped at the threshold: what a flood sent beyond it was never worked on, so it leaves no debt.
+        self._backlog = min(max(0.0, self._backlog - worked_off) + 1, float(BUSY_BACKLOG))
+        self._updated_at = now
+        if self._backlog >= BUSY_BACKLOG:
+            self._busy_until = now + BUSY_HOLD
+        return now < self._busy_until
+
+
+class NetworkLimiter:
+    """A token bucket per source network."""
+
+    def __init__(self) -> None:
+        # Network → (tokens, when); in order of last use, so that the stalest is first.
+        self._buckets: dict[bytes, tuple[float, float]] = {}
+
+    def allow(self, source: Address, now: float) -> bool:
+        """Take a token of the source's network; False if it has none."""
+        network = network_of(source)
+        tokens, updated_at = self._buckets.pop(network, (float(PER_NETWORK_BURST), now))
+        tokens = min(float(PER_NETWORK_BURST), tokens + (now - updated_at) * PER_NETWORK_RATE)
+        allowed = tokens >= 1
+        if len(self._buckets) >= MAX_NETWORKS:
+            del self._buckets[next(iter(self._buckets))]
+        self._buckets[network] = (tokens - 1 if allowed else tokens, now)
+        return allowed

@@ -1,0 +1,175 @@
+"""Tunnels for those who run them: a device with its socket and its pump, opened and closed as one."""
+
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from pharos.wire.awg.config import PeerConfig
+from pharos.wire.awg.device import DEFAULT_MTU, Device
+from pharos.wire.awg.endpoint import Address
+from pharos.wire.awg.events import PeerStatus
+from pharos.wire.awg.inner import InnerEnd
+from pharos.wire.awg.memory import MemoryEnd, memory_link
+from pharos.wire.awg.params import PLAIN, ObfuscationParameters
+from pharos.wire.awg.pump import EventHandler, Pump
+from pharos.wire.awg.udp import ANY_IPV4, ANY_IPV6, bind_udp, local_address
+from pharos.wire.errors import ParameterError
+
+
+class Tunnel:
+    """A running device; ``open_tunnel`` makes it."""
+
+    def __init__(self, device: Device, pump: Pump, address: Address) -> None:
+        self.address = address
+        """Where it listens; the port is the real one."""
+        self._device = device
+        self._pump = pump
+
+    @property
+    def public_key(self) -> bytes:
+        return self._device.public_key
+
+    def set_parameters(self, parameters: ObfuscationParameters) -> None:
+        """Frame everything otherwise from now on."""
+        self._device.set_parameters(parameters)
+
+    def set_peer(self, config: PeerConfig) -> None:
+        """Add a peer or change it; see ``Device.set_peer``.
+
+        Raises: ParameterError
+        """
+        self._device.set_peer(config, trio.current_time())
+        self._pump.wake_nowait()
+
+    def remove_peer(self, public_key: bytes) -> None:
+        """Forget a peer, with its sessions, at once; nothing happens if it is not known."""
+        self._device.remove_peer(public_key)
+        self._pump.wake_nowait()
+        self._pump.notify_nowait()
+
+    def initiate_handshake(self, public_key: bytes) -> None:
+        """Begin a handshake now, or 5 s after the last one was begun or answered.
+
+        Raises: LocalProtocolError — there is no such peer.
+        """
+        self._device.initiate_handshake(public_key, trio.current_time())
+        self._pump.wake_nowait()
+
+    def set_endpoint(self, public_key: bytes, endpoint: Address) -> None:
+        """Reach a peer elsewhere from now on; its session lives on.
+
+        Raises: LocalProtocolError, ParameterError
+        """
+        self._device.set_endpoint(public_key, endpoint, trio.current_time())
+        self._pump.wake_nowait()
+
+    def status(self, public_key: bytes) -> PeerStatus:
+        """Raises: LocalProtocolError — there is no such peer."""
+        return self._device.status(public_key, trio.current_time())
+
+    def statuses(self) -> list[PeerStatus]:
+        return self._device.statuses(trio.current_time())
+
+    async def wait_handshake(self, public_key: bytes) -> PeerStatus:
+        """Wait until there is a session with a peer to send on, beginning handshakes as often as it takes.
+
+        Raises: LocalProtocolError — there is no such peer, or it was removed meanwhile.
+        """
+        await trio.lowlevel.checkpoint()
+        while (status := self.status(public_key)).session_age is None:
+            self._device.initiate_handshake(public_key, trio.current_time())
+            self._pump.wake_nowait()
+            await self._pump.wait_change()
+        return status
+
+
+class ClientTunnel:
+    """A tunnel to one peer, used from this program: also the inner end of what one sends through it."""
+
+    def __init__(self, tunnel: Tunnel, peer: bytes, link: MemoryEnd) -> None:
+        self.address = tunnel.address
+        """Where it sends from."""
+        self._tunnel = tunnel
+        self._peer = peer
+        self._link = link
+
+    async def receive_packets(self) -> Sequence[bytes]:
+        """Wait for packets from the peer; when nobody takes them the oldest are dropped.
+
+        Raises: trio.EndOfChannel — the tunnel is closed.
+        """
+        return await self._link.receive_packets()
+
+    def send_packets_nowait(self, packets: Sequence[bytes]) -> None:
+        """Send packets to the peer; when they come faster than they can be sealed the oldest are dropped."""
+        self._link.send_packets_nowait(packets)
+
+    async def wait_handshake(self) -> PeerStatus:
+        """Wait until the peer has answered and there is a session to send on. The caller sets the timeout."""
+        return await self._tunnel.wait_handshake(self._peer)
+
+    def initiate_handshake(self) -> None:
+        """Begin a handshake, say after the peer was restarted: now, or 5 s after the last one."""
+        self._tunnel.initiate_handshake(self._peer)
+
+    def set_endpoint(self, endpoint: Address) -> None:
+        """Reach the peer at another address from now on; the session lives on.
+
+        Raises: ParameterError — it is not a numeric address.
+        """
+        self._tunnel.set_endpoint(self._peer, endpoint)
+
+    def status(self) -> PeerStatus:
+        return self._tunnel.status(self._peer)
+
+
+@asynccontextmanager
+async def open_tunnel(
+    device: Device,
+    inner: InnerEnd,
+    *,
+    host: str = ANY_IPV4,
+    port: int = 0,
+    on_event: EventHandler | None = None,
+) -> AsyncIterator[Tunnel]:
+    """Run ``device`` on a UDP port of its own while the block lasts; port 0 takes any free one.
+
+    Raises: OSError — the address is not ours or the port is taken.
+    """
+    with bind_udp(host, port) as sock:
+        pump = Pump(device, sock, inner, on_event=on_event)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pump.run)
+            yield Tunnel(device, pump, local_address(sock))
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_client_tunnel(
+    *,
+    private_key: bytes,
+    peer: PeerConfig,
+    parameters: ObfuscationParameters = PLAIN,
+    mtu: int = DEFAULT_MTU,
+    on_event: EventHandler | None = None,
+) -> AsyncIterator[ClientTunnel]:
+    """Open a tunnel to one peer, whose endpoint must be given; the first handshake begins at once.
+
+    Raises: ParameterError — a key or the endpoint breaks a rule. OSError — no socket can be had.
+    """
+    if peer.endpoint is None:
+        raise ParameterError("endpoint = None: must be given for the peer of a client tunnel")
+    device = Device(private_key=private_key, random=os.urandom, wall_clock=time.time_ns, parameters=parameters, mtu=mtu)
+    now = trio.current_time()
+    device.set_peer(peer, now)
+    device.initiate_handshake(peer.public_key, now)
+    near, far = memory_link()
+    host = ANY_IPV6 if ":" in peer.endpoint[0] else ANY_IPV4
+    try:
+        async with open_tunnel(device, far, host=host, on_event=on_event) as tunnel:
+            yield ClientTunnel(tunnel, peer.public_key, near)
+    finally:
+        near.close()

@@ -1,0 +1,86 @@
+"""Run a daemon: one Trio loop, signals that end it gently, logging, and systemd's notify protocol."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import trio
+
+from pharos.wire.units import SECONDS
+
+log = logging.getLogger(__name__)
+
+# A daemon that has not ended its connections by then is cut; systemd's own limit is 90 s.
+STOP_GRACE: Final = 5 * SECONDS
+
+LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+@attrs.frozen
+class Notifier:
+    """systemd's notification socket (sd_notify(3)); does nothing where there is none."""
+
+    address: str | None
+
+    @classmethod
+    def from_environment(cls) -> Notifier:
+        """Read where systemd listens; the variable is dropped, so that children do not notify in our name."""
+        return cls(os.environ.pop("NOTIFY_SOCKET", None))
+
+    def send(self, state: str) -> None:
+        """Send one assignment such as ``READY=1``; never blocks and never fails."""
+        if self.address is None:
+            return
+        # A leading @ is an abstract socket (sd_notify(3)).
+        address = "\0" + self.address[1:] if self.address.startswith("@") else self.address
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+            try:
+                sock.sendto(state.encode(), address)
+            except OSError as error:
+                log.debug("systemd could not be notified: %s", error)
+
+
+def set_up_logging(*, verbose: bool = False) -> None:
+    """Log to standard error, one line a record; ``verbose`` adds DEBUG of our own packages."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr, force=True)
+    logging.getLogger("pharos").setLevel(logging.DEBUG if verbose else logging.INFO)
+    # hpack logs every header field at DEBUG; hypercorn repeats its own start-up line.
+    for noisy in ("hpack", "hypercorn.error", "httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def run_daemon(main: Callable[..., Awaitable[None]]) -> None:
+    """Run ``main(task_status=…)`` until SIGTERM or SIGINT; blocks.
+
+    systemd hears READY once ``main`` has called ``started``. Exceptions of ``main`` propagate: systemd restarts us.
+    """
+    notifier = Notifier.from_environment()
+
+    async def supervise() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_watch_signals, nursery.cancel_scope, notifier)
+            await nursery.start(main)
+            notifier.send("READY=1")
+
+    trio.run(supervise)
+
+
+async def _watch_signals(
+    scope: trio.CancelScope,
+    notifier: Notifier,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            log.info("stopping on %s", signal.Signals(number).name)
+            notifier.send("STOPPING=1")
+            scope.cancel()

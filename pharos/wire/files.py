@@ -1,0 +1,133 @@
+"""State on disk that survives a crash: private directories, atomic writes, checked JSON documents."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from pharos.wire.errors import StateFileError
+from pharos.wire.units import MIB
+
+PRIVATE_DIRECTORY: Final = 0o700
+PRIVATE_FILE: Final = 0o600
+# 10,000 peers at some 400 bytes of JSON each are 4 MB; sixteen times that is no state of ours.
+MAX_STATE_SIZE: Final = 64 * MIB
+
+Json = dict[str, Any]
+
+
+def open_state_directory(path: Path) -> Path:
+    """Make ``path`` a private directory, or check that it is one, and return it resolved.
+
+    Raises: StateFileError — it is no directory, or others than its owner can reach it.
+    """
+    try:
+        path.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise StateFileError(f"{path} is not a directory; name another with --state") from None
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise StateFileError(f"{path} is open to other users (mode {mode:04o}); run: chmod 700 {path}")
+    return path.resolve()
+
+
+@contextmanager
+def lock_state_directory(path: Path) -> Iterator[None]:
+    """Hold the directory for this process alone while the block runs.
+
+    Raises: StateFileError — another process holds it; the message names its pid.
+    """
+    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise StateFileError(f"{path} is in use by process {holder}; stop it first") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
+    """Replace ``path`` by ``data``: a reader, or a reboot at any instant, finds the old or the new file whole.
+
+    Blocks on two fsyncs; call it from a worker thread where that matters.
+    """
+    # One writer per file is the rule of every state directory, so a fixed name cannot collide and leaves no litter.
+    scratch = path.with_name(f".{path.name}.new")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        os.fchmod(descriptor, mode)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    scratch.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@attrs.frozen
+class StateFile:
+    """One JSON document with a format name and a checksum, so that damage is seen and never acted on."""
+
+    path: Path
+    format: str
+    """Name and version, ``pharos/buoy-desired/v1``: a file of another kind is refused."""
+    remedy: str
+    """What an operator does when the file is corrupt; completes the sentence after a semicolon."""
+
+    def load(self) -> Json | None:
+        """Return the document, or None where there is no file yet.
+
+        Raises: StateFileError — the file is damaged, foreign or too large; it is left as it is.
+        """
+        try:
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StateFileError(f"{self.path} cannot be read ({error.strerror}); {self.remedy}") from error
+        if len(raw) > MAX_STATE_SIZE:
+            raise self._corrupt("it is too large")
+        try:
+            document = json.loads(raw)
+        except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError too
+            raise self._corrupt("it is not JSON") from None
+        if not isinstance(document, dict) or document.keys() != {"format", "sha256", "body"}:
+            raise self._corrupt("it is not a Pharos state file")
+        if document["format"] != self.format:
+            raise self._corrupt(f"it has the format {document['format']!r}, not {self.format!r}")
+        body = document["body"]
+        if not isinstance(body, dict) or document["sha256"] != _checksum(body):
+            raise self._corrupt("its checksum does not match")
+        return body
+
+    def save(self, body: Json) -> None:
+        """Replace the document; durable when this returns."""
+        document = {"format": self.format, "sha256": _checksum(body), "body": body}
+        write_atomic(self.path, json.dumps(document, indent=1).encode() + b"\n")
+
+    def _corrupt(self, why: str) -> StateFileError:
+        return StateFileError(f"{self.path} is corrupt ({why}) and was left as it is; {self.remedy}")
+
+
+def _checksum(body: Json) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

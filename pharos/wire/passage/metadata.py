@@ -1,0 +1,103 @@
+"""What a passage says about itself in the clear, and the prologue that binds both ends to it (passage.md §6)."""
+
+import enum
+import re
+from collections.abc import Sequence
+from typing import Final, Self
+
+import attrs
+
+from pharos.wire.errors import LocalProtocolError, RemoteProtocolError
+from pharos.wire.ids import FleetId, TicketId
+from pharos.wire.seal.fields import length_prefixed
+from pharos.wire.seal.ticket import TICKET_ID_LENGTH
+
+PURPOSE_HEADER: Final = "x-passage"
+FINGERPRINT_HEADER: Final = "x-pharos-device-fp"
+"""Set by the beacon alone: SHA-256 of the peer's verified certificate (DER) in lower-case hexadecimal."""
+
+_CONTEXT: Final = b"pharos/passage/v1"
+_ENROL: Final = re.compile(rf"enrol\.([0-9a-f]{{{2 * TICKET_ID_LENGTH}}})")
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Purpose(enum.Enum):
+    """What a passage is for; decides the Noise pattern."""
+
+    DEVICE = "device"
+    """An enrolled device, known by its static key."""
+    ENROL = "enrol"
+    """Whoever holds a ticket."""
+    LOGIN = "login"
+    """Anybody; who it is turns out inside."""
+
+    @property
+    def protocol(self) -> str:
+        return _PROTOCOLS[self]
+
+
+_PROTOCOLS: Final = {
+    Purpose.DEVICE: "Noise_IK_25519_ChaChaPoly_BLAKE2s",
+    Purpose.ENROL: "Noise_NKpsk0_25519_ChaChaPoly_BLAKE2s",
+    Purpose.LOGIN: "Noise_NK_25519_ChaChaPoly_BLAKE2s",
+}
+
+
+@attrs.frozen(kw_only=True)
+class PassageRequest:
+    """What both ends must mean alike before they shake hands.
+
+    Raises: LocalProtocolError — a ticket id without enrolment, or the other way round.
+    """
+
+    purpose: Purpose
+    fleet: FleetId
+    ticket_id: TicketId | None = None
+    """For enrolment only. It travels in the clear, for helm must find the psk by it."""
+
+    def __attrs_post_init__(self) -> None:
+        length = None if self.ticket_id is None else len(self.ticket_id)
+        if length != (TICKET_ID_LENGTH if self.purpose is Purpose.ENROL else None):
+            raise LocalProtocolError(f"a passage for {self.purpose.value} has a ticket id of length {length}")
+
+    @property
+    def metadata(self) -> str:
+        """The value of ``PURPOSE_HEADER``: ``device``, ``enrol.<ticket id in hexadecimal>`` or ``login``."""
+        return self.purpose.value if self.ticket_id is None else f"{self.purpose.value}.{self.ticket_id.hex()}"
+
+    @property
+    def prologue(self) -> bytes:
+        """Noise mixes it in: a handshake for another purpose, fleet or ticket fails.
+
+        The fingerprint is not in it. It is compared openly, so that a mismatch names the device in the audit, and both
+        certificates of a renewal may be valid.
+        """
+        fields = (self.purpose.value.encode(), self.fleet.encode(), self.ticket_id or b"")
+        return _CONTEXT + length_prefixed(*fields)
+
+    @classmethod
+    def parse(cls, values: Sequence[str], fleet: FleetId) -> Self:
+        """Read all values that came under ``PURPOSE_HEADER``.
+
+        Raises: RemoteProtocolError — not exactly one, or none of the three forms.
+        """
+        if len(values) == 1:
+            if match := _ENROL.fullmatch(values[0]):
+                return cls(purpose=Purpose.ENROL, fleet=fleet, ticket_id=TicketId(bytes.fromhex(match[1])))
+            if values[0] in {Purpose.DEVICE.value, Purpose.LOGIN.value}:
+                return cls(purpose=Purpose(values[0]), fleet=fleet)
+        raise RemoteProtocolError("the stream does not say what passage it is")
+
+
+def parse_fingerprint(values: Sequence[str], purpose: Purpose) -> str | None:
+    """Read all values that came under ``FINGERPRINT_HEADER``: exactly one, or none from a peer without a certificate.
+
+    Such a peer may enrol or log in, and nothing else (security.md row 26).
+
+    Raises: RemoteProtocolError — several, one that is no fingerprint, or none where a device has to have one.
+    """
+    if not values and purpose is not Purpose.DEVICE:
+        return None
+    if len(values) != 1 or not _FINGERPRINT.fullmatch(values[0]):
+        raise RemoteProtocolError("the stream does not carry exactly one certificate fingerprint")
+    return values[0]

@@ -1,0 +1,167 @@
+"""What a device is told about its fleet: the plaintext inside a sealed bundle.
+
+Every way to reach a node is one tagged entry of its protocol list. A reader takes the entries whose type it knows and
+passes over the others, so that a newer helm can offer a protocol before every device speaks it.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+from typing import Any, Final
+
+import attrs
+
+from pharos.wire.awg.params import ObfuscationParameters
+from pharos.wire.errors import BundleFormatError, ParameterError
+from pharos.wire.ids import DeviceId, FleetId, NodeId, RelayId, check_label, parse_fleet_id
+
+VERSION: Final = 1
+KEY_SIZE: Final = 32
+AMNEZIAWG: Final = "amneziawg"
+
+
+@attrs.frozen(kw_only=True)
+class AmneziaWgAccess:
+    """How to reach a node by AmneziaWG."""
+
+    host: str
+    """Host name or IP address."""
+    port: int
+    """UDP."""
+    public_key: bytes
+    """The node's AmneziaWG public key, 32 bytes."""
+    parameters: ObfuscationParameters
+
+
+@attrs.frozen(kw_only=True)
+class ProfileNode:
+    """A node as a device sees it."""
+
+    id: NodeId
+    name: str
+    tags: tuple[str, ...]
+    derive_key: bytes
+    """X25519 public key of the blind derivation, 32 bytes."""
+    generation: int
+    """Which derived secret is in use between this device and this node."""
+    addresses: tuple[str, ...]
+    """The node's own addresses inside the tunnel."""
+    access: tuple[AmneziaWgAccess, ...]
+    """Ways in that this version knows, best first; may be empty."""
+
+
+@attrs.frozen(kw_only=True)
+class ProfileRelay:
+    """A relay through which helm can be reached."""
+
+    id: RelayId
+    host: str
+    port: int
+
+
+@attrs.frozen(kw_only=True)
+class Profile:
+    """One device's view of its fleet."""
+
+    fleet: FleetId
+    device_id: DeviceId
+    addresses: tuple[str, ...]
+    """The device's own networks inside the tunnel, CIDR."""
+    nodes: tuple[ProfileNode, ...]
+    relays: tuple[ProfileRelay, ...]
+
+
+def render_profile(profile: Profile) -> bytes:
+    """Return the profile as canonical JSON."""
+    body = {
+        "v": VERSION,
+        "fleet": profile.fleet,
+        "device": profile.device_id,
+        "addresses": list(profile.addresses),
+        "nodes": [
+            {
+                "id": node.id,
+                "name": node.name,
+                "tags": list(node.tags),
+                "derive_key": _encode(node.derive_key),
+                "generation": node.generation,
+                "addresses": list(node.addresses),
+                "access": [
+                    {
+                        "type": AMNEZIAWG,
+                        "host": way.host,
+                        "port": way.port,
+                        "public_key": _encode(way.public_key),
+                        "parameters": way.parameters.as_mapping(),
+                    }
+                    for way in node.access
+                ],
+            }
+            for node in profile.nodes
+        ],
+        "relays": [{"id": relay.id, "host": relay.host, "port": relay.port} for relay in profile.relays],
+    }
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+
+def parse_profile(data: bytes) -> Profile:
+    """Read a profile; members and protocol types of a newer version are passed over.
+
+    Raises: BundleFormatError — it is none, or of another major version.
+    """
+    try:
+        body = json.loads(data)
+        if body["v"] != VERSION:
+            raise BundleFormatError(f"the profile has version {body['v']!r}; upgrade caravel")
+        return Profile(
+            fleet=parse_fleet_id(body["fleet"]),
+            device_id=DeviceId(check_label(body["device"])),
+            addresses=tuple(str(ipaddress.ip_interface(text)) for text in body["addresses"]),
+            nodes=tuple(_node(entry) for entry in body["nodes"]),
+            relays=tuple(
+                ProfileRelay(id=RelayId(check_label(entry["id"])), host=str(entry["host"]), port=_port(entry["port"]))
+                for entry in body["relays"]
+            ),
+        )
+    except (KeyError, TypeError, ValueError, ParameterError) as error:
+        raise BundleFormatError(f"the profile is damaged: {error!r}") from error
+
+
+def _node(entry: dict[str, Any]) -> ProfileNode:
+    return ProfileNode(
+        id=NodeId(check_label(entry["id"])),
+        name=str(entry["name"]),
+        tags=tuple(str(tag) for tag in entry["tags"]),
+        derive_key=_key(entry["derive_key"]),
+        generation=int(entry["generation"]),
+        addresses=tuple(str(ipaddress.ip_address(text)) for text in entry["addresses"]),
+        access=tuple(_access(way) for way in entry["access"] if way["type"] == AMNEZIAWG),
+    )
+
+
+def _access(way: dict[str, Any]) -> AmneziaWgAccess:
+    return AmneziaWgAccess(
+        host=str(way["host"]),
+        port=_port(way["port"]),
+        public_key=_key(way["public_key"]),
+        parameters=ObfuscationParameters.from_mapping(way["parameters"]),
+    )
+
+
+def _key(text: str) -> bytes:
+    raw = base64.b64decode(text, validate=True)
+    if len(raw) != KEY_SIZE:
+        raise ValueError(f"a public key of {len(raw)} bytes")
+    return raw
+
+
+def _port(value: object) -> int:
+    if not isinstance(value, int) or not 0 < value < 65536:
+        raise ValueError(f"{value!r} is not a port")
+    return value
+
+
+def _encode(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

@@ -1,0 +1,100 @@
+"""h2's connection machine, with what a long-lived connection of many streams needs besides. Sans-IO.
+
+h2's methods overridden here are private to it; tests/wire/rpc/test_machine.py is the contract that tells when
+a new release moves them.
+"""
+
+import logging
+from typing import Final
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, Event
+from h2.settings import SettingCodes
+from hyperframe.frame import Frame, GoAwayFrame
+
+from pharos.wire.rpc import limits
+from pharos.wire.rpc.flow import Windows
+from pharos.wire.rpc.settings import CompactSettings
+
+# At DEBUG it writes every header's value, several lines each: no place for metadata, and ten times the cost.
+logging.getLogger("hpack").setLevel(logging.INFO)
+
+# RFC 9113 §5.1.1: streams that clients open have odd numbers. There are no others, for we refuse pushes.
+_CLIENT_STREAMS: Final = 1
+
+
+class Machine(H2Connection):
+    """One HTTP/2 connection, in either role: bytes in, events out; calls in, bytes out."""
+
+    MAX_CLOSED_STREAMS = limits.REMEMBERED_STREAMS
+
+    def __init__(self, *, client_side: bool, windows: Windows, max_streams: int) -> None:
+        super().__init__(
+            H2Configuration(
+                client_side=client_side,
+                header_encoding="ascii",
+                # What comes in is checked (RFC 9113 §8.2, §8.3). What goes out we made, or had checked.
+                validate_inbound_headers=True,
+                normalize_inbound_headers=False,
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
+        self.local_settings = CompactSettings(
+            client=client_side,
+            initial_values={
+                SettingCodes.ENABLE_PUSH: 0,
+                SettingCodes.INITIAL_WINDOW_SIZE: windows.stream,
+                SettingCodes.MAX_CONCURRENT_STREAMS: max_streams,
+                SettingCodes.MAX_HEADER_LIST_SIZE: limits.MAX_HEADER_LIST,
+            },
+        )
+        self.remote_settings = CompactSettings(client=not client_side)
+        # The setting is advice to the peer; this is the bound, in force before it acknowledges.
+        self.decoder.max_header_list_size = limits.MAX_HEADER_LIST
+        self._windows = windows
+
+    def initiate_connection(self) -> None:
+        """Queue the preface, our SETTINGS and the connection's window."""
+        super().initiate_connection()
+        if self._windows.connection_increment:
+            self.increment_flow_control_window(self._windows.connection_increment)
+
+    @property
+    def pending(self) -> int:
+        """Bytes of output that `data_to_send` would return."""
+        return len(self._data_to_send)
+
+    def say_goodbye(self, last_stream_id: int) -> None:
+        """Queue a graceful GOAWAY; h2's own ends the connection for the streams in progress, too."""
+        frame = GoAwayFrame(0, last_stream_id=last_stream_id, error_code=ErrorCodes.NO_ERROR)
+        self._prepare_for_sending([frame])
+
+    def forget(self, stream_id: int) -> bool:
+        """Drop a stream's state if both sides are done with it; tell whether it was dropped."""
+        stream = self.streams.get(stream_id)
+        if stream is None or not stream.closed:
+            return False
+        del self.streams[stream_id]
+        self._closed_streams[stream_id] = stream.closed_by
+        return True
+
+    def _open_streams(self, remainder: int) -> int:
+        # h2 walks all streams for each new one, 340 us at 2,500 (passage.md §2). Their number is enough, unless
+        # it reaches the limit: then some may have ended in the very bytes that are being parsed.
+        if remainder != _CLIENT_STREAMS:
+            return 0
+        settings = self.remote_settings if self.config.client_side else self.local_settings
+        known = len(self.streams)
+        return known if known < settings.max_concurrent_streams else super()._open_streams(remainder)
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        # h2 treats GOAWAY as the end of the connection; RFC 9113 §6.8 lets the streams up to last_stream_id
+        # finish, which is what a server that drains relies on.
+        event = ConnectionTerminated()
+        event.error_code = frame.error_code
+        event.last_stream_id = frame.last_stream_id
+        event.additional_data = frame.additional_data or None
+        return [], [event]

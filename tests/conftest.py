@@ -1,0 +1,33 @@
+"""Guards for every test, and nothing else: people and scenarios live in ``tests/support``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+
+HEAVY = ("system", "journey", "browser", "sim")
+
+
+def everything_wanted() -> bool:
+    return os.environ.get("CI") == "true" or os.environ.get("SUITE") == "all"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if everything_wanted():
+        return
+    for item in items:
+        for mark in HEAVY:
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=f"{mark} suite: run with SUITE=all"))
+
+
+@pytest.fixture(autouse=True)
+def no_unasserted_error_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test that logged an ERROR and did not look at it; one that looked calls ``caplog.clear()``."""
+    yield
+    # `call`, not `records`: at teardown caplog's own handler has moved on to the next phase.
+    errors = [r for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
+    assert not errors, "unasserted ERROR log:\n" + "\n".join(r.getMessage() for r in errors)

@@ -1,0 +1,166 @@
+"""Whole fleets to test with: a root, both intermediates, and members of every role; forgers too."""
+
+import datetime
+import functools
+from collections.abc import Iterable
+
+import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+from pharos.wire.ids import DeviceId, FleetId, TicketId
+from pharos.wire.pki.issue import issue, make_device_ca, make_fleet_ca, make_root, make_web_certificate
+from pharos.wire.pki.keys import generate_key, generate_root_key
+from pharos.wire.pki.policy import AdminGrant, Adoption, Ground, Setup, TicketClaim, authorize_issue
+from pharos.wire.pki.profile import BACKDATE, LEAF_LIFETIME, Template, leaf_template, spki_hash
+from pharos.wire.pki.roles import Authority, Identity, Role
+from pharos.wire.pki.tls import Credentials
+from pharos.wire.pki.trust import Trust
+
+
+def utc_now() -> datetime.datetime:
+    """The clock that OpenSSL will judge by too."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+@attrs.frozen(kw_only=True)
+class SampleFleet:
+    """A fleet whose every private key the test holds."""
+
+    root_key: ec.EllipticCurvePrivateKey
+    fleet_ca_key: ec.EllipticCurvePrivateKey
+    device_ca_key: ec.EllipticCurvePrivateKey
+    trust: Trust
+
+    @property
+    def id(self) -> FleetId:
+        return self.trust.fleet
+
+    @property
+    def root_hash(self) -> bytes:
+        """What a ticket or fleet link pins."""
+        return spki_hash(self.trust.root.public_key())
+
+    def identity(self, role: Role, name: str = "one") -> Identity:
+        return Identity(fleet=self.id, role=role, id=name)
+
+    def ca_key(self, authority: Authority) -> ec.EllipticCurvePrivateKey:
+        return self.fleet_ca_key if authority is Authority.FLEET else self.device_ca_key
+
+    def member(self, role: Role, name: str = "one", *, now: datetime.datetime | None = None) -> Credentials:
+        """Issue a fresh member by the one way that helm has."""
+        identity, key = self.identity(role, name), generate_key()
+        certificate = issue(
+            authorize_issue(identity, ground_for(identity)),
+            key.public_key(),
+            ca=self.trust.anchor(role.authority),
+            ca_key=self.ca_key(role.authority),
+            now=now or utc_now(),
+            serial=x509.random_serial_number(),
+        )
+        return Credentials(certificate=certificate, key=key)
+
+    def forge(
+        self,
+        identity: Identity,
+        *,
+        authority: Authority | None = None,
+        change: Iterable[tuple[x509.ExtensionType, bool]] = (),
+        drop: Iterable[type[x509.ExtensionType]] = (),
+        subject: x509.Name | None = None,
+        public_key: CertificatePublicKeyTypes | None = None,
+    ) -> Credentials:
+        """Sign what `issue` never would, with a stolen CA key.
+
+        The certificate follows the profile but for the extensions that are changed, added or dropped. With a
+        `public_key` the returned private key is not its half.
+        """
+        authority = authority or identity.role.authority
+        ca, key = self.trust.anchor(authority), generate_key()
+        public_key = public_key or key.public_key()
+        template = {type(value): (value, critical) for value, critical in leaf_template(identity, public_key, ca=ca)}
+        template |= {type(value): (value, critical) for value, critical in change}
+        dropped = set(drop)
+        certificate = sign_certificate(
+            subject=subject or x509.Name([]),
+            public_key=public_key,
+            template=tuple(extension for kind, extension in template.items() if kind not in dropped),
+            issuer=ca.subject,
+            issuer_key=self.ca_key(authority),
+        )
+        return Credentials(certificate=certificate, key=key)
+
+
+def make_fleet(*, now: datetime.datetime | None = None) -> SampleFleet:
+    """Found a fleet."""
+    now = now or utc_now()
+    root_key, fleet_ca_key, device_ca_key = generate_root_key(), generate_key(), generate_key()
+    root = make_root(root_key, now=now, serial=x509.random_serial_number())
+    trust = Trust(
+        root=root,
+        fleet_ca=make_fleet_ca(
+            fleet_ca_key.public_key(), root=root, root_key=root_key, now=now, serial=x509.random_serial_number()
+        ),
+        device_ca=make_device_ca(
+            device_ca_key.public_key(), root=root, root_key=root_key, now=now, serial=x509.random_serial_number()
+        ),
+    )
+    return SampleFleet(root_key=root_key, fleet_ca_key=fleet_ca_key, device_ca_key=device_ca_key, trust=trust)
+
+
+@functools.cache
+def home_fleet() -> SampleFleet:
+    """The fleet of most tests, made once per run: it is never changed."""
+    return make_fleet()
+
+
+@functools.cache
+def other_fleet() -> SampleFleet:
+    """A stranger to `home_fleet` whose members have the same names."""
+    return make_fleet()
+
+
+def make_web_credentials() -> Credentials:
+    """What helm's web edge on localhost proves itself with."""
+    key = generate_key()
+    certificate = make_web_certificate(key, now=utc_now(), serial=x509.random_serial_number())
+    return Credentials(certificate=certificate, key=key)
+
+
+def ground_for(identity: Identity) -> Ground:
+    """A ground that justifies a first certificate."""
+    match identity.role:
+        case Role.CONTROLLER:
+            return Setup()
+        case Role.NODE | Role.RELAY:
+            return Adoption(operator="test")
+        case Role.DEVICE:
+            return TicketClaim(ticket_id=TicketId(bytes(8)), device_id=DeviceId(identity.id))
+        case Role.ADMIN:
+            return AdminGrant(operator="test")
+
+
+def sign_certificate(
+    *,
+    subject: x509.Name,
+    public_key: CertificatePublicKeyTypes,
+    template: Template,
+    issuer: x509.Name,
+    issuer_key: ec.EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    """Sign anything."""
+    now = utc_now()
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATE)
+        .not_valid_after(now + LEAF_LIFETIME)
+    )
+    for extension, critical in template:
+        builder = builder.add_extension(extension, critical)
+    return builder.sign(issuer_key, hashes.SHA256())

@@ -1,0 +1,64 @@
+"""Hypothesis strategies for the values that travel: keys, peers, parameters, pushes."""
+
+import hashlib
+import ipaddress
+import random
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from pharos.wire.awg.params import PLAIN, ObfuscationParameters, generate
+from pharos.wire.desired import Fence, Peer, Push
+from pharos.wire.ids import DeviceId
+
+quick = settings(max_examples=50, deadline=None)
+"""For every property of the suite that all of `make test` runs: a shared, noisy machine must not decide on it."""
+
+keys = st.binary(min_size=32, max_size=32)
+labels = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
+fences = st.builds(Fence, *[st.integers(0, 2**63)] * 3)
+
+junk_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3),
+    max_leaves=8,
+)
+"""Anything that JSON can say, NaN and the infinities of Python's dialect included."""
+
+
+def parameters_of(seed: int) -> ObfuscationParameters:
+    """Return good parameters, the same for the same seed; seed 0 is plain WireGuard."""
+    return generate(random.Random(seed).randbytes) if seed else PLAIN
+
+
+parameters = st.integers(0, 50).map(parameters_of)
+
+
+def peer_of(number: int, *, key: int = 0, generation: int = 1) -> Peer:
+    """Return device ``number``; another ``key`` is the same device with another AmneziaWG key."""
+    return Peer(
+        device_id=DeviceId(f"device-{number}"),
+        awg_key=hashlib.sha256(b"awg %d %d" % (number, key)).digest(),
+        derive_key=hashlib.sha256(b"derive %d" % number).digest(),
+        generation=generation,
+        addresses=(
+            f"{ipaddress.IPv4Address(0x0A560002 + number)}/32",
+            f"{ipaddress.IPv6Address((0xFD << 120) + 2 + number)}/128",
+        ),
+    )
+
+
+peers = st.builds(peer_of, st.integers(0, 2000), key=st.integers(0, 3), generation=st.integers(1, 2**32 - 1))
+peer_lists = st.lists(peers, max_size=6, unique_by=lambda peer: peer.device_id)
+
+node_addresses = st.lists(st.ip_addresses().map(str), max_size=3).map(tuple)
+
+pushes = st.builds(
+    Push,
+    fence=fences,
+    snapshot=st.booleans(),
+    upsert=peer_lists.map(tuple),
+    remove=st.lists(labels.map(DeviceId), max_size=4).map(tuple),
+    awg=st.none() | parameters,
+    addresses=node_addresses,
+)

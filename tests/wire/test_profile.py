@@ -1,0 +1,176 @@
+"""A profile survives its JSON; what a newer helm adds is passed over, what is damaged is refused by one error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pharos.wire.errors import BundleFormatError
+from pharos.wire.ids import DeviceId, FleetId, NodeId, RelayId
+from pharos.wire.profile import (
+    AmneziaWgAccess,
+    Profile,
+    ProfileNode,
+    ProfileRelay,
+    parse_profile,
+    render_profile,
+)
+from tests.support.strategies import junk_json, keys, labels, node_addresses, parameters, parameters_of, quick
+
+ports = st.integers(1, 65535)
+hosts = st.text(min_size=1, max_size=20)
+accesses = st.builds(AmneziaWgAccess, host=hosts, port=ports, public_key=keys, parameters=parameters)
+nodes = st.builds(
+    ProfileNode,
+    id=labels.map(NodeId),
+    name=st.text(max_size=20),
+    tags=st.lists(st.text(max_size=5), max_size=3).map(tuple),
+    derive_key=keys,
+    generation=st.integers(1, 2**32 - 1),
+    addresses=node_addresses,
+    access=st.lists(accesses, max_size=2).map(tuple),
+)
+profiles = st.builds(
+    Profile,
+    fleet=st.from_regex(r"[0-9a-f]{16}", fullmatch=True).map(FleetId),
+    device_id=labels.map(DeviceId),
+    addresses=st.lists(st.ip_addresses().map(lambda ip: f"{ip}/{ip.max_prefixlen}"), max_size=3).map(tuple),
+    nodes=st.lists(nodes, max_size=3).map(tuple),
+    relays=st.lists(st.builds(ProfileRelay, id=labels.map(RelayId), host=hosts, port=ports), max_size=2).map(tuple),
+)
+
+
+def sample() -> Profile:
+    return Profile(
+        fleet=FleetId("0123456789abcdef"),
+        device_id=DeviceId("d"),
+        addresses=("10.86.0.2/32",),
+        nodes=(
+            ProfileNode(
+                id=NodeId("n"),
+                name="amsterdam",
+                tags=("eu",),
+                derive_key=bytes(32),
+                generation=1,
+                addresses=("10.86.0.1",),
+                access=(
+                    AmneziaWgAccess(host="a.example", port=443, public_key=bytes(32), parameters=parameters_of(1)),
+                ),
+            ),
+        ),
+        relays=(ProfileRelay(id=RelayId("r"), host="b.example", port=443),),
+    )
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
+    body = json.loads(render_profile(sample()))
+    change(body)
+    return json.dumps(body).encode()
+
+
+@quick
+@given(profiles)
+def test_profile_survives_its_json(profile: Profile) -> None:
+    assert parse_profile(render_profile(profile)) == profile
+
+
+def test_rendering_is_canonical() -> None:
+    rendered = render_profile(sample())
+    assert rendered == render_profile(parse_profile(rendered))
+    assert b" " not in rendered.replace(b"a.example", b"")
+    assert rendered.startswith(b'{"addresses":')
+
+
+@quick
+@given(st.text(max_size=10).filter(lambda kind: kind != "amneziawg"), st.dictionaries(st.text(max_size=5), junk_json))
+def test_protocol_of_a_newer_helm_is_passed_over(kind: str, members: dict[str, Any]) -> None:
+    newer = members | {"type": kind}
+    data = changed(lambda body: body["nodes"][0]["access"].insert(0, newer))
+    assert parse_profile(data) == sample()
+
+
+def test_node_with_only_unknown_protocols_is_still_known() -> None:
+    data = changed(lambda body: body["nodes"][0].update(access=[{"type": "telepathy"}]))
+    (node,) = parse_profile(data).nodes
+    assert (node.id, node.access) == ("n", ())
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda body: body,
+        lambda body: body["nodes"][0],
+        lambda body: body["relays"][0],
+        lambda body: body["nodes"][0]["access"][0],
+    ],
+)
+def test_unknown_members_are_passed_over(place: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    assert parse_profile(changed(lambda body: place(body).update({"novelty": [1, {}]}))) == sample()
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
+def test_another_version_is_refused_with_the_way_out(version: object) -> None:
+    with pytest.raises(BundleFormatError, match="upgrade caravel"):
+        parse_profile(changed(lambda body: body.update(v=version)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: body.update(fleet="xyz"),
+        lambda body: body.update(device="A"),
+        lambda body: body.update(addresses=["10.0.0.0.1/32"]),
+        lambda body: body.update(addresses=[5]),
+        lambda body: body.update(nodes={"n": 1}),
+        lambda body: body.update(relays=None),
+        lambda body: body["relays"][0].update(port=0),
+        lambda body: body["relays"][0].update(port=True),
+        lambda body: body["relays"][0].update(port="443"),
+        lambda body: body["relays"][0].update(host=None),
+        lambda body: body["nodes"][0].update(generation="1"),
+        lambda body: body["nodes"][0].update(generation=1.5),
+        lambda body: body["nodes"][0].update(generation=float("inf")),
+        lambda body: body["nodes"][0].update(generation=0),
+        lambda body: body["nodes"][0].update(generation=2**32),
+        lambda body: body["nodes"][0].update(tags="eu"),
+        lambda body: body["nodes"][0].update(name=5),
+        lambda body: body["nodes"][0].update(derive_key="AAAA"),
+        lambda body: body["nodes"][0].update(access=[[]]),
+        lambda body: body["nodes"][0].update(access=[{}]),
+        lambda body: body["nodes"][0]["access"][0].update(parameters=[]),
+        lambda body: body["nodes"][0]["access"][0].update(parameters={"h1": 2}),
+        lambda body: body["nodes"][0]["access"][0].update(parameters={"jc": "5"}),
+        lambda body: body["nodes"][0]["access"][0].update(public_key=None),
+        lambda body: body["nodes"][0]["access"][0].pop("host"),
+    ],
+)
+def test_damaged_profile_is_refused(change: Callable[[dict[str, Any]], object]) -> None:
+    with pytest.raises(BundleFormatError, match="damaged"):
+        parse_profile(changed(change))
+
+
+@pytest.mark.parametrize("data", [b"", b"null", b"[]", b"\xff", b"{", b"[" * 100_000, b'{"v": 1}', b'{"v": 1e999}'])
+def test_bytes_that_are_no_profile_are_refused(data: bytes) -> None:
+    with pytest.raises(BundleFormatError):
+        parse_profile(data)
+
+
+@quick
+@given(st.data())
+def test_junk_in_any_place_is_a_profile_or_one_error(data: st.DataObject) -> None:
+    body = json.loads(render_profile(sample()))
+    place: Any = body
+    while True:
+        step = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        if not isinstance(place[step], dict | list) or not place[step] or data.draw(st.booleans()):
+            break
+        place = place[step]
+    place[step] = data.draw(junk_json)
+    with contextlib.suppress(BundleFormatError):
+        parse_profile(json.dumps(body).encode())
