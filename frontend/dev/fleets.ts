@@ -157,7 +157,7 @@ const SCENARIOS: Record<Scenario, (now: number, born: number) => Status> = {
         relay(born, "pier", { link: "lost", since: ago(born, 2 * MINUTE), detail: "connection refused", passages: 0 }),
       ],
       devices,
-      events: [...past(born), event(born, 4 * MINUTE, "link_lost", { node: "node-harbour" }), ...handshakes(now, devices)],
+      events: [...past(born), event(born, 4 * MINUTE + 8_000, "link_lost", { node: "node-harbour" }), ...handshakes(now, devices)],
     })
   },
 }

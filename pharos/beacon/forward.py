@@ -31,11 +31,13 @@ async def forward(down: H2Stream, up_connection: Connection, headers: Headers) -
     up = up_connection.create_stream()
     try:
         await _open(down, up, headers)
-        async with trio.open_nursery() as pumps:
-            if not up.sent_end:
-                pumps.start_soon(_pump, down, up)
+        if up.sent_end:
             await _answer(down, up)
-            pumps.cancel_scope.cancel()
+        else:
+            async with trio.open_nursery() as pumps:
+                pumps.start_soon(_pump, down, up)
+                await _answer(down, up)
+                pumps.cancel_scope.cancel()
     except* StreamTerminatedError as errors:
         if down.error is None:
             await _pass_on(next(leaves(errors)), down)

@@ -36,8 +36,8 @@ async def enroll(store: ProfileStore, link: TicketLink, *, device_name: str = ""
 
     The keys are kept before they are shown, so that a repeated call after a lost answer claims the ticket again.
 
-    Raises: AlreadyEnrolledError — this store belongs to a fleet. EnrolmentRefusedError — the ticket is used up, expired
-    or unknown. NoAnswerError — nobody answered. PeerRejectedError — who answered is not the fleet of the link.
+    Raises: AlreadyEnrolledError — this store belongs to a fleet. HelmRefusedError — the ticket is used up, expired or
+    unknown. NoAnswerError — nobody answered. PeerRejectedError — who answered is not the fleet of the link.
     """
     try:
         fleet = store.enrolled().root_hash.hex()[:16]
@@ -76,10 +76,11 @@ async def _claim(link: TicketLink, secrets: DeviceSecrets, device_name: str) -> 
             open_stranger_channel(link.beacons, fleet=link.fleet, root_hash=link.root_hash) as outer,
             open_passage(
                 outer,
-                purpose=Purpose.enrol(link.ticket_id),
+                purpose=Purpose.ENROL,
                 fleet=link.fleet,
                 helm_key=link.helm_key,
                 psk=keys.psk,
+                ticket_id=link.ticket_id,
             ) as passage,
             open_channel(passage, windows=INNER, authority="helm") as inner,
         ):

@@ -3,7 +3,7 @@
 CaravelError
 ├── NotEnrolledError        this device belongs to no fleet yet
 ├── AlreadyEnrolledError    it belongs to one, and a second never replaces the first
-├── EnrolmentRefusedError   helm said no: the ticket is used, expired or for somebody else
+├── HelmRefusedError        helm said no: the ticket is used up, or the device was revoked
 ├── NoSuchNodeError
 └── NoAnswerError           nobody answered in time
 """
@@ -23,8 +23,8 @@ class AlreadyEnrolledError(CaravelError):
     """This device is in a fleet already; choose another --state directory for a second one."""
 
 
-class EnrolmentRefusedError(CaravelError):
-    """helm refused the ticket: it is used up, expired or unknown; ask for a new one."""
+class HelmRefusedError(CaravelError):
+    """helm refused: the ticket is used up, expired or unknown, or this device was revoked; ask for a new ticket."""
 
 
 class NoSuchNodeError(CaravelError):

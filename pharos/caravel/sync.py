@@ -13,10 +13,10 @@ import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
-from pharos.caravel.errors import EnrolmentRefusedError, NoAnswerError
+from pharos.caravel.errors import HelmRefusedError, NoAnswerError
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
 from pharos.caravel.relays import open_member_channel
-from pharos.wire.errors import BundleRollbackError, RemoteProtocolError, WireError
+from pharos.wire.errors import BundleRollbackError, LinkLostError, LinkRefusedError, RemoteProtocolError, WireError
 from pharos.wire.gen.pharos.account.v1 import account_grpc
 from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
 from pharos.wire.passage.client import open_passage
@@ -78,7 +78,7 @@ def _keep(
         enrolled = attrs.evolve(enrolled, manifest=reply.manifest)
     newest = verify_freshness(
         reply.freshness,
-        nonce,
+        nonce=nonce,
         epoch=reply.epoch,
         revision=reply.revision,
         signing_keys=(manifest.signing_key,),
@@ -88,6 +88,8 @@ def _keep(
             raise BundleRollbackError(f"helm says that {newest} is the newest bundle, and this device holds {order}")
         return SyncOutcome(changed=False, epoch=order[0], revision=order[1])
     bundle = enrolled.open(reply.bundle, manifest, newest=order)
+    if bundle.header.order != newest:
+        raise BundleRollbackError(f"helm says that {newest} is the newest bundle, and {bundle.header.order} came")
     store.save_enrolled(enrolled)
     store.save_bundle(bundle, reply.bundle)
     epoch, revision = bundle.header.order
@@ -100,7 +102,7 @@ async def open_device_channel(outer: Channel, enrolled: Enrolled, manifest: Mani
     async with (
         open_passage(
             outer,
-            purpose=Purpose.device(),
+            purpose=Purpose.DEVICE,
             fleet=manifest.trust.fleet,
             helm_key=manifest.noise_key,
             static=enrolled.secrets.noise,
@@ -114,15 +116,17 @@ async def open_device_channel(outer: Channel, enrolled: Enrolled, manifest: Mani
 def failures_as_no_answer() -> Iterator[None]:
     """Turn the many ways in which a conversation breaks off into one error, and helm's refusals into another.
 
-    Raises: NoAnswerError, EnrolmentRefusedError.
+    Raises: NoAnswerError, HelmRefusedError.
     """
     try:
         yield
     except GRPCError as error:
         if error.status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED):
             raise NoAnswerError(f"helm cannot be reached now: {error.message}") from error
-        raise EnrolmentRefusedError(f"helm refused: {error.message or error.status.name.lower()}") from error
-    except (StreamTerminatedError, trio.BrokenResourceError, RemoteProtocolError) as error:
+        raise HelmRefusedError(f"helm refused: {error.message or error.status.name.lower()}") from error
+    except LinkRefusedError as error:
+        raise HelmRefusedError(f"helm refused: {error}") from error
+    except (LinkLostError, StreamTerminatedError, trio.BrokenResourceError, RemoteProtocolError) as error:
         raise NoAnswerError(f"the conversation with helm broke off: {error}") from error
 
 

@@ -46,13 +46,15 @@ class Daemon:
     async def stop(self) -> None:
         """Ask it to end, as systemd does; kill it if it does not."""
         await self._end(signal.SIGTERM)
+        self._process = None
 
     async def kill(self) -> None:
         """End it as a power cut would."""
         await self._end(signal.SIGKILL)
+        self._process = None
 
     def check(self) -> None:
-        """Raises: DemoError — it has ended by itself; the message shows the end of its log."""
+        """Raises: DemoError — it has ended unasked; the message shows the end of its log."""
         if self._process is None or self._process.returncode is None:
             return
         tail = self._log.read_text(errors="replace").splitlines()[-5:]
@@ -86,7 +88,7 @@ class Crew:
         return daemon
 
     def check(self) -> None:
-        """Raises: DemoError — one has ended by itself."""
+        """Raises: DemoError — one has ended unasked."""
         for daemon in self._daemons:
             daemon.check()
 

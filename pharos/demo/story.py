@@ -68,14 +68,15 @@ class Story:
             await step("links-up", self._links_up)
             await step("ticket", self._write_ticket)
             await step("enrol-device", self._enrol_device)
-            async with open_client(self._state("laptop")) as client, contextlib.AsyncExitStack() as tunnels:
+            async with open_client(self._state("laptop")) as client:
                 await step("bundle", lambda: self._sync(client))
-                opened: dict[str, Tunnel] = {}
-                await step("tunnel-a", lambda: self._connect(client, "a", tunnels, opened))
-                await step("live-event", lambda: self._see_handshake(client, feed))
-                await step("tunnel-b", lambda: self._connect(client, "b", tunnels, opened))
-                await step("revoke", self._revoke_phone)
-                await step("helm-stopped", lambda: self._stop_helm(opened))
+                async with client.connect("a") as a:
+                    await step("tunnel-a", lambda: _use(a))
+                    await step("live-event", lambda: self._see_handshake(client, feed))
+                    async with client.connect("b") as b:
+                        await step("tunnel-b", lambda: _use(b))
+                        await step("revoke", self._revoke_phone)
+                        await step("helm-stopped", lambda: self._stop_helm(a, b))
                 await step("cold-start", lambda: self._cold_start(client))
 
     async def restart_helm(self) -> None:
@@ -152,6 +153,7 @@ class Story:
 
     async def _enrol_device(self) -> str:
         joined = await run_json("caravel", "enroll", "-", "--state", str(self._state("laptop")), stdin=self._link)
+        await self._wait_peers(1)
         return f"through the beacon: {', '.join(joined['addresses'])}"
 
     async def _sync(self, client: Client) -> str:
@@ -160,21 +162,6 @@ class Story:
         if len(nodes) != len(NODES):
             raise DemoError(f"the profile names {len(nodes)} nodes, not {len(NODES)}")
         return f"revision {outcome.revision}, sealed to this device: {', '.join(node.name for node in nodes)}"
-
-    async def _connect(
-        self, client: Client, name: str, tunnels: contextlib.AsyncExitStack, opened: dict[str, Tunnel]
-    ) -> str:
-        await self._wait_peer(name)
-        opened[name] = tunnel = await tunnels.enter_async_context(client.connect(name))
-        await tunnel.wait_up(TUNNEL_TIMEOUT)
-        return await _echo(tunnel)
-
-    async def _wait_peer(self, name: str) -> None:
-        def holds(picture: dict[str, Any]) -> bool:
-            (node,) = [node for node in picture["nodes"] if node["name"] == name]
-            return bool(node["peers"]) and node["applied_revision"] == node["desired_revision"]
-
-        await wait_status(self.ports.web, holds, self._crew.check)
 
     async def _see_handshake(self, client: Client, feed: Feed) -> str:
         device = client.profile().device_id
@@ -187,7 +174,7 @@ class Story:
         answer = await run_json("helm", "devices", "invite", "phone", "--state", helm)
         await run_json("caravel", "enroll", "-", "--state", str(self._state("phone")), stdin=answer["link"])
         async with open_client(self._state("phone")) as phone:
-            await self._wait_two_peers()
+            await self._wait_peers(2)
             async with phone.connect("a") as tunnel:
                 await tunnel.wait_up(TUNNEL_TIMEOUT)
                 await _echo(tunnel, 3)
@@ -201,15 +188,16 @@ class Story:
             await _expect_refusal(phone)
         return f"phone cut and refused at a; the act took {acted_at - revoked_at:.2f} s"
 
-    async def _wait_two_peers(self) -> None:
+    async def _wait_peers(self, count: int) -> None:
+        """Wait until both nodes serve so many devices."""
         await wait_status(
-            self.ports.web, lambda picture: all(node["peers"] == 2 for node in picture["nodes"]), self._crew.check
+            self.ports.web, lambda picture: all(n["peers"] == count for n in picture["nodes"]), self._crew.check
         )
 
-    async def _stop_helm(self, opened: dict[str, Tunnel]) -> str:
+    async def _stop_helm(self, *tunnels: Tunnel) -> str:
         assert self._helm is not None, "the story began with it"
         await self._helm.stop()
-        return "; ".join([f"{name}: {await _echo(tunnel)}" for name, tunnel in opened.items()])
+        return "; ".join([f"{tunnel.node.name}: {await _echo(tunnel)}" for tunnel in tunnels])
 
     async def _cold_start(self, client: Client) -> str:
         buoy = self._buoys["a"]
@@ -227,6 +215,11 @@ class Story:
 
     def _state(self, name: str) -> Path:
         return self._folder / name
+
+
+async def _use(tunnel: Tunnel) -> str:
+    await tunnel.wait_up(TUNNEL_TIMEOUT)
+    return await _echo(tunnel)
 
 
 async def _echo(tunnel: Tunnel, count: int = ECHOES) -> str:

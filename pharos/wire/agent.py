@@ -20,10 +20,10 @@ from pharos.wire.files import StateFile
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.csr import make_csr, verify_csr
 from pharos.wire.pki.keys import certificate_from_der, certificate_to_der, generate_key, key_from_der, key_to_der
-from pharos.wire.pki.profile import spki_hash
+from pharos.wire.pki.profile import fleet_id, spki_hash
 from pharos.wire.pki.roles import Identity, Role
 from pharos.wire.pki.tls import Credentials
-from pharos.wire.pki.trust import Trust, verify_trust
+from pharos.wire.pki.trust import Trust, load_certificate, verify_trust
 from pharos.wire.pki.verify import authorize_peer
 from pharos.wire.units import KIB
 
@@ -199,11 +199,15 @@ class AgentKeys:
     def install(self, grant: AgentGrant, *, now: datetime.datetime) -> Membership:
         """Check a grant against our own key, keep it, and return what it makes us.
 
-        Raises: AgentError — it is for another machine or does not verify.
+        Raises: AgentError — it is for another machine, does not verify, or would take the machine to another fleet.
         """
         if self._body is None:
             raise AgentError("this machine has made no request yet; do that first")
         membership = self._check(grant, now)
+        if self._body["grant"] is not None:
+            fleet = fleet_id(certificate_from_der(AgentGrant.from_json(self._body["grant"]).root))
+            if fleet != membership.identity.fleet:
+                raise AgentError(f"this machine is in fleet {fleet} already; a second fleet takes another --state")
         self._body = self._body | {"grant": grant.as_json()}
         self._file.save(self._body)
         return membership
@@ -221,7 +225,7 @@ class AgentKeys:
         key = key_from_der(self._secret("tls_key"))
         try:
             # The grant came over the operator's own channel, so its root is believed as it stands.
-            root_hash = spki_hash(certificate_from_der(grant.root).public_key())
+            root_hash = spki_hash(load_certificate(grant.root).public_key())
             trust = verify_trust(
                 root=grant.root, fleet_ca=grant.fleet_ca, device_ca=grant.device_ca, root_hash=root_hash, now=now
             )
@@ -267,7 +271,7 @@ def _parse(kind: str, text: str, fields: set[str]) -> dict[str, Any]:
         raise AgentError(f"{len(text)} characters are too many for {kind}")
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.pop("format", None) != kind or document.keys() != fields:
         raise AgentError(f"that is not a document of the format {kind}")

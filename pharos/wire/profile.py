@@ -118,35 +118,35 @@ def parse_profile(data: bytes) -> Profile:
         return Profile(
             fleet=parse_fleet_id(body["fleet"]),
             device_id=DeviceId(check_label(body["device"])),
-            addresses=tuple(str(ipaddress.ip_interface(text)) for text in body["addresses"]),
+            addresses=tuple(str(ipaddress.ip_interface(text)) for text in _texts(body["addresses"])),
             nodes=tuple(_node(entry) for entry in body["nodes"]),
             relays=tuple(
-                ProfileRelay(id=RelayId(check_label(entry["id"])), host=str(entry["host"]), port=_port(entry["port"]))
+                ProfileRelay(id=RelayId(check_label(entry["id"])), host=_text(entry["host"]), port=_port(entry["port"]))
                 for entry in body["relays"]
             ),
         )
-    except (KeyError, TypeError, ValueError, ParameterError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, ParameterError) as error:
         raise BundleFormatError(f"the profile is damaged: {error!r}") from error
 
 
 def _node(entry: dict[str, Any]) -> ProfileNode:
     return ProfileNode(
         id=NodeId(check_label(entry["id"])),
-        name=str(entry["name"]),
-        tags=tuple(str(tag) for tag in entry["tags"]),
+        name=_text(entry["name"]),
+        tags=_texts(entry["tags"]),
         derive_key=_key(entry["derive_key"]),
-        generation=int(entry["generation"]),
-        addresses=tuple(str(ipaddress.ip_address(text)) for text in entry["addresses"]),
+        generation=_whole(entry["generation"], 2**32 - 1),
+        addresses=tuple(str(ipaddress.ip_address(text)) for text in _texts(entry["addresses"])),
         access=tuple(_access(way) for way in entry["access"] if way["type"] == AMNEZIAWG),
     )
 
 
 def _access(way: dict[str, Any]) -> AmneziaWgAccess:
     return AmneziaWgAccess(
-        host=str(way["host"]),
+        host=_text(way["host"]),
         port=_port(way["port"]),
         public_key=_key(way["public_key"]),
-        parameters=ObfuscationParameters.from_mapping(way["parameters"]),
+        parameters=ObfuscationParameters.from_mapping(_mapping(way["parameters"])),
     )
 
 
@@ -158,9 +158,32 @@ def _key(text: str) -> bytes:
 
 
 def _port(value: object) -> int:
-    if not isinstance(value, int) or not 0 < value < 65536:
-        raise ValueError(f"{value!r} is not a port")
+    return _whole(value, 65535)
+
+
+def _whole(value: object, most: int) -> int:
+    # bool is an int to Python.
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
+        raise ValueError(f"{value!r} is not a whole number from 1 to {most}")
     return value
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is not an object")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return tuple(_text(item) for item in value)
 
 
 def _encode(raw: bytes) -> str:

@@ -42,7 +42,11 @@ MESSAGE_CAP = 64 * 2**20
 
 
 class PageError(Exception):
-    """A script in the page threw, or the debugging protocol refused a command."""
+    """A script in the page threw."""
+
+
+class ProtocolError(Exception):
+    """The debugging protocol refused a command, for instance because the page was just left."""
 
 
 @attrs.define
@@ -69,7 +73,7 @@ class Page:
         await self._socket.send_message(json.dumps(message))
         answer = await receive.receive()
         if "error" in answer:
-            raise PageError(f"{method}: {answer['error']['message']}")
+            raise ProtocolError(f"{method}: {answer['error']['message']}")
         return dict(answer["result"])
 
     async def evaluate(self, expression: str) -> Any:
@@ -80,9 +84,21 @@ class Page:
         return answer["result"].get("value")
 
     async def wait_for(self, expression: str) -> None:
-        """Return when the expression holds; it is looked at every 20 ms. Callers own the timeout."""
-        look = f"() => ({expression}) ? done() : setTimeout(look, 20)"
-        await self.evaluate(f"new Promise(done => {{ const look = {look}; look() }})")
+        """Return when the expression holds, in whatever document is there by then. Callers own the timeout."""
+        while not await self._holds(expression):  # noqa: ASYNC110 - the event is another program's
+            await trio.sleep(0.02)
+
+    async def _holds(self, expression: str) -> bool:
+        try:
+            return bool(await self.evaluate(f"Boolean({expression})"))
+        except ProtocolError:
+            return False
+
+    async def go(self, url: str) -> None:
+        """Leave the document that is shown for a new one; an address that is shown already is loaded anew."""
+        await self.evaluate("window.left = true")
+        await self.command("Page.navigate", url=url)
+        await self.wait_for("!window.left && document.body")
 
     async def text(self) -> str:
         """Return what a reader sees, with its line breaks."""
@@ -156,7 +172,7 @@ async def open_page(
             await page.command(
                 "Emulation.setEmulatedMedia", features=[{"name": n, "value": v} for n, v in features.items()]
             )
-            await page.command("Page.navigate", url=url)
+            await page.go(url)
             yield page
             nursery.cancel_scope.cancel()
     finally:

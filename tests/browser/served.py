@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import attrs
 import hypercorn.trio
 import trio
 from hypercorn.config import Config
-from quart import Response
 from quart_trio import QuartTrio
 
 from pharos.helm.web.guard import guard_loopback
@@ -26,45 +25,40 @@ class Served:
     """A running page; ``status`` may be changed while a browser looks."""
 
     address: str
+    """Of the page, without the last slash."""
     status: dict[str, Any]
-    asked: int = 0
-    """How many times the picture was fetched."""
-    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     def stop(self) -> None:
         """Go silent, as a helm that was killed."""
-        self._scope.cancel()
+        self.scope.cancel()
 
 
 @asynccontextmanager
 async def open_served(status: dict[str, Any], *, folder: Path = FOLDER) -> AsyncIterator[Served]:
     """Serve ``folder`` with helm's own guard and headers; the picture is ``status``."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    host = f"127.0.0.1:{listener.getsockname()[1]}"
+    served = Served(f"http://{host}", status)
     app = QuartTrio(__name__, static_folder=None)
-    hosts: set[str] = set()
-    guard_loopback(app, hosts)
-    served = Served("", status)
+    guard_loopback(app, {host})
 
     @app.get("/api/v1/status")
     async def picture() -> dict[str, Any]:
-        served.asked += 1
         return served.status
-
-    @app.get("/api/<path:path>")
-    async def nothing(path: str) -> Response:
-        return Response(status=404)
 
     app.register_blueprint(make_spa_blueprint(folder))
     config = Config()
-    config.bind = ["127.0.0.1:0"]
+    config.bind = [f"fd://{listener.detach()}"]
+    config.loglevel = "WARNING"
     config.graceful_timeout = 0.1
 
     async def serve(*, task_status: trio.TaskStatus[list[str]]) -> None:
-        with served._scope:
+        with served.scope:
             await hypercorn.trio.serve(app, config, mode="asgi", task_status=task_status)
 
     async with trio.open_nursery() as nursery:
-        (served.address,) = await nursery.start(partial(serve))
-        hosts.add(served.address.removeprefix("http://"))
+        await nursery.start(serve)
         yield served
         served.stop()
 

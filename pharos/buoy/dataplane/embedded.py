@@ -87,7 +87,8 @@ class EmbeddedPlane:
 
     def _drop(self, peer: Peer) -> None:
         self._tunnel.remove_peer(peer.awg_key)
-        self._owners.pop(peer.awg_key, None)
+        # The engine's own word comes later, when nobody knows any more whose key it was.
+        del self._owners[peer.awg_key]
         self._secrets.forget(peer)
         del self._peers[peer.device_id]
 

@@ -16,7 +16,7 @@ import pharos
 from pharos.caravel.client import Client, find_node, open_client
 from pharos.caravel.config import DEFAULT_STATE
 from pharos.caravel.enroll import ENROLMENT_TIMEOUT, enroll
-from pharos.caravel.errors import CaravelError, EnrolmentRefusedError, NoAnswerError
+from pharos.caravel.errors import CaravelError, HelmRefusedError, NoAnswerError
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
 from pharos.wire.console import CommandError, Exit, print_facts, print_json, reports_errors
 from pharos.wire.seal.ticket import TicketLink
@@ -206,7 +206,7 @@ def _with_client(state: Path, act: Callable[[Client], Any]) -> Any:
 def _run(act: Callable[[], Any]) -> Any:
     try:
         return trio.run(act)
-    except EnrolmentRefusedError as error:
+    except HelmRefusedError as error:
         raise CommandError(str(error), Exit.REFUSED) from error
     except NoAnswerError as error:
         raise CommandError(str(error), Exit.UNREACHABLE) from error

@@ -43,7 +43,9 @@ class DeviceClaim:
     """Empty: the ticket's own."""
 
 
-def claim_ticket(db: Database, authority: Authority, claim: DeviceClaim, *, now: datetime.datetime) -> tuple[Device, bytes]:
+def claim_ticket(
+    db: Database, authority: Authority, claim: DeviceClaim, *, now: datetime.datetime
+) -> tuple[Device, bytes]:
     """Return the device and its certificate (DER).
 
     A claim with the same keys as the one that consumed the ticket gets the same answer again, for a reply may be lost.

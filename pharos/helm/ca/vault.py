@@ -50,7 +50,7 @@ class Vault:
             return bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
                 ciphertext, _associated(name, version), nonce, self._key
             )
-        except CryptoError:
+        except (CryptoError, ValueError):  # pynacl's answer to a ciphertext shorter than its tag is a ValueError
             raise StateFileError(
                 f"secret {name!r} does not open with this key; restore core.db and data.key from the same backup"
             ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
 import trio
@@ -37,7 +37,15 @@ def call(state: Path, method: str, path: str, body: dict[str, Any] | None = None
 
     Raises: CommandError — helm said no, with the exit code that fits. NotInitialisedError — there is no fleet.
     """
-    response = trio.run(_call, open_state_directory(state), method, path, body)
+    return trio.run(ask, state, method, path, body)
+
+
+async def ask(state: Path, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Do as ``call``, in a program that runs Trio already.
+
+    Raises: CommandError, NotInitialisedError.
+    """
+    response = await _answer(open_state_directory(state), method, path, body)
     if response.is_success:
         answer: dict[str, Any] = response.json()
         return answer
@@ -48,12 +56,12 @@ def call(state: Path, method: str, path: str, body: dict[str, Any] | None = None
     raise CommandError(detail, _CODES.get(HTTPStatus(response.status_code), Exit.FAILED))
 
 
-async def _call(state: Path, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+async def _answer(state: Path, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
     socket = state / SOCKET_NAME
     if socket.is_socket():
         transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(uds=str(socket))
         try:
-            return await _ask(transport, method, path, body)
+            return await _send(transport, method, path, body)
         except httpx.ConnectError:
             # A helm that was killed leaves its socket; the lock below tells whether one lives.
             pass
@@ -68,10 +76,10 @@ async def _call(state: Path, method: str, path: str, body: dict[str, Any] | None
             hub=hub,
             started_at=now_us(),
         )
-        return await _ask(httpx.ASGITransport(make_operator_app(context)), method, path, body)
+        return await _send(httpx.ASGITransport(cast(Any, make_operator_app(context))), method, path, body)
 
 
-async def _ask(
+async def _send(
     transport: httpx.AsyncBaseTransport, method: str, path: str, body: dict[str, Any] | None
 ) -> httpx.Response:
     async with httpx.AsyncClient(transport=transport, base_url=BASE, timeout=TIMEOUT) as client:

@@ -19,7 +19,7 @@ from pharos.wire.console import print_json, reports_errors
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 
-class Lifetime(click.ParamType):
+class Lifetime(click.ParamType[datetime.timedelta]):
     """``15m``, ``2h``, ``7d``."""
 
     name = "duration"

@@ -99,7 +99,15 @@ def plan(desired: DesiredNode, observed: ObservedNode, *, epoch: int, term: int)
     upsert = [change.peer for change in changes if isinstance(change, AddPeer)]
     remove = tuple(change.device_id for change in changes if isinstance(change, RemovePeer))
     parameters = next((change.parameters for change in changes if isinstance(change, SetParameters)), None)
-    first = Push(fence=fence, snapshot=fresh, upsert=tuple(upsert[:PEERS_PER_PUSH]), remove=remove, awg=parameters)
+    addresses: tuple[str, ...] = next((c.addresses for c in changes if isinstance(c, SetAddresses)), ())
+    first = Push(
+        fence=fence,
+        snapshot=fresh,
+        upsert=tuple(upsert[:PEERS_PER_PUSH]),
+        remove=remove,
+        awg=parameters,
+        addresses=addresses,
+    )
     rest = [
         Push(fence=fence, snapshot=False, upsert=tuple(upsert[start : start + PEERS_PER_PUSH]))
         for start in range(PEERS_PER_PUSH, len(upsert), PEERS_PER_PUSH)

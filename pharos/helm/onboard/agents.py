@@ -15,14 +15,14 @@ from pharos.helm.model.nodes import Node, NodeState
 from pharos.helm.model.relays import Relay
 from pharos.helm.store.database import Database, microseconds
 from pharos.helm.store.fleet import next_revision
-from pharos.helm.store.nodes import add_node
+from pharos.helm.store.nodes import add_node, find_node_by_key
 from pharos.helm.store.outbox import append_entry
-from pharos.helm.store.relays import add_relay
+from pharos.helm.store.relays import add_relay, find_relay_by_key
 from pharos.wire.agent import AgentGrant, AgentRequest, grant_of
 from pharos.wire.awg.params import generate
 from pharos.wire.ids import NodeId, RelayId, uuid7
 from pharos.wire.pki.csr import verify_csr
-from pharos.wire.pki.keys import certificate_to_der
+from pharos.wire.pki.keys import certificate_from_der, certificate_to_der
 from pharos.wire.pki.profile import spki_hash
 from pharos.wire.pki.roles import Role
 
@@ -56,7 +56,7 @@ class NewRelay:
 def adopt_node(
     db: Database, authority: Authority, request: AgentRequest, wanted: NewNode, *, actor: str, now: datetime.datetime
 ) -> tuple[Node, AgentGrant]:
-    """Certify a node and record it.
+    """Certify a node and record it. The same request again gets the same grant, for the first may have been lost.
 
     Raises: InvalidRequestError — not a node's request, or a value does not fit. ConflictError — name or key is taken.
     """
@@ -66,6 +66,10 @@ def adopt_node(
     check_address(wanted.address, wanted.control_port, wanted.awg_port)
     for tag in wanted.tags:
         check_name(tag)
+    spki = spki_hash(verify_csr(request.csr))
+    known = find_node_by_key(db, spki)
+    if known is not None and _same(known[0], wanted) and known[0].awg_key == request.awg_key:
+        return known[0], grant_of(certificate_from_der(known[1]), trust=authority.trust, role=Role.NODE)
     node_id = NodeId(new_id(now))
     certificate = authority.certify_agent(request, node_id, operator=actor, now=now)
     node = Node(
@@ -82,7 +86,6 @@ def adopt_node(
         version=1,
         created_at=microseconds(now.timestamp()),
     )
-    spki = spki_hash(verify_csr(request.csr))
     add_node(db, node, certificate=certificate_to_der(certificate), spki=spki, actor=actor)
     next_revision(db)
     append_entry(db, at=node.created_at, kind="node_added", subject=node.id, actor=actor, detail=node.name)
@@ -92,7 +95,7 @@ def adopt_node(
 def adopt_relay(
     db: Database, authority: Authority, request: AgentRequest, wanted: NewRelay, *, actor: str, now: datetime.datetime
 ) -> tuple[Relay, AgentGrant]:
-    """Certify a relay and record it.
+    """Certify a relay and record it. The same request again gets the same grant, for the first may have been lost.
 
     Raises: InvalidRequestError — not a relay's request, or a value does not fit. ConflictError — name or key is taken.
     """
@@ -100,6 +103,10 @@ def adopt_relay(
         raise InvalidRequestError("that is the request of a node; use: helm nodes add")
     check_name(wanted.name)
     check_address(wanted.address, wanted.ingress_port, wanted.tunnel_port)
+    spki = spki_hash(verify_csr(request.csr))
+    known = find_relay_by_key(db, spki)
+    if known is not None and _same(known[0], wanted):
+        return known[0], grant_of(certificate_from_der(known[1]), trust=authority.trust, role=Role.RELAY)
     relay_id = RelayId(new_id(now))
     certificate = authority.certify_agent(request, relay_id, operator=actor, now=now)
     relay = Relay(
@@ -112,11 +119,16 @@ def adopt_relay(
         version=1,
         created_at=microseconds(now.timestamp()),
     )
-    spki = spki_hash(verify_csr(request.csr))
     add_relay(db, relay, certificate=certificate_to_der(certificate), spki=spki, actor=actor)
     next_revision(db)
     append_entry(db, at=relay.created_at, kind="relay_added", subject=relay.id, actor=actor, detail=relay.name)
     return relay, grant_of(certificate, trust=authority.trust, role=Role.RELAY)
+
+
+def _same(record: Node | Relay, wanted: NewNode | NewRelay) -> bool:
+    return record.state is NodeState.ACTIVE and all(
+        getattr(record, field.name) == getattr(wanted, field.name) for field in attrs.fields(type(wanted))
+    )
 
 
 def new_id(now: datetime.datetime) -> str:

@@ -80,10 +80,12 @@ def transact(db: Database, function: Callable[Concatenate[Database, P], R], *arg
     db.execute("BEGIN IMMEDIATE")
     try:
         result = function(db, *args, **kwargs)
+        db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        # SQLite has rolled back by itself where the disk was full; COMMIT may fail and leave the transaction open.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
         raise
-    db.execute("COMMIT")
     return result
 
 
@@ -111,6 +113,9 @@ def open_store(state: Path, *, create: bool = False) -> Iterator[Store]:
 
 @contextmanager
 def _open(path: Path, migrations: Migrations, *, synchronous: str) -> Iterator[Database]:
+    # SQLite takes an empty file for a new database; ours are never empty, so this one lost what it held.
+    if path.exists() and path.stat().st_size == 0:
+        raise _corrupt(path, "it is empty")
     # SQLite makes its files with the umask; ours has to be private from its first byte, and so have -wal and -shm.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)

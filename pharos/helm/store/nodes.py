@@ -50,6 +50,15 @@ def add_node(db: Database, node: Node, *, certificate: bytes, spki: bytes, actor
         ) from error
 
 
+def find_node_by_key(db: Database, spki: bytes) -> tuple[Node, bytes] | None:
+    """Return the node whose certificate key has this hash, and its certificate (DER)."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM nodes WHERE spki = ?", (spki,)).fetchone()  # noqa: S608 -- constant text
+    if row is None:
+        return None
+    certificate = db.execute("SELECT certificate FROM nodes WHERE spki = ?", (spki,)).fetchone()[0]
+    return _node(row), certificate
+
+
 def list_nodes(db: Database) -> list[Node]:
     """Return every node, oldest first."""
     return [_node(row) for row in db.execute(f"SELECT {_COLUMNS} FROM nodes ORDER BY id")]  # noqa: S608 -- constant text

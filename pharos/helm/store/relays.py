@@ -43,7 +43,20 @@ def add_relay(db: Database, relay: Relay, *, certificate: bytes, spki: bytes, ac
         ) from error
 
 
+def find_relay_by_key(db: Database, spki: bytes) -> tuple[Relay, bytes] | None:
+    """Return the relay whose certificate key has this hash, and its certificate (DER)."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM relays WHERE spki = ?", (spki,)).fetchone()  # noqa: S608 -- constant
+    if row is None:
+        return None
+    certificate = db.execute("SELECT certificate FROM relays WHERE spki = ?", (spki,)).fetchone()[0]
+    return _relay(row), certificate
+
+
 def list_relays(db: Database) -> list[Relay]:
     """Return every relay, oldest first."""
     rows = db.execute(f"SELECT {_COLUMNS} FROM relays ORDER BY id")  # noqa: S608 -- constant text
-    return [Relay(**dict(row) | {"id": RelayId(row["id"]), "state": NodeState(row["state"])}) for row in rows]
+    return [_relay(row) for row in rows]
+
+
+def _relay(row: sqlite3.Row) -> Relay:
+    return Relay(**dict(row) | {"id": RelayId(row["id"]), "state": NodeState(row["state"])})

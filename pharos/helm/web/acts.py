@@ -17,7 +17,7 @@ from pharos.wire.agent import AgentRequest
 # Who acts, for the outbox, until admins have names of their own.
 OPERATOR = "operator"
 
-T = TypeVar("T", str, int, list)
+T = TypeVar("T")
 
 
 def make_acts_blueprint(context: HelmContext) -> Blueprint:
@@ -83,7 +83,7 @@ async def _body() -> dict[str, Any]:
 
 def _member(body: dict[str, Any], name: str, kind: type[T]) -> T:
     value = body.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InvalidRequestError(f"{name!r} has to be there and of type {kind.__name__}")
     return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +18,14 @@ from pharos.helm.web.guard import guard_loopback
 from pharos.helm.web.problems import handle_errors
 from pharos.helm.web.spa import make_spa_blueprint
 from pharos.helm.web.status import make_status_blueprint
+from pharos.wire.errors import StateFileError
 from pharos.wire.units import KIB
 
 # The largest body is an agent's request, some 2 kB of JSON.
 MAX_BODY: Final = 256 * KIB
 SOCKET_NAME: Final = "helm.sock"
+# sun_path has 108 bytes on Linux and 104 on macOS, its closing zero included.
+MAX_SOCKET_PATH: Final = 103
 
 
 def make_operator_app(context: HelmContext) -> QuartTrio:
@@ -46,6 +50,8 @@ async def serve_operator(
 ) -> None:
     """Serve the operator's Unix socket, mode 0600 in a directory of mode 0700."""
     path = state / SOCKET_NAME
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise StateFileError(f"{path} is too long for a Unix socket; choose a --state directory with a shorter path")
     # The process lock is ours, so a socket that is there is a dead helm's.
     path.unlink(missing_ok=True)
     config = _config(f"unix:{path}")

@@ -61,8 +61,9 @@ class Handshake:
     ) -> None:
         pattern = parse_protocol_name(pattern_name)
         remote_known = pattern.responder_known if initiator else pattern.initiator_known
-        if static is None and pattern.needs_static(initiator=initiator):
-            raise LocalProtocolError(f"{pattern_name} needs our static key")
+        static_used = pattern.needs_static(initiator=initiator)
+        if (static is not None) is not static_used:
+            raise LocalProtocolError(f"{pattern_name}: our static key is {'missing' if static_used else 'needless'}")
         if (remote_static is not None) is not remote_known:
             raise LocalProtocolError(
                 f"{pattern_name}: the peer's static key is {'missing' if remote_known else 'needless'}"

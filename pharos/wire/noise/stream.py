@@ -226,7 +226,7 @@ class NoiseStream(trio.abc.Stream):
 
 
 async def shake_hands(frames: FrameTransport, handshake: Handshake) -> None:
-    """Exchange all messages of a fresh handshake, with empty payloads. The caller owns timeouts and ``frames``.
+    """Exchange the messages that a handshake still lacks, with empty payloads. The caller owns timeouts and ``frames``.
 
     Raises:
         RemoteProtocolError — the peer's message is refused; TruncatedError — it never came.

@@ -1,41 +1,52 @@
 """Frames in the messages of a gRPC stream ``pharos.relay.v1.Passage/Open``, at either end of it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Final
 
 import grpclib.client
+import grpclib.exceptions
+import grpclib.server
 import trio
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
-from pharos.wire.errors import LinkLostError, RemoteProtocolError
+from pharos.wire.errors import LinkLostError, LinkRefusedError, RemoteProtocolError
+from pharos.wire.gen.pharos.relay.v1.passage_grpc import PassageStub
 from pharos.wire.gen.pharos.relay.v1.passage_pb2 import Frame
+from pharos.wire.passage.metadata import PURPOSE_HEADER, PassageRequest
 from pharos.wire.passage.records import MAX_FRAME, MAX_HANDSHAKE_FRAME
 
+ServerCall = grpclib.server.Stream[Frame, Frame]
+ClientCall = grpclib.client.Stream[Frame, Frame]
 
-class MessageStream(Protocol):
-    """What grpclib's client and server streams have in common."""
-
-    async def send_message(self, message: Frame) -> None: ...
-
-    async def recv_message(self) -> Frame | None: ...
+# Somebody answered and will say the same next time; every other status is worth another try.
+_REFUSALS: Final = frozenset({Status.UNAUTHENTICATED, Status.PERMISSION_DENIED, Status.UNIMPLEMENTED})
 
 
-class ServerFrames:
-    """helm's end. It borrows the stream: returning from the handler is what ends it."""
+class CallFrames:
+    """helm's end. It borrows the call: what ends it is that the handler returns.
 
-    def __init__(self, stream: MessageStream) -> None:
-        self._stream = stream
+    After a cancelled receive, which may have stopped inside a message, only ``aclose`` is left.
+    """
+
+    def __init__(self, call: ServerCall | ClientCall) -> None:
+        self._call = call
         # The first frame is the handshake message.
         self._limit = MAX_HANDSHAKE_FRAME
+        self._receiving = False
 
     async def send_frame(self, frame: bytes) -> None:
         with _carrier_errors():
-            await self._stream.send_message(Frame(data=frame))
+            await self._call.send_message(Frame(data=frame))
 
     async def receive_frame(self) -> bytes | None:
+        if self._receiving:
+            raise trio.BrokenResourceError("a receive was cancelled, perhaps inside a message")
+        self._receiving = True
         with _carrier_errors():
-            message = await self._stream.recv_message()
+            message = await self._call.recv_message()
+        self._receiving = False
         if message is None:
             return None
         if len(message.data) > self._limit:
@@ -47,6 +58,61 @@ class ServerFrames:
         await trio.lowlevel.checkpoint()
 
 
+class OpenedCallFrames(CallFrames):
+    """The device's end, where a call is ended by both sides or reset."""
+
+    def __init__(self, call: ClientCall) -> None:
+        super().__init__(call)
+        self._opened = call
+
+    async def wait_accepted(self) -> None:
+        """Wait for the response headers, or for the status that stands in their place.
+
+        Raises: LinkRefusedError — helm or a beacon says no; LinkLostError — helm cannot be reached now.
+        """
+        try:
+            await self._opened.recv_initial_metadata()
+        except GRPCError as error:
+            kind = LinkRefusedError if error.status in _REFUSALS else LinkLostError
+            raise kind(f"the passage was not opened: {error.status.name} {error.message or ''}") from error
+        except StreamTerminatedError as error:
+            raise LinkLostError(f"the passage was not opened: {error}") from error
+
+    async def aclose(self) -> None:
+        """End our side and wait for helm's; reset the call if that fails or is cancelled."""
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            with suppress(GRPCError, StreamTerminatedError):
+                await self._opened.end()
+                if not self._receiving:
+                    await self._opened.recv_trailing_metadata()
+        finally:
+            await self.reset()
+
+    async def reset(self) -> None:
+        """Reset the call if it has not ended; never waits."""
+        # grpclib objects to a cancel before the request, or a second one.
+        with trio.CancelScope(shield=True), suppress(grpclib.exceptions.ProtocolError):
+            await self._opened.cancel()
+
+
+@asynccontextmanager
+async def open_call(channel: grpclib.client.Channel, request: PassageRequest) -> AsyncIterator[OpenedCallFrames]:
+    """Call ``Open`` as the first frame is sent, and reset the call with the block if it has not ended.
+
+    What the block raises goes through untouched: grpclib would put the call's own status in its place.
+    """
+    call = PassageStub(channel).Open.open(metadata={PURPOSE_HEADER: request.metadata})
+    await call.__aenter__()
+    frames = OpenedCallFrames(call)
+    try:
+        yield frames
+    finally:
+        with trio.CancelScope(shield=True):
+            await frames.reset()
+            await call.__aexit__(None, None, None)
+
+
 @contextmanager
 def _carrier_errors() -> Iterator[None]:
     """Speak as a Trio stream does: the carrier broke, or (RemoteProtocolError) what it carried is no frame."""
@@ -55,8 +121,8 @@ def _carrier_errors() -> Iterator[None]:
     except RemoteProtocolError:
         raise
     except GRPCError as error:
-        # Of a stream that is open, grpclib and our engine raise it for a message that is too long, compressed or
-        # unreadable. No status of the peer's comes this way.
+        # On a call that is open our engine raises it for a message that is too long, compressed or unreadable; a
+        # status of the peer's does not come this way.
         raise RemoteProtocolError(f"the carrier's message is refused: {error.message}") from error
-    except (StreamTerminatedError, LinkLostError) as error:
+    except StreamTerminatedError as error:
         raise trio.BrokenResourceError(str(error)) from error

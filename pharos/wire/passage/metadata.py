@@ -2,10 +2,10 @@
 
 import enum
 import re
-from collections.abc import Sequence
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import attrs
+from multidict import MultiMapping
 
 from pharos.wire.errors import LocalProtocolError, RemoteProtocolError
 from pharos.wire.ids import FleetId, TicketId
@@ -76,28 +76,33 @@ class PassageRequest:
         return _CONTEXT + length_prefixed(*fields)
 
     @classmethod
-    def parse(cls, values: Sequence[str], fleet: FleetId) -> Self:
-        """Read all values that came under ``PURPOSE_HEADER``.
+    def parse(cls, text: str, fleet: FleetId) -> Self:
+        """Read what ``metadata`` gives.
 
-        Raises: RemoteProtocolError — not exactly one, or none of the three forms.
+        Raises: RemoteProtocolError — none of the three forms.
         """
-        if len(values) == 1:
-            if match := _ENROL.fullmatch(values[0]):
-                return cls(purpose=Purpose.ENROL, fleet=fleet, ticket_id=TicketId(bytes.fromhex(match[1])))
-            if values[0] in {Purpose.DEVICE.value, Purpose.LOGIN.value}:
-                return cls(purpose=Purpose(values[0]), fleet=fleet)
-        raise RemoteProtocolError("the stream does not say what passage it is")
+        if match := _ENROL.fullmatch(text):
+            return cls(purpose=Purpose.ENROL, fleet=fleet, ticket_id=TicketId(bytes.fromhex(match[1])))
+        if text in {Purpose.DEVICE.value, Purpose.LOGIN.value}:
+            return cls(purpose=Purpose(text), fleet=fleet)
+        raise RemoteProtocolError("the call does not say what passage it is")
 
 
-def parse_fingerprint(values: Sequence[str], purpose: Purpose) -> str | None:
-    """Read all values that came under ``FINGERPRINT_HEADER``: exactly one, or none from a peer without a certificate.
+def read_metadata(metadata: MultiMapping[Any], fleet: FleetId) -> tuple[PassageRequest, str | None]:
+    """Read the request and the fingerprint, which the beacon set if the peer showed a certificate.
 
-    Such a peer may enrol or log in, and nothing else (security.md row 26).
+    A peer without a certificate may enrol or log in, and nothing else (security.md row 26); one that has a certificate
+    may do that too, to get a new one.
 
-    Raises: RemoteProtocolError — several, one that is no fingerprint, or none where a device has to have one.
+    Raises: RemoteProtocolError — not exactly one purpose, more than one fingerprint, or none where there has to be one.
     """
-    if not values and purpose is not Purpose.DEVICE:
-        return None
-    if len(values) != 1 or not _FINGERPRINT.fullmatch(values[0]):
-        raise RemoteProtocolError("the stream does not carry exactly one certificate fingerprint")
-    return values[0]
+    purposes = metadata.getall(PURPOSE_HEADER, [])
+    fingerprints = metadata.getall(FINGERPRINT_HEADER, [])
+    if len(purposes) != 1:
+        raise RemoteProtocolError(f"the call says {len(purposes)} times what passage it is")
+    request = PassageRequest.parse(purposes[0], fleet)
+    if not fingerprints and request.purpose is not Purpose.DEVICE:
+        return request, None
+    if len(fingerprints) != 1 or not _FINGERPRINT.fullmatch(fingerprints[0]):
+        raise RemoteProtocolError("the call does not carry exactly one certificate fingerprint")
+    return request, fingerprints[0]

@@ -1,6 +1,6 @@
 """The plaintext of a passage's Noise messages, and the counting that goes with it (passage.md §6).
 
-    [kind u8] [length u16, big-endian] [data] [zeros up to a multiple of 256, or up to the largest size]
+[kind u8] [length u16, big-endian] [data] [zeros up to a multiple of 256, or up to the largest size]
 """
 
 import enum

@@ -64,30 +64,45 @@ class Gate:
     """A first-come-first-served queue before a condition.
 
     One waiter is let in at a time, and whoever leaves lets the next one in while the condition holds: with
-    500 streams waiting, a change costs one wake-up and not 500. After `enter` returned, `leave` is owed.
+    500 streams waiting, a change costs one wake-up and not 500. ``async with`` it, or pass by while it is `free`.
     """
 
     __slots__ = ("_queue", "holds")
 
     def __init__(self, holds: Callable[[], bool]) -> None:
         self.holds = holds
-        self._queue = trio.lowlevel.ParkingLot()
+        # Made when somebody waits: a thousand idle connections have three gates each.
+        self._queue: trio.lowlevel.ParkingLot | None = None
+
+    def free(self) -> bool:
+        """Whether one could go through now without overtaking anybody."""
+        return not self._queue and self.holds()
 
     async def enter(self) -> None:
-        """Wait for a turn. A newcomer does not overtake those who wait."""
-        if self._queue or not self.holds():
+        """Wait for a turn; `leave` is then owed."""
+        if self.free():
+            return
+        if self._queue is None:
+            self._queue = trio.lowlevel.ParkingLot()
+        await self._queue.park()
+        while not self.holds():
             await self._queue.park()
-            while not self.holds():
-                await self._queue.park()
 
     def leave(self) -> None:
         """Let the next waiter in if the condition holds; also to be called when it begins to hold."""
         if self._queue and self.holds():
             self._queue.unpark()
 
+    async def __aenter__(self) -> None:
+        await self.enter()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
     def release_all(self) -> None:
         """Wake everybody, the condition having become moot; it must hold from now on."""
-        self._queue.unpark_all()
+        if self._queue:
+            self._queue.unpark_all()
 
 
 class Wakeup:

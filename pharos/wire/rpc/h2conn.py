@@ -1,14 +1,15 @@
 """One HTTP/2 connection over any Trio stream, in either role, as one supervised task.
 
 `Connection.run` is the task. Inside it the reader feeds the machine and hands its events to the streams, a
-writer task alone calls ``send_all`` (so that cancelling an RPC can never tear a TLS record), a keepalive task
-watches for silence, and each accepted stream has a task for its handler. Whatever a peer does ends in `error`
-and in the streams' errors, never in an exception out of `run`.
+writer task alone calls ``send_all`` (so that cancelling an RPC can never tear a TLS record), and each accepted stream
+has a task for its handler. Whatever a peer does ends in `error` and in the streams' errors, never in an
+exception out of `run`.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -22,7 +23,6 @@ from pharos.wire.errors import LinkRefusedError, WireError
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import INNER, Credit, Gate, Wakeup, Windows
 from pharos.wire.rpc.h2stream import H2Stream, Headers
-from pharos.wire.rpc.keepalive import keep_alive
 from pharos.wire.rpc.hotpath import HotMachine
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.status import ConnectionLostError, StreamResetError, is_peer_fault
@@ -32,6 +32,7 @@ from pharos.wire.units import KIB
 log = logging.getLogger(__name__)
 
 _RECEIVE_SIZE: Final = 64 * KIB
+_NOBODY: Final = Peer()
 
 Accept = Callable[[H2Stream], Awaitable[None]]
 
@@ -40,8 +41,42 @@ class Connection:
     """An HTTP/2 connection. It owns ``stream`` from `run` on, and closes it.
 
     The HTTP/2 role is independent of who dialled or of the TLS role: ``client_side`` opens streams, the other
-    side runs ``accept`` for each, in the stream's own cancel scope.
+    side runs ``accept`` for each, in the stream's own cancel scope. With a ``keepalive`` (seconds of silence
+    until a PING) a ``receive_some`` of the stream is cancelled now and then, which must lose nothing.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_accept",
+        "_doomed",
+        "_ended",
+        "_keepalive",
+        "_last_words",
+        "_leaving",
+        "_max_streams",
+        "_parting",
+        "_peer_slots",
+        "_receipts",
+        "_scope",
+        "_stream",
+        "_unsent",
+        "_up",
+        "client_side",
+        "closed",
+        "credit",
+        "error",
+        "heard_at",
+        "last_message_received",
+        "last_message_sent",
+        "machine",
+        "messages_received",
+        "messages_sent",
+        "peer",
+        "room",
+        "slots",
+        "streams",
+        "windows",
+    )
 
     def __init__(
         self,
@@ -56,7 +91,7 @@ class Connection:
     ) -> None:
         self.client_side: Final = client_side
         self.windows: Final = windows
-        self.peer: Final = peer or Peer()
+        self.peer: Final = peer or _NOBODY
         self.machine: Final = HotMachine(client_side=client_side, windows=windows, max_streams=max_streams)
         self.streams: Final[dict[int, H2Stream]] = {}
         """Streams somebody still holds, by id; on a server, each has a running handler."""
@@ -65,6 +100,11 @@ class Connection:
         self.closed = False
         self.heard_at = 0.0
         """When the last bytes arrived, on Trio's clock."""
+        # What senders wait for: room in the output buffer, the connection's credit, and the peer's leave to
+        # open one more stream.
+        self.room: Final = Gate(self._has_room)
+        self.credit: Final = Gate(self._has_credit)
+        self.slots: Final = Gate(self._has_slot)
         # Counted by grpclib's streams.
         self.messages_sent = 0
         self.messages_received = 0
@@ -74,23 +114,18 @@ class Connection:
         self._stream = stream
         self._accept = accept
         self._max_streams = max_streams
-        self._keepalive = keepalive
+        self._keepalive = math.inf if keepalive is None else keepalive
+        self._peer_slots = self.machine.remote_settings.max_concurrent_streams
+        self._receipts = Credit(windows.connection // 4)
+        self._unsent = Wakeup()
+        self._up = trio.Event()
+        self._ended = trio.Event()
+        self._scope: trio.CancelScope | None = None
+        # How it ends: at once; or when the last stream has; with a word to the peer before, or without.
+        self._doomed = False
         self._leaving = False
         self._parting: WireError | None = None
         self._last_words = False
-        self._up = trio.Event()
-        self._ended = trio.Event()
-        self._scope = trio.CancelScope()
-        self._reading = trio.CancelScope()
-        self._receipts = Credit(windows.connection // 4)
-        self._unsent = Wakeup()
-        self._writing = False
-        self._flushed = Wakeup()
-        # What senders wait for: room in the output buffer, the connection's credit, and the peer's leave to
-        # open one more stream.
-        self.room: Final = Gate(lambda: self.machine.pending < limits.OUTPUT_HIGH or self.closed)
-        self.credit: Final = Gate(lambda: self.machine.outbound_flow_control_window > 0 or self.closed)
-        self.slots: Final = Gate(lambda: self._has_slot() or self._leaving or self.closed)
 
     # -- life
 
@@ -100,22 +135,22 @@ class Connection:
         Cancelling it is an abrupt end: handlers are cancelled, the stream is closed.
         """
         try:
-            with self._scope:
+            async with trio.open_nursery() as handlers:
+                self._scope = handlers.cancel_scope
+                if self._doomed:
+                    self._scope.cancel()
                 self.heard_at = trio.current_time()
                 self.machine.initiate_connection()
-                async with trio.open_nursery() as handlers:
-                    handlers.start_soon(self._write)
-                    if self._keepalive is not None:
-                        handlers.start_soon(keep_alive, self, self._keepalive)
-                    task_status.started(self)
-                    with self._reading:
-                        await self._read(handlers)
-                    self._end(self._parting)
-                    if self._last_words:
-                        await self._flush_out()
-                    handlers.cancel_scope.cancel()
+                handlers.start_soon(self._write)
+                task_status.started(self)
+                await self._read(handlers)
+                if self._last_words:
+                    # The writer cancels this when all is said.
+                    self._unsent.wake()
+                    await trio.sleep(limits.CLOSE_GRACE)
+                handlers.cancel_scope.cancel()
         finally:
-            self._end()
+            self._end(self._parting)
             with trio.move_on_after(limits.CLOSE_GRACE, shield=True) as closing:
                 if not self._last_words:
                     closing.cancel()
@@ -152,12 +187,14 @@ class Connection:
 
     def close_now(self) -> None:
         """End the connection without ado."""
-        self._scope.cancel()
+        self._doomed = True
+        if self._scope is not None:
+            self._scope.cancel()
 
     def lose(self, reason: str) -> None:
         """End the connection because the peer failed us."""
         self._end(ConnectionLostError(reason))
-        self._scope.cancel()
+        self.close_now()
 
     def get_peer(self) -> Peer:
         return self.peer
@@ -208,15 +245,18 @@ class Connection:
     # -- tasks
 
     async def _read(self, handlers: trio.Nursery) -> None:
+        """Receive until the peer ends, breaks or has been silent for too long."""
+        misses = 0
         try:
-            while data := await self._stream.receive_some(_RECEIVE_SIZE):
-                self.heard_at = trio.current_time()
-                for event in self._parse(data):
-                    on_event = _ON_EVENT.get(event.__class__)
-                    if on_event is not None:
-                        on_event(self, event, handlers)
-                self.flush()
-            self._end(self._parting or ConnectionLostError("the peer closed the connection"))
+            while misses < limits.KEEPALIVE_MISSES:
+                heard_at = self.heard_at
+                with trio.CancelScope(deadline=heard_at + (misses + 1) * self._keepalive):
+                    await self._receive(handlers)
+                    return
+                misses = 0 if self.heard_at > heard_at else misses + 1
+                if 0 < misses < limits.KEEPALIVE_MISSES:
+                    self.ping()
+            self._end(ConnectionLostError(f"the peer has been silent for {misses * self._keepalive:g} s"))
         except ProtocolError as error:
             self._last_words = True
             self._end(ConnectionLostError(f"the peer broke the protocol: {error}"))
@@ -225,6 +265,17 @@ class Connection:
             self._end(LinkRefusedError(str(error)) if refused else ConnectionLostError(str(error)))
         except (trio.BrokenResourceError, trio.ClosedResourceError, WireError) as error:
             self._end(ConnectionLostError(f"the connection broke: {error}"))
+
+    async def _receive(self, handlers: trio.Nursery) -> None:
+        """Receive until the peer ends. To be cancelled anywhere, it waits in ``receive_some`` only."""
+        while data := await self._stream.receive_some(_RECEIVE_SIZE):
+            self.heard_at = trio.current_time()
+            for event in self._parse(data):
+                on_event = _ON_EVENT.get(event.__class__)
+                if on_event is not None:
+                    on_event(self, event, handlers)
+            self.flush()
+        self._end(self._parting or ConnectionLostError("the peer closed the connection"))
 
     def _parse(self, data: bytes | bytearray) -> list[h2_events.Event]:
         try:
@@ -240,10 +291,10 @@ class Connection:
         try:
             while True:
                 while not machine.pending:
-                    self._writing = False
-                    self._flushed.wake()
+                    if self._last_words:
+                        self.close_now()
+                        return
                     await self._unsent.wait()
-                self._writing = True
                 data = machine.data_to_send()
                 self.room.leave()
                 await self._stream.send_all(data)
@@ -252,12 +303,6 @@ class Connection:
             # the reader has a moment to find it.
             await trio.sleep(limits.CLOSE_GRACE)
             self.lose("the peer stopped listening")
-
-    async def _flush_out(self) -> None:
-        """Give the writer a moment for the last words: a GOAWAY, or the end of a response."""
-        with trio.move_on_after(limits.CLOSE_GRACE):
-            while self._writing or self.machine.pending:
-                await self._flushed.wait()
 
     async def _serve(self, stream: H2Stream, scope: trio.CancelScope, accept: Accept) -> None:
         try:
@@ -285,7 +330,7 @@ class Connection:
     def _finish_leaving(self) -> None:
         if self._leaving and not self.streams and not self.closed:
             self._last_words = True
-            self._reading.cancel()
+            self._unsent.wake()
 
     def _end(self, error: WireError | None = None) -> None:
         if self.closed:
@@ -309,11 +354,18 @@ class Connection:
         except (trio.BrokenResourceError, WireError) as error:
             log.debug("closing: %r", error)
 
-    # -- events
+    # -- what senders wait for
+
+    def _has_room(self) -> bool:
+        return self.machine.pending < limits.OUTPUT_HIGH or self.closed
+
+    def _has_credit(self) -> bool:
+        return self.machine.outbound_flow_control_window > 0 or self.closed
 
     def _has_slot(self) -> bool:
-        machine = self.machine
-        return machine.open_outbound_streams < machine.remote_settings.max_concurrent_streams
+        return self.machine.open_outbound_streams < self._peer_slots or self._leaving or self.closed
+
+    # -- events
 
     def _on_request(self, event: h2_events.RequestReceived, handlers: trio.Nursery) -> None:
         stream = H2Stream(self, event.stream_id)
@@ -366,6 +418,7 @@ class Connection:
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
             for stream in self.streams.values():
                 stream.on_credit()
+        self._peer_slots = self.machine.remote_settings.max_concurrent_streams
         self.slots.leave()
 
     def _on_goaway(self, event: h2_events.ConnectionTerminated, _handlers: trio.Nursery) -> None:

@@ -170,37 +170,43 @@ class H2Stream:
         Raises: ConnectionLostError — the connection ended, or the peer said goodbye.
         """
         connection = self.connection
-        try:
-            await connection.slots.enter()
-            await connection.room.enter()
+        if connection.slots.free() and connection.room.free():
+            self._open(headers, end_stream)
+            return self.close
+        async with connection.slots, connection.room:
+            # While this task waited for room, another may have taken the last slot.
             while not connection.slots.holds():
                 connection.room.leave()
                 await connection.slots.enter()
                 await connection.room.enter()
-            self.id = connection.next_stream_id()
-            connection.machine.send_headers(self.id, headers, end_stream=end_stream)
-            connection.streams[self.id] = self
-            self.sent_end = end_stream
-            connection.flush()
-        finally:
-            connection.room.leave()
-            connection.slots.leave()
+            self._open(headers, end_stream)
         return self.close
+
+    def _open(self, headers: Headers, end_stream: bool) -> None:
+        connection = self.connection
+        self.id = connection.next_stream_id()
+        connection.machine.send_headers(self.id, headers, end_stream=end_stream)
+        connection.streams[self.id] = self
+        self.sent_end = end_stream
+        connection.flush()
 
     async def send_headers(self, headers: Headers, end_stream: bool = False) -> None:
         """Send response headers, or the trailers.
 
         Raises: StreamTerminatedError — the stream ended early.
         """
-        connection = self.connection
-        try:
-            await connection.room.enter()
-            await self._check_sending()
-            connection.machine.send_headers(self.id, headers, end_stream=end_stream)
-            self.sent_headers = True
-            self._sent(end_stream=end_stream)
-        finally:
-            connection.room.leave()
+        room = self.connection.room
+        if room.free() and self.error is None and not self.sent_end:
+            self._send_headers(headers, end_stream)
+        else:
+            async with room:
+                await self._check_sending()
+                self._send_headers(headers, end_stream)
+
+    def _send_headers(self, headers: Headers, end_stream: bool) -> None:
+        self.connection.machine.send_headers(self.id, headers, end_stream=end_stream)
+        self.sent_headers = True
+        self._sent(end_stream)
 
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         """Send all of ``data`` in as many frames as credit and frame size ask for.
@@ -208,43 +214,45 @@ class H2Stream:
         Raises: StreamTerminatedError — the stream ended early.
         """
         connection = self.connection
+        if (
+            len(data) <= limits.MAX_FRAME
+            and self.error is None
+            and not self.sent_end
+            and connection.room.free()
+            and connection.credit.free()
+            and len(data) <= connection.machine.local_flow_control_window(self.id)
+        ):
+            connection.machine.send_data(self.id, data, end_stream)
+            self._sent(end_stream)
+        else:
+            await self._send_in_pieces(data, end_stream)
+
+    async def _send_in_pieces(self, data: bytes, end_stream: bool) -> None:
+        connection = self.connection
+        position = 0
         try:
-            await connection.room.enter()
-            position = 0
             while True:
-                size = await self._wait_writable(len(data) - position)
-                chunk = data[position : position + size]
-                position += size
-                end = end_stream and position == len(data)
-                connection.machine.send_data(self.id, chunk, end_stream=end)
-                self._sent(end_stream=end)
-                if position == len(data):
-                    return
-                connection.room.leave()
-                await connection.room.enter()
+                async with connection.room:
+                    await self._check_sending()
+                    left = len(data) - position
+                    size = min(left, limits.MAX_FRAME, connection.machine.local_flow_control_window(self.id))
+                    if size > 0 or not left:
+                        end = end_stream and size == left
+                        connection.machine.send_data(self.id, data[position : position + size], end)
+                        self._sent(end)
+                        position += size
+                        if size == left:
+                            return
+                        continue
+                # Out of the room, for others may have credit. Which credit is missing decides where to wait;
+                # a stream that has none of its own lets the next one have the connection's.
+                connection.credit.leave()
+                if connection.machine.streams[self.id].outbound_flow_control_window <= 0:
+                    await self._writable.wait()
+                else:
+                    await connection.credit.enter()
         finally:
             connection.credit.leave()
-            connection.room.leave()
-
-    async def _wait_writable(self, wanted: int) -> int:
-        """Wait for credit; return how many bytes of ``wanted`` may go out in one frame now."""
-        connection = self.connection
-        machine = connection.machine
-        while True:
-            await self._check_sending()
-            window = machine.local_flow_control_window(self.id)
-            if wanted == 0:
-                return 0
-            if window > 0:
-                return min(wanted, window, machine.max_outbound_frame_size, limits.MAX_FRAME)
-            # Whoever waits for credit holds no room, and the other way round.
-            connection.room.leave()
-            if machine.outbound_flow_control_window > 0:
-                connection.credit.leave()
-                await self._writable.wait()
-            else:
-                await connection.credit.enter()
-            await connection.room.enter()
 
     async def end(self) -> None:
         """End our side.
@@ -253,7 +261,7 @@ class H2Stream:
         """
         await self.send_data(b"", end_stream=True)
 
-    def _sent(self, *, end_stream: bool) -> None:
+    def _sent(self, end_stream: bool) -> None:
         if end_stream:
             self.sent_end = True
             self.connection.forget(self)

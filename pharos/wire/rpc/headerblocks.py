@@ -69,7 +69,7 @@ class RememberingDecoder(Decoder):
         self._known: dict[bytes, tuple[type[Event], Headers]] = {}
         self._steady = False
 
-    def decode(self, data: bytes, raw: bool = False):  # type: ignore[no-untyped-def] # noqa: ANN201
+    def decode(self, data: bytes, raw: bool = False):  # type: ignore[no-untyped-def]
         before = (self.header_table.version, self.header_table.maxsize)
         headers = super().decode(data, raw)
         self._steady = before == (self.header_table.version, self.header_table.maxsize)

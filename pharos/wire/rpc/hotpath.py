@@ -18,7 +18,7 @@ from h2.stream import StreamInputs, StreamState
 
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import Windows
-from pharos.wire.rpc.headerblocks import Headers, RememberingDecoder, RememberingEncoder
+from pharos.wire.rpc.headerblocks import RememberingDecoder, RememberingEncoder
 from pharos.wire.rpc.machine import Machine
 
 # RFC 9113 §4.1: length in 24 bits, type, flags, stream id.

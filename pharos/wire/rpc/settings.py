@@ -6,6 +6,7 @@ from h2.settings import SettingCodes, Settings
 
 # RFC 9113 §6.5.2. A larger table is the peer's offer, not a duty; 4,096 holds the fields of every call we make.
 _LARGEST_HEADER_TABLE: Final = 4096
+_KNOWN: Final = frozenset(int(code) for code in SettingCodes)
 
 
 class CompactSettings(Settings):
@@ -18,10 +19,10 @@ class CompactSettings(Settings):
             values[code] = _Values(queue)
 
     def __setitem__(self, key: SettingCodes | int, value: int) -> None:
-        if not isinstance(key, SettingCodes):
+        if key not in _KNOWN:
             # RFC 9113 §6.5.2: unknown settings are ignored. h2 would remember all 65,536 that a peer can send.
             return
-        if key is SettingCodes.HEADER_TABLE_SIZE:
+        if key == SettingCodes.HEADER_TABLE_SIZE:
             value = min(value, _LARGEST_HEADER_TABLE)
         values: dict[Any, Any] = self._settings
         values.setdefault(key, _Values([None]))

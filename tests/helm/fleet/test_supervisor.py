@@ -1,0 +1,156 @@
+"""Links come and go with the rows of the record."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from pharos.helm.fleet.supervisor import run_supervisor
+from pharos.helm.live.board import Board
+from pharos.helm.live.hub import Hub
+from pharos.helm.store.database import Database
+from pharos.wire.errors import LinkLostError, LinkRefusedError
+from pharos.wire.link import Link, LinkState
+from tests.support.helm import SampleHelm, adopt_sample_node, adopt_sample_relay, open_helm
+
+
+class Standing:
+    """A link that stays up."""
+
+    async def run(self) -> None:
+        await trio.sleep_forever()
+
+
+@attrs.define
+class Scene:
+    """A supervisor at work, whose dials meet ``fates`` by name, and a bell that rings at each change."""
+
+    helm: SampleHelm
+    board: WatchedBoard = attrs.field(init=False)
+    dialled: list[str] = attrs.field(factory=list)
+    standing: list[str] = attrs.field(factory=list)
+    fates: dict[str, Exception] = attrs.field(factory=dict)
+    _bell: trio.Event = attrs.field(factory=trio.Event)
+
+    def ring(self) -> None:
+        self._bell.set()
+        self._bell = trio.Event()
+
+    async def until(self, met: Callable[[], bool]) -> None:
+        with trio.fail_after(5):
+            while not met():
+                await self._bell.wait()
+
+    @asynccontextmanager
+    async def dial(self, member: object) -> AsyncIterator[Link]:
+        name: str = member.name  # type: ignore[attr-defined]
+        self.dialled.append(name)
+        if name in self.fates:
+            raise self.fates[name]
+        self.standing.append(name)
+        self.ring()
+        try:
+            yield Standing()
+        finally:
+            self.standing.remove(name)
+            self.ring()
+
+    def up(self, *names: str) -> bool:
+        return sorted(self.standing) == list(names)
+
+
+class WatchedBoard(Board):
+    """Rings the bell when something is noted or forgotten."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        super().__init__(Hub())
+        self._ring = ring
+        self.forgotten: list[str] = []
+
+    def report(self, member_id: str, name: str, state: LinkState, detail: str) -> None:
+        super().report(member_id, name, state, detail)
+        self._ring()
+
+    def forget(self, member_id: str) -> None:
+        super().forget(member_id)
+        self.forgotten.append(member_id)
+        self._ring()
+
+
+@asynccontextmanager
+async def supervised(tmp_path: Path, **fates: Exception) -> AsyncIterator[Scene]:
+    """A supervisor over a fleet with node ``a``."""
+    async with open_helm(tmp_path) as helm:
+        await helm.store.run(adopt_sample_node, helm.authority, "a")
+        scene = Scene(helm, fates=fates)
+        scene.board = WatchedBoard(scene.ring)
+
+        async def supervise() -> None:
+            await run_supervisor(helm.store, scene.board, dial_node=scene.dial, dial_relay=scene.dial)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervise)
+            yield scene
+            nursery.cancel_scope.cancel()
+
+
+async def change_node(scene: Scene, name: str, column: str, value: object) -> None:
+    def change(db: Database) -> None:
+        db.execute(f"UPDATE nodes SET {column} = ? WHERE name = ?", (value, name))
+
+    await scene.helm.store.run(change)
+
+
+async def test_every_node_and_relay_of_the_record_gets_a_link(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as scene:
+        await scene.until(lambda: scene.up("a"))
+        await scene.helm.store.run(adopt_sample_relay, scene.helm.authority, "gate")
+        await scene.until(lambda: scene.up("a", "gate"))
+        await scene.helm.store.run(adopt_sample_node, scene.helm.authority, "b")
+        await scene.until(lambda: scene.up("a", "b", "gate"))
+    assert scene.dialled == ["a", "gate", "b"], "a new row disturbs no other link"
+    assert scene.up(), "no link outlives its supervisor"
+
+
+@pytest.mark.parametrize("state", ["disabled", "revoked"])
+async def test_link_of_a_node_that_left_is_cut_and_forgotten(tmp_path: Path, state: str) -> None:
+    async with supervised(tmp_path) as scene:
+        await scene.until(lambda: scene.up("a"))
+        await change_node(scene, "a", "state", state)
+        await scene.until(lambda: scene.up() and len(scene.board.forgotten) == 1)
+        (node_id,) = scene.board.forgotten
+        assert scene.board.of(node_id).state is LinkState.CONNECTING, "nothing is known of it"
+
+
+async def test_changed_record_is_dialled_anew(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as scene:
+        await scene.until(lambda: scene.up("a"))
+        await change_node(scene, "a", "address", "198.51.100.1")
+        # The old link may end a moment after the new one is up.
+        await scene.until(lambda: scene.dialled == ["a", "a"] and scene.up("a"))
+
+
+async def test_refused_link_rests_until_its_record_changes(tmp_path: Path) -> None:
+    async with supervised(tmp_path, a=LinkRefusedError("another fleet's")) as scene:
+        await scene.until(lambda: "link_refused" in [event.kind for event in scene.board._hub.recent()])
+        # A commit elsewhere is no reason to try again.
+        await scene.helm.store.run(adopt_sample_relay, scene.helm.authority, "gate")
+        await scene.until(lambda: scene.up("gate"))
+        assert scene.dialled == ["a", "gate"]
+        scene.fates.clear()
+        await change_node(scene, "a", "version", 2)
+        await scene.until(lambda: scene.up("a", "gate"))
+
+
+async def test_lost_link_of_one_member_leaves_the_others_alone(tmp_path: Path) -> None:
+    async with supervised(tmp_path, gate=LinkLostError("gone")) as scene:
+        await scene.until(lambda: scene.up("a"))
+        relay, _ = await scene.helm.store.run(adopt_sample_relay, scene.helm.authority, "gate")
+        await scene.until(lambda: scene.board.of(relay.id).state is LinkState.LOST)
+        assert scene.up("a")
+        assert scene.dialled.count("a") == 1

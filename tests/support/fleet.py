@@ -1,0 +1,181 @@
+"""A whole fleet in one process on loopback: the daemons' own task trees, their own state directories, real sockets."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from pharos.beacon.app import run_beacon
+from pharos.beacon.config import BeaconConfig
+from pharos.buoy.app import run_buoy
+from pharos.buoy.config import BuoyConfig
+from pharos.caravel.client import Client, open_client
+from pharos.caravel.enroll import enroll
+from pharos.caravel.profiles.store import Enrolled, ProfileStore
+from pharos.helm.app import run_helm
+from pharos.helm.ca.authority import create_fleet
+from pharos.helm.ca.vault import create_vault
+from pharos.helm.cli.api import ask
+from pharos.helm.config import HelmConfig
+from pharos.helm.model.fleet import Posture
+from pharos.helm.store.database import open_store
+from pharos.wire.agent import AgentGrant, AgentKeys
+from pharos.wire.files import open_state_directory
+from pharos.wire.pki.roles import Role
+from pharos.wire.seal.ticket import TicketLink
+
+HOST = "127.0.0.1"
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind((HOST, 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class Daemon:
+    """One daemon's task tree, which can be ended and started again."""
+
+    def __init__(self, nursery: trio.Nursery, run: Callable[..., Any]) -> None:
+        self._nursery = nursery
+        self._run = run
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+
+    async def start(self) -> None:
+        self._scope, self._ended = trio.CancelScope(), trio.Event()
+
+        async def main(*, task_status: trio.TaskStatus[Any]) -> None:
+            with self._scope:
+                await self._run(task_status=task_status)
+            self._ended.set()
+
+        await self._nursery.start(main)
+
+    async def stop(self) -> None:
+        self._scope.cancel()
+        await self._ended.wait()
+
+    async def run_once(self) -> None:
+        """Run in the caller's own task, so that it gets what the start raises."""
+        await self._run()
+
+
+class Fleet:
+    """A running fleet; ``running_fleet`` makes it."""
+
+    def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
+        self.folder = folder
+        self.web_port = free_port()
+        self._nursery = nursery
+        self.helm = Daemon(
+            nursery, functools.partial(run_helm, HelmConfig(state=self.helm_state, web_port=self.web_port))
+        )
+        self.buoys: dict[str, Daemon] = {}
+        self.ports: dict[str, dict[str, int]] = {}
+        self.beacon: Daemon | None = None
+
+    @property
+    def helm_state(self) -> Path:
+        return self.folder / "h"
+
+    async def init(self) -> None:
+        state = open_state_directory(self.helm_state)
+        vault, data_key = create_vault(state)
+        with open_store(state, create=True) as store:
+            await store.run(create_fleet, vault, data_key, Posture.PERSONAL, now=datetime.datetime.now(datetime.UTC))
+        await self.helm.start()
+
+    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return await ask(self.helm_state, method, path, body)
+
+    async def wait_status(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Return helm's picture once it is as wanted; the test's own timeout ends the wait."""
+        while True:
+            picture = await self.ask("GET", "/api/v1/status")
+            if holds(picture):
+                return picture
+            await trio.sleep(0.02)
+
+    async def wait_settled(self, peers: int) -> None:
+        await self.wait_status(
+            lambda picture: (
+                all(
+                    node["link"] == "up"
+                    and node["peers"] == peers
+                    and node["applied_revision"] == node["desired_revision"]
+                    for node in picture["nodes"]
+                )
+                and all(relay["link"] == "up" for relay in picture["relays"])
+            )
+        )
+
+    async def add_buoy(self, name: str) -> None:
+        state = open_state_directory(self.folder / name)
+        ports = {"control_port": free_port(), "awg_port": free_port(socket.SOCK_DGRAM)}
+        self.ports[name] = ports
+        keys = AgentKeys(state, Role.NODE)
+        answer = await self.ask(
+            "POST",
+            "/api/v1/nodes",
+            {"name": name, "address": HOST, "tags": [], "request": keys.make_request().render(), **ports},
+        )
+        keys.install(AgentGrant.parse(answer["grant"]), now=datetime.datetime.now(datetime.UTC))
+        self.buoys[name] = Daemon(
+            self._nursery, functools.partial(run_buoy, BuoyConfig(state=state, host=HOST, **ports))
+        )
+        await self.buoys[name].start()
+
+    async def add_beacon(self, name: str = "gate") -> None:
+        state = open_state_directory(self.folder / name)
+        ports = {"ingress_port": free_port(), "tunnel_port": free_port()}
+        self.ports[name] = ports
+        keys = AgentKeys(state, Role.RELAY)
+        answer = await self.ask(
+            "POST",
+            "/api/v1/relays",
+            {"name": name, "address": HOST, "request": keys.make_request().render(), **ports},
+        )
+        keys.install(AgentGrant.parse(answer["grant"]), now=datetime.datetime.now(datetime.UTC))
+        self.beacon = Daemon(
+            self._nursery, functools.partial(run_beacon, BeaconConfig(state=state, host=HOST, **ports))
+        )
+        await self.beacon.start()
+
+    async def invite(self, name: str = "laptop", seconds: int = 900) -> TicketLink:
+        answer = await self.ask("POST", "/api/v1/tickets", {"device_name": name, "seconds": seconds})
+        return TicketLink.parse(answer["link"])
+
+    def device_store(self, name: str) -> ProfileStore:
+        return ProfileStore(self.folder / f"device-{name}")
+
+    async def enrol(self, name: str = "laptop") -> Enrolled:
+        return await enroll(self.device_store(name), await self.invite(name))
+
+    @asynccontextmanager
+    async def client(self, name: str = "laptop") -> AsyncIterator[Client]:
+        async with open_client(self.folder / f"device-{name}") as client:
+            yield client
+
+
+@asynccontextmanager
+async def running_fleet(folder: Path, *, buoys: tuple[str, ...] = ("a",), timeout: float = 60) -> AsyncIterator[Fleet]:
+    """Run helm, a beacon and the named buoys while the block lasts, all links up; the whole test has ``timeout`` s."""
+    with trio.fail_after(timeout):
+        async with trio.open_nursery() as nursery:
+            fleet = Fleet(folder, nursery)
+            await fleet.init()
+            await fleet.add_beacon()
+            for name in buoys:
+                await fleet.add_buoy(name)
+            await fleet.wait_settled(peers=0)
+            yield fleet
+            nursery.cancel_scope.cancel()

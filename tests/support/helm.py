@@ -1,0 +1,174 @@
+"""A helm to test with: a fleet in real files, machines that ask to join it, and devices in its record."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import attrs
+import sqlite_utils
+
+from pharos.helm.ca.authority import Authority, create_fleet, load_authority
+from pharos.helm.ca.vault import RecoveryKit, Vault, create_vault
+from pharos.helm.context import HelmContext
+from pharos.helm.live.board import Board
+from pharos.helm.live.hub import Hub
+from pharos.helm.model.devices import Device, DeviceKeys, DeviceState
+from pharos.helm.model.fleet import Posture
+from pharos.helm.model.nodes import Node
+from pharos.helm.model.relays import Relay
+from pharos.helm.onboard.agents import NewNode, NewRelay, adopt_node, adopt_relay
+from pharos.helm.profiles.build import device_addresses
+from pharos.helm.store.database import Database, Store, open_store
+from pharos.helm.store.devices import add_device
+from pharos.helm.store.fleet import get_fleet, next_revision, take_host
+from pharos.helm.store.migrations import core_migrations, telemetry_migrations
+from pharos.helm.store.outbox import append_entry
+from pharos.wire.agent import AgentGrant, AgentRequest
+from pharos.wire.ids import DeviceId
+from pharos.wire.noise.keys import KeyPair
+from pharos.wire.pki.csr import make_csr
+from pharos.wire.pki.keys import generate_key
+from pharos.wire.pki.roles import Role
+
+STARTED_AT = 1_800_000_000_000_000
+
+
+@attrs.frozen(kw_only=True)
+class SampleHelm:
+    """What a running helm has open, and the recovery kit, which no running helm has."""
+
+    state: Path
+    store: Store
+    vault: Vault
+    authority: Authority
+    kit: RecoveryKit
+    context: HelmContext
+
+
+@asynccontextmanager
+async def open_helm(state: Path, *, posture: Posture = Posture.PERSONAL) -> AsyncIterator[SampleHelm]:
+    """Make a fleet below ``state`` and open it."""
+    with open_store(state, create=True) as store:
+        vault, data_key = create_vault(state)
+        kit = await store.run(create_fleet, vault, data_key, posture, now=now())
+        authority = await store.run(load_authority, vault, now=now())
+        hub = Hub()
+        context = HelmContext(
+            store=store, authority=authority, vault=vault, board=Board(hub), hub=hub, started_at=STARTED_AT
+        )
+        yield SampleHelm(state=state, store=store, vault=vault, authority=authority, kit=kit, context=context)
+
+
+@contextmanager
+def core_in_memory() -> Iterator[Database]:
+    """An empty ``core.db``, migrated, in autocommit mode as the store's own."""
+    with _in_memory() as db:
+        core_migrations.apply(sqlite_utils.Database(db))
+        yield db
+
+
+@contextmanager
+def telemetry_in_memory() -> Iterator[Database]:
+    """An empty ``telemetry.db``."""
+    with _in_memory() as db:
+        telemetry_migrations.apply(sqlite_utils.Database(db))
+        yield db
+
+
+@contextmanager
+def fleet_in_memory() -> Iterator[tuple[Database, Authority]]:
+    """A fleet that no file knows, for acts that are plain functions of the record."""
+    with core_in_memory() as db:
+        vault = Vault(bytes(32))
+        create_fleet(db, vault, bytes(32), Posture.PERSONAL, now=now())
+        yield db, load_authority(db, vault, now=now())
+
+
+@contextmanager
+def _in_memory() -> Iterator[Database]:
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA foreign_keys = ON")
+        db.row_factory = sqlite3.Row
+        yield db
+    finally:
+        db.close()
+
+
+def now() -> datetime.datetime:
+    """The wall clock, for certificates are judged by it."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def node_request() -> AgentRequest:
+    """A machine's request to become a node."""
+    return AgentRequest(
+        role=Role.NODE,
+        csr=make_csr(generate_key()),
+        awg_key=KeyPair.generate().public,
+        derive_key=KeyPair.generate().public,
+    )
+
+
+def relay_request() -> AgentRequest:
+    """A machine's request to become a relay."""
+    return AgentRequest(role=Role.RELAY, csr=make_csr(generate_key()))
+
+
+def new_node(name: str = "amsterdam", **changes: object) -> NewNode:
+    """What an operator says of a node."""
+    return attrs.evolve(NewNode(name=name, address="127.0.0.1", control_port=7443, awg_port=443), **changes)
+
+
+def new_relay(name: str = "gate", **changes: object) -> NewRelay:
+    """What an operator says of a relay."""
+    return attrs.evolve(NewRelay(name=name, address="127.0.0.1", ingress_port=443, tunnel_port=7444), **changes)
+
+
+def adopt_sample_node(
+    db: Database,
+    authority: Authority,
+    name: str = "amsterdam",
+    *,
+    request: AgentRequest | None = None,
+    **said: object,
+) -> tuple[Node, AgentGrant]:
+    """Bring a node into the fleet."""
+    wanted = new_node(name, **said)
+    return adopt_node(db, authority, request or node_request(), wanted, actor="operator", now=now())
+
+
+def adopt_sample_relay(db: Database, authority: Authority, name: str = "gate") -> tuple[Relay, AgentGrant]:
+    """Bring a relay into the fleet."""
+    return adopt_relay(db, authority, relay_request(), new_relay(name), actor="operator", now=now())
+
+
+def sample_keys(number: int) -> DeviceKeys:
+    """Public keys of device ``number``: any 32 bytes will do for the record."""
+    return DeviceKeys(
+        **{name: hashlib.sha256(f"{name} {number}".encode()).digest() for name in ("sealing", "derive", "noise", "awg")}
+    )
+
+
+def enrol_sample_device(db: Database, number: int, name: str = "laptop") -> Device:
+    """Put a device into the record as an enrolment does, certificate apart."""
+    address4, address6 = device_addresses(get_fleet(db), take_host(db))
+    device = Device(
+        id=DeviceId(f"00000000-0000-7000-8000-{number:012d}"),
+        name=name,
+        state=DeviceState.ACTIVE,
+        keys=sample_keys(number),
+        address4=address4,
+        address6=address6,
+        version=1,
+        created_at=STARTED_AT + number,
+    )
+    add_device(db, device, actor="test")
+    next_revision(db)
+    append_entry(db, at=device.created_at, kind="device_enrolled", subject=device.id, actor="device", detail=name)
+    return device
