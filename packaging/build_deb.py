@@ -25,6 +25,9 @@ from deb.wheels import MACHINES, Lock, Target, fetch_wheels
 
 ROOT = Path(__file__).resolve().parent.parent
 
+XZ_LEVEL = 3
+"""dpkg's own 6 takes three times as long for a tenth less."""
+
 
 def build_package(agent: Agent, build: Build, wheels: Wheels, out: Path) -> Path:
     """Write one package into ``out`` and return its path. Raises: PackagingError."""
@@ -34,7 +37,7 @@ def build_package(agent: Agent, build: Build, wheels: Wheels, out: Path) -> Path
         stage(agent, build, wheels, tree)
         out.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(tree), str(package)],
+            ["dpkg-deb", "--root-owner-group", "-Zxz", f"-z{XZ_LEVEL}", "--build", str(tree), str(package)],
             # xz cuts its input in another way when it has several threads.
             env={**os.environ, "SOURCE_DATE_EPOCH": str(build.epoch), "DPKG_DEB_THREADS_MAX": "1"},
             capture_output=True,
@@ -78,9 +81,7 @@ def host_arch() -> str | None:
 def build_all(arch: str, out: Path, *, cache: Path, offline: bool) -> list[Path]:
     """Build every agent's package for one architecture. Raises: PackagingError."""
     if shutil.which("dpkg-deb") is None:
-        raise PackagingError(
-            "dpkg-deb is missing: packages are built on Debian or Ubuntu, or wherever dpkg is installed"
-        )
+        raise PackagingError("dpkg-deb is missing: build on Debian or Ubuntu, or install dpkg")
     build = Build(root=ROOT, version=read_version(ROOT), arch=arch, epoch=read_epoch(ROOT))
     lock = Lock.read(ROOT / "requirements/agent.txt")
     targets = [Target(python, arch) for python in PYTHONS]

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from pharos.wire.awg.params import ObfuscationParameters
-from pharos.wire.desired import Desired, Fence, Peer
+from pharos.wire.desired import Desired, Fence, Peer, Push
 from pharos.wire.errors import StateFileError, WireError
 from pharos.wire.files import StateFile
 
@@ -56,10 +56,15 @@ def _desired_to(desired: Desired) -> dict[str, Any]:
 
 
 def _desired_from(body: dict[str, Any]) -> Desired:
-    peers = [Peer.from_json(entry) for entry in body["peers"]]
-    return Desired(
-        fence=Fence(*body["fence"]),
-        awg=None if body["awg"] is None else ObfuscationParameters.from_mapping(body["awg"]),
+    epoch, term, revision = body["fence"]
+    if not all(isinstance(number, int) and number >= 0 for number in (epoch, term, revision)):
+        raise ValueError(f"{body['fence']} is not a fence")
+    # As a push, so that a file can say nothing that helm could not.
+    push = Push(
+        fence=Fence(epoch, term, revision),
+        snapshot=True,
+        upsert=tuple(Peer.from_json(entry) for entry in body["peers"]),
+        awg=None if body["awg"] is None else ObfuscationParameters.from_mapping(dict(body["awg"])),
         addresses=tuple(body["addresses"]),
-        peers={peer.device_id: peer for peer in peers},
     )
+    return Desired().after(push)

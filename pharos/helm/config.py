@@ -12,6 +12,8 @@ from pharos.wire.config import check_port
 
 DEFAULT_STATE: Final = platformdirs.user_data_path("pharos") / "helm"
 WEB_PORT: Final = 8440
+SOCKET_NAME: Final = "helm.sock"
+"""Below the state directory: where the operator's commands reach a running helm."""
 
 
 def _check_loopback(_instance: object, attribute: attrs.Attribute[str], value: str) -> None:

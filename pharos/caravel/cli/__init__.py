@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def enroll_(link: str, state: Path, name: str, *, as_json: bool) -> None:
     Example:
       caravel enroll 'pharosvpn://enroll?v=1&b=…'
     """
-    text = click.get_text_stream("stdin").readline().strip() if link == "-" else link
+    text = sys.stdin.readline().strip() if link == "-" else link
     ticket = TicketLink.parse(text)
     store = ProfileStore(state)
 

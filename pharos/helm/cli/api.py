@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import httpx
 import trio
 
-from pharos.helm.ca.authority import load_authority
-from pharos.helm.ca.vault import open_vault
-from pharos.helm.context import HelmContext
-from pharos.helm.live.board import Board, now_us
-from pharos.helm.live.hub import Hub
-from pharos.helm.store.database import open_store
-from pharos.helm.web.app import SOCKET_NAME, make_operator_app
+from pharos.helm.config import SOCKET_NAME
 from pharos.wire.console import CommandError, Exit
-from pharos.wire.files import lock_state_directory, open_state_directory
+from pharos.wire.files import open_state_directory
 from pharos.wire.units import SECONDS
 
 # An act is one durable transaction; a busy disk may take seconds.
@@ -65,18 +58,12 @@ async def _answer(state: Path, method: str, path: str, body: dict[str, Any] | No
         except httpx.ConnectError:
             # A helm that was killed leaves its socket; the lock below tells whether one lives.
             pass
-    with lock_state_directory(state), open_store(state) as store:
-        vault = open_vault(state)
-        hub = Hub()
-        context = HelmContext(
-            store=store,
-            authority=await store.run(load_authority, vault, now=datetime.datetime.now(datetime.UTC)),
-            vault=vault,
-            board=Board(hub),
-            hub=hub,
-            started_at=now_us(),
-        )
-        return await _send(httpx.ASGITransport(cast(Any, make_operator_app(context))), method, path, body)
+    # A helm that does not run is asked in this process. Its web stack takes longer to import than most acts take, so
+    # only who needs it pays.
+    from pharos.helm.cli.offline import open_offline
+
+    async with open_offline(state) as transport:
+        return await _send(transport, method, path, body)
 
 
 async def _send(

@@ -10,7 +10,6 @@ from typing import Any
 import click
 import trio
 
-from pharos.helm.app import run_helm
 from pharos.helm.ca.authority import create_fleet
 from pharos.helm.ca.vault import create_vault
 from pharos.helm.cli.options import json_option, state_option
@@ -79,6 +78,9 @@ def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:
     Example:
       helm run --web-port 8440
     """
+    # The web stack and the links take a second to import; no other command needs them.
+    from pharos.helm.app import run_helm
+
     config = read_config(HelmConfig, config_file, options)
     set_up_logging(verbose=verbose)
     run_daemon(functools.partial(run_helm, config))

@@ -12,6 +12,7 @@ import trio
 from hypercorn.config import Config
 from quart_trio import QuartTrio
 
+from pharos.helm.config import SOCKET_NAME
 from pharos.helm.context import HelmContext
 from pharos.helm.web.acts import make_acts_blueprint
 from pharos.helm.web.guard import guard_loopback
@@ -23,7 +24,6 @@ from pharos.wire.units import KIB
 
 # The largest body is an agent's request, some 2 kB of JSON.
 MAX_BODY: Final = 256 * KIB
-SOCKET_NAME: Final = "helm.sock"
 # sun_path has 108 bytes on Linux and 104 on macOS, its closing zero included.
 MAX_SOCKET_PATH: Final = 103
 

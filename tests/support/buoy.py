@@ -1,0 +1,63 @@
+"""A buoy to test with: a member of a fleet, and an engine that does as it is told and remembers it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import trio
+
+from pharos.buoy.dataplane.base import PeerCounters
+from pharos.buoy.node import Node
+from pharos.buoy.state import DesiredState
+from pharos.wire.agent import AgentKeys, Membership
+from pharos.wire.desired import Desired
+from pharos.wire.errors import RemoteProtocolError
+from pharos.wire.ids import DeviceId
+
+
+@attrs.define
+class FakePlane:
+    """A `DataPlane` without packets."""
+
+    port: int = 51820
+    applied: list[Desired] = attrs.field(factory=list)
+    seen: list[PeerCounters] = attrs.field(factory=list)
+    refuses: frozenset[DeviceId] = frozenset()
+    """Devices whose keys it cannot use."""
+    before_apply: trio.Event | None = None
+    """Set when an ``apply`` has begun; it goes on when ``may_apply`` is set."""
+    may_apply: trio.Event = attrs.field(factory=trio.Event)
+
+    def check(self, desired: Desired) -> None:
+        for device_id in desired.peers:
+            if device_id in self.refuses:
+                raise RemoteProtocolError(f"device {device_id}: a key cannot be used")
+
+    async def apply(self, desired: Desired) -> None:
+        if self.before_apply is not None:
+            self.before_apply.set()
+            await self.may_apply.wait()
+        self.applied.append(desired)
+
+    def counters(self) -> list[PeerCounters]:
+        return self.seen
+
+    def commitment(self, device_id: DeviceId) -> bytes:
+        return device_id.encode()[-8:].rjust(8, b"\0")
+
+
+@attrs.frozen(kw_only=True)
+class SampleBuoy:
+    """A node and what it stands on."""
+
+    state: DesiredState
+    plane: FakePlane
+    node: Node
+
+
+def make_buoy(folder: Path, *, keys: AgentKeys, membership: Membership, plane: FakePlane | None = None) -> SampleBuoy:
+    """Bring a node up from what is on disk in ``folder``."""
+    state, plane = DesiredState(folder), plane or FakePlane()
+    state.load()
+    return SampleBuoy(state=state, plane=plane, node=Node(membership=membership, keys=keys, state=state, plane=plane))
