@@ -34,10 +34,25 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --config pyproject.toml
+	@$(BIN)/lint-imports
+	@$(BIN)/python packaging/spa.py --check
 
+# ARGS=--quick keeps each under a minute.
 bench: setup
-	@for b in bench/[a-z]*.py; do $(BIN)/python -m bench.$$(basename $$b .py) $(ARGS) || exit 1; done
+	@for b in bench/[a-z]*.py; do \
+	  [ $$b = bench/support.py ] || $(BIN)/python -m bench.$$(basename $$b .py) $(ARGS) || exit 1; \
+	done
 
 proto: setup
 	@$(BIN)/python packaging/gen_proto.py
+
+# The admin page into the package, with the Node on the PATH or the one from the pins.
+spa: setup
+	@$(BIN)/python packaging/spa.py
+
+deb: setup
+	@$(BIN)/python packaging/build_deb.py --out dist $(ARGS)
+
+clean:
+	@rm -rf $(VENV) .cache dist build frontend/node_modules frontend/build frontend/.svelte-kit pharos/helm/web/_spa
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

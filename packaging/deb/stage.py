@@ -98,14 +98,14 @@ def _values(agent: Agent, build: Build) -> dict[str, str]:
 def _put_libraries(agent: Agent, closure: Closure, wheels: Wheels, site: Path) -> None:
     """Unpack each wheel once for all interpreters where one serves all, else once for each."""
     modules: set[str] = set()
+    oldest, *_ = wheels
     for target, of_target in wheels.items():
         # The launcher takes the folder as the sign that an interpreter is served, so it is there even if empty.
         (site / target.tag).mkdir(parents=True)
         for name, wheel in of_target.items():
-            if name in agent.without:
-                continue
-            shared = all(other.get(name, wheel).name == wheel.name and name in other for other in wheels.values())
-            modules |= unpack_wheel(wheel, site / (ANY if shared else target.tag))
+            serves_all = all(name in other and other[name].name == wheel.name for other in wheels.values())
+            if name not in agent.without and (target == oldest or not serves_all):
+                modules |= unpack_wheel(wheel, site / (ANY if serves_all else target.tag))
     missing = closure.external - modules
     if missing:
         raise PackagingError(

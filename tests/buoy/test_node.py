@@ -18,11 +18,10 @@ from pharos.wire.desired import Desired, Fence, Push
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.ids import DeviceId
 from pharos.wire.noise.keys import KeyPair
-from pharos.wire.pki.roles import Role
+from tests.support.agents import joined
 from tests.support.buoy import FakePlane, SampleBuoy, make_buoy
-from tests.support.pki import home_fleet, utc_now
+from tests.support.pki import utc_now
 from tests.support.strategies import parameters_of, peer_of
-from tests.wire.test_agent import grant_for
 
 FIRST = Push(
     fence=Fence(5, 2, 7),
@@ -36,9 +35,7 @@ DELTA = Push(fence=Fence(5, 2, 8), snapshot=False, remove=(DeviceId("device-1"),
 
 @pytest.fixture
 def keys(tmp_path: Path) -> AgentKeys:
-    keys = AgentKeys(tmp_path, Role.NODE)
-    keys.install(grant_for(keys.make_request(), name="node-1"), now=utc_now())
-    return keys
+    return joined(tmp_path, name="node-1")
 
 
 def buoy(tmp_path: Path, keys: AgentKeys, plane: FakePlane | None = None) -> SampleBuoy:
@@ -142,7 +139,3 @@ async def test_report_says_who_the_node_is_and_what_it_serves(tmp_path: Path, ke
     assert busy.awg_key == peer_of(2).awg_key
     assert len(busy.commitment) == 8
     assert report_from(report_to(report)) == report, "it goes over the wire as it is"
-
-
-def test_fleet_of_these_tests_is_the_nodes_own(tmp_path: Path, keys: AgentKeys) -> None:
-    assert keys.membership(now=utc_now()).identity.fleet == home_fleet().id

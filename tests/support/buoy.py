@@ -16,12 +16,28 @@ from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.ids import DeviceId
 
 
+class Bell:
+    """Wakes everyone who waits at the moment it rings."""
+
+    def __init__(self) -> None:
+        self._rung = trio.Event()
+
+    def ring(self) -> None:
+        self._rung.set()
+        self._rung = trio.Event()
+
+    async def wait(self) -> None:
+        await self._rung.wait()
+
+
 @attrs.define
 class FakePlane:
     """A `DataPlane` without packets."""
 
     port: int = 51820
     applied: list[Desired] = attrs.field(factory=list)
+    told: Bell = attrs.field(factory=Bell)
+    """Rings at each ``apply``."""
     seen: list[PeerCounters] = attrs.field(factory=list)
     refuses: frozenset[DeviceId] = frozenset()
     """Devices whose keys it cannot use."""
@@ -39,6 +55,7 @@ class FakePlane:
             self.before_apply.set()
             await self.may_apply.wait()
         self.applied.append(desired)
+        self.told.ring()
 
     def counters(self) -> list[PeerCounters]:
         return self.seen

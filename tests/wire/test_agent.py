@@ -10,7 +10,6 @@ from pathlib import Path
 
 import attrs
 import pytest
-from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,37 +18,13 @@ from pharos.wire.agent import MAX_DOCUMENT, AgentGrant, AgentKeys, AgentRequest,
 from pharos.wire.errors import AgentError, StateFileError
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.csr import make_csr, verify_csr
-from pharos.wire.pki.issue import issue
 from pharos.wire.pki.keys import certificate_to_der, generate_key
-from pharos.wire.pki.policy import authorize_issue
-from pharos.wire.pki.roles import Identity, Role
-from tests.support.pki import SampleFleet, ground_for, home_fleet, other_fleet, utc_now
+from pharos.wire.pki.roles import Role
+from tests.support.agents import grant_for, joined
+from tests.support.pki import home_fleet, other_fleet, utc_now
 from tests.support.strategies import junk_json, quick
 
 AGENTS = [Role.NODE, Role.RELAY]
-
-
-def grant_for(
-    request: AgentRequest, *, role: Role | None = None, fleet: SampleFleet | None = None, name: str = "one"
-) -> AgentGrant:
-    """Answer as helm does."""
-    fleet, role = fleet or home_fleet(), role or request.role
-    identity = Identity(fleet=fleet.id, role=role, id=name)
-    certificate = issue(
-        authorize_issue(identity, ground_for(identity)),
-        verify_csr(request.csr),
-        ca=fleet.trust.anchor(role.authority),
-        ca_key=fleet.ca_key(role.authority),
-        now=utc_now(),
-        serial=x509.random_serial_number(),
-    )
-    return grant_of(certificate, trust=fleet.trust, role=role)
-
-
-def joined(state: Path, role: Role = Role.NODE) -> AgentKeys:
-    keys = AgentKeys(state, role)
-    keys.install(grant_for(keys.make_request()), now=utc_now())
-    return keys
 
 
 @pytest.mark.parametrize("role", AGENTS)
@@ -250,8 +225,8 @@ def test_certificates_with_flipped_bytes_are_agent_errors(tmp_path: Path) -> Non
     grant = grant_for(keys.make_request())
     for name in ("certificate", "root", "fleet_ca"):
         good = getattr(grant, name)
-        # Every seventh byte meets each field of the structure, and 200 tries stay quick.
-        for position in range(0, len(good), 7):
+        # Steps of a prime meet every field of the structure sooner or later, and some 80 tries stay quick.
+        for position in range(0, len(good), 19):
             bad = bytearray(good)
             bad[position] ^= 0x41
             with pytest.raises(AgentError):

@@ -30,7 +30,6 @@ export const words = {
   identity: {
     fleet: (id: string) => `Fleet ${id}`,
     helm: (version: string, posture: string) => `helm ${version} · ${posture}`,
-    up: (age: string) => `helm has run for ${age}`,
   },
   theme: { toLight: "Switch to light", toDark: "Switch to dark" },
 

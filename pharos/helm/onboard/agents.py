@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import re
 import secrets
 from typing import Final
@@ -25,11 +26,10 @@ from pharos.wire.pki.csr import verify_csr
 from pharos.wire.pki.keys import certificate_from_der, certificate_to_der
 from pharos.wire.pki.profile import spki_hash
 from pharos.wire.pki.roles import Role
+from pharos.wire.seal.ticket import BeaconAddress
 
 # What a person types and a file name can hold; control characters and quotes never get in.
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,62}[A-Za-z0-9])?")
-# A host name (RFC 1123 §2.1), an IPv4 or an IPv6 address.
-_ADDRESS: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|[0-9A-Fa-f:.]{2,45}")
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +63,7 @@ def adopt_node(
     if request.role is not Role.NODE or request.awg_key is None or request.derive_key is None:
         raise InvalidRequestError("that is the request of a relay; use: helm relays add")
     check_name(wanted.name)
-    check_address(wanted.address, wanted.control_port, wanted.awg_port)
+    address = check_address(wanted.address, wanted.control_port, wanted.awg_port)
     for tag in wanted.tags:
         check_name(tag)
     spki = spki_hash(verify_csr(request.csr))
@@ -75,7 +75,7 @@ def adopt_node(
     node = Node(
         id=node_id,
         name=wanted.name,
-        address=wanted.address,
+        address=address,
         control_port=wanted.control_port,
         awg_port=wanted.awg_port,
         tags=wanted.tags,
@@ -102,7 +102,9 @@ def adopt_relay(
     if request.role is not Role.RELAY:
         raise InvalidRequestError("that is the request of a node; use: helm nodes add")
     check_name(wanted.name)
-    check_address(wanted.address, wanted.ingress_port, wanted.tunnel_port)
+    address = check_address(wanted.address, wanted.ingress_port, wanted.tunnel_port)
+    if wanted.ingress_port == wanted.tunnel_port:
+        raise InvalidRequestError("a relay's ingress and tunnel port have to differ, for both are TCP")
     spki = spki_hash(verify_csr(request.csr))
     known = find_relay_by_key(db, spki)
     if known is not None and _same(known[0], wanted):
@@ -112,7 +114,7 @@ def adopt_relay(
     relay = Relay(
         id=relay_id,
         name=wanted.name,
-        address=wanted.address,
+        address=address,
         ingress_port=wanted.ingress_port,
         tunnel_port=wanted.tunnel_port,
         state=NodeState.ACTIVE,
@@ -148,13 +150,21 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_address(address: str, *ports: int) -> None:
-    """Check a host and its ports.
+def check_address(address: str, *ports: int) -> str:
+    """Return a host in the one spelling that links carry: lower case, an IPv6 address as RFC 5952 has it.
 
-    Raises: InvalidRequestError.
+    Raises: InvalidRequestError — it is no host, or one of ``ports`` is none.
     """
-    if not _ADDRESS.fullmatch(address):
-        raise InvalidRequestError(f"{address!r} is neither a host name nor an IP address")
+    try:
+        host = str(ipaddress.ip_address(address))
+    except ValueError:
+        host = address.lower()
+    try:
+        # A relay's address goes into tickets, so theirs is the rule.
+        BeaconAddress(relay=RelayId("any"), host=host, port=1)
+    except ValueError as error:
+        raise InvalidRequestError(f"{address!r} is neither a host name nor an IP address") from error
     for port in ports:
         if not 0 < port < 65536:
             raise InvalidRequestError(f"{port} is not a port (1 to 65535)")
+    return host

@@ -17,6 +17,7 @@ from pharos.wire.awg.params import PLAIN, ObfuscationParameters
 from pharos.wire.awg.pump import EventHandler, Pump
 from pharos.wire.awg.udp import ANY_IPV4, ANY_IPV6, bind_udp, local_address
 from pharos.wire.errors import ParameterError
+from pharos.wire.tasks import open_background
 
 
 class Tunnel:
@@ -141,10 +142,8 @@ async def open_tunnel(
     """
     with bind_udp(host, port) as sock:
         pump = Pump(device, sock, inner, on_event=on_event)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(pump.run)
+        async with open_background(pump.run):
             yield Tunnel(device, pump, local_address(sock))
-            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

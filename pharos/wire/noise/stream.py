@@ -194,9 +194,10 @@ class NoiseStream(trio.abc.Stream):
     async def _send_record(self, seal: Callable[[bytes], bytes], data: bytes) -> None:
         async with self._seal_lock:
             self._check_sendable()
-            # From here on a nonce is spent: a frame that is not sent whole leaves a gap that the peer must refuse.
+            frame = seal(data)
+            # Its nonce is spent: a frame that is not sent whole leaves a gap that the peer must refuse.
             self._torn = True
-            await self._frames.send_frame(seal(data))
+            await self._frames.send_frame(frame)
             self._torn = False
 
     async def _receive_record(self) -> None:

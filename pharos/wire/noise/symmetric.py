@@ -23,7 +23,7 @@ def blake2s(data: bytes) -> bytes:
 
 
 def hkdf(chaining_key: bytes, material: bytes, outputs: int) -> tuple[bytes, ...]:
-    """Derive two or three 32-octet keys (§4.3); not RFC 5869's HKDF with an info, but its zero-info case."""
+    """Derive two or three 32-octet keys (§4.3): RFC 5869's HKDF, salted with the chaining key, without an info."""
     temporary = hmac.digest(chaining_key, material, "blake2s")
     keys: list[bytes] = []
     previous = b""

@@ -35,18 +35,22 @@ class CallFrames:
         # The first frame is the handshake message.
         self._limit = MAX_HANDSHAKE_FRAME
         self._receiving = False
+        self._unfinished = False
 
     async def send_frame(self, frame: bytes) -> None:
         with _carrier_errors():
             await self._call.send_message(Frame(data=frame))
 
     async def receive_frame(self) -> bytes | None:
-        if self._receiving:
-            raise trio.BrokenResourceError("a receive was cancelled, perhaps inside a message")
-        self._receiving = True
-        with _carrier_errors():
-            message = await self._call.recv_message()
-        self._receiving = False
+        if self._unfinished:
+            raise trio.BrokenResourceError("an earlier receive was cancelled, perhaps inside a message")
+        self._receiving = self._unfinished = True
+        try:
+            with _carrier_errors():
+                message = await self._call.recv_message()
+        finally:
+            self._receiving = False
+        self._unfinished = False
         if message is None:
             return None
         if len(message.data) > self._limit:
@@ -84,6 +88,7 @@ class OpenedCallFrames(CallFrames):
             await trio.lowlevel.checkpoint_if_cancelled()
             with suppress(GRPCError, StreamTerminatedError):
                 await self._opened.end()
+                # A stream has room for one reader; where there is one, helm's status is not waited for.
                 if not self._receiving:
                     await self._opened.recv_trailing_metadata()
         finally:

@@ -267,14 +267,19 @@ class Connection:
             self._end(ConnectionLostError(f"the connection broke: {error}"))
 
     async def _receive(self, handlers: trio.Nursery) -> None:
-        """Receive until the peer ends. To be cancelled anywhere, it waits in ``receive_some`` only."""
+        """Receive until the peer ends. May be cancelled: it waits in ``receive_some`` only."""
         while data := await self._stream.receive_some(_RECEIVE_SIZE):
             self.heard_at = trio.current_time()
-            for event in self._parse(data):
-                on_event = _ON_EVENT.get(event.__class__)
-                if on_event is not None:
-                    on_event(self, event, handlers)
-            self.flush()
+            while True:
+                for event in self._parse(data):
+                    on_event = _ON_EVENT.get(event.__class__)
+                    if on_event is not None:
+                        on_event(self, event, handlers)
+                self.flush()
+                if not self.machine.unparsed:
+                    break
+                data = b""
+                await trio.lowlevel.cancel_shielded_checkpoint()
         self._end(self._parting or ConnectionLostError("the peer closed the connection"))
 
     def _parse(self, data: bytes | bytearray) -> list[h2_events.Event]:

@@ -31,6 +31,10 @@ _END_STREAM: Final = 0x1
 _END_HEADERS: Final = 0x4
 _PREFACE_SIZE: Final = 24
 
+# A burst of calls is taken in by the dozen, so that the first are answered while the next are read, and no
+# peer's burst holds up the others. A call makes two or three frames.
+_FRAMES_PER_TURN: Final = 32
+
 _OPEN: Final = (ConnectionState.CLIENT_OPEN, ConnectionState.SERVER_OPEN)
 _RECEIVING: Final = (StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL)
 _SENDING: Final = (StreamState.OPEN, StreamState.HALF_CLOSED_REMOTE)
@@ -50,13 +54,18 @@ class HotMachine(Machine):
         self.decoder.max_header_list_size = limits.MAX_HEADER_LIST
         self._preface_left = 0 if client_side else _PREFACE_SIZE
         self._partial = bytearray()
+        self.unparsed = False
+        """Whole frames are left over from the last `receive_data`."""
         # The DATA frame at the very end of the output, to which more data of its stream may still be added.
         self._last_data = (0, 0, 0)
 
     # -- receiving
 
     def receive_data(self, data: Any) -> list[Event]:
-        """As h2's: parse what has arrived. A frame too large is refused by its header, before it comes."""
+        """As h2's, but for a turn's worth of frames at a time: while `unparsed` is true, call again without data.
+
+        A frame too large is refused by its header, before it comes.
+        """
         if self._preface_left:
             preface, data = data[: self._preface_left], data[self._preface_left :]
             self._preface_left -= len(preface)
@@ -66,6 +75,8 @@ class HotMachine(Machine):
             data = self._partial
         events: list[Event] = []
         position, size = 0, len(data)
+        frames_left = _FRAMES_PER_TURN
+        self.unparsed = False
         while size - position >= _HEADER_SIZE:
             high, low, kind, flags, stream_id = _HEADER.unpack_from(data, position)
             length = high << 8 | low
@@ -75,6 +86,10 @@ class HotMachine(Machine):
             end = position + _HEADER_SIZE + length
             if end > size:
                 break
+            if not frames_left:
+                self.unparsed = True
+                break
+            frames_left -= 1
             if kind > _HEADERS or not self._shortcut(
                 kind, flags, stream_id, data[position + _HEADER_SIZE : end], events
             ):

@@ -9,6 +9,7 @@ from pharos.wire.noise.handshake import TRANSITIONS, Handshake, Input, State
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.noise.patterns import PATTERNS, SUFFIX, Token, parse_protocol_name
 from pharos.wire.noise.symmetric import MAX_MESSAGE
+from tests.support.strategies import quick
 
 IK = f"Noise_IK_{SUFFIX}"
 NN = f"Noise_NN_{SUFFIX}"
@@ -130,6 +131,7 @@ def test_every_pattern_finishes_with_payloads(pattern: str) -> None:
     assert responder.split()[1].decrypt(b"", initiator.split()[0].encrypt(b"", b"data")) == b"data"
 
 
+@quick
 @given(at=st.integers(0, 95 * 8 + 7))
 @example(at=255)
 def test_any_flipped_bit_of_message_1_is_refused(at: int) -> None:
@@ -143,12 +145,14 @@ def test_any_flipped_bit_of_message_1_is_refused(at: int) -> None:
     assert responder.state is State.FAILED
 
 
+@quick
 @given(junk=st.binary(max_size=200))
 def test_junk_is_the_peers_fault(junk: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         ik_pair()[1].read(junk)
 
 
+@quick
 @given(size=st.integers(0, 95))
 def test_a_shortened_message_is_refused(size: int) -> None:
     initiator, responder = ik_pair()

@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 from pharos.wire.errors import DecryptError, LocalProtocolError, RemoteProtocolError
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.noise.symmetric import MAX_NONCE, CipherState
+from tests.support.strategies import quick
 
 KEY = bytes(range(32))
 
 
+@quick
 @given(messages=st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=100)), max_size=5))
 def test_messages_open_in_order(messages: list[tuple[bytes, bytes]]) -> None:
     sender, receiver = CipherState(KEY), CipherState(KEY)

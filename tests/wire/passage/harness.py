@@ -69,6 +69,8 @@ class EvilBeacon:
         """What to say instead of what the device says."""
         self.seen_up: list[list[bytes]] = []
         """Frames of each passage, from the device."""
+        self.completed = 0
+        """Passages that both sides ended, neither of them by a reset."""
         self.handle: Callable[[H2Stream], Any] = self.forward
 
     async def accept(self, down: H2Stream) -> None:
@@ -81,6 +83,7 @@ class EvilBeacon:
             async with trio.open_nursery() as pumps:
                 pumps.start_soon(self._pump_up, down, up)
                 await self._pump_down(up, down)
+                self.completed += down.ended
                 pumps.cancel_scope.cancel()
         except* StreamTerminatedError:
             down.reset_nowait()

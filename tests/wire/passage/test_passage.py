@@ -122,6 +122,7 @@ async def test_a_graceful_close_leaves_nothing_in_the_audit() -> None:
         assert accepted.stream.failure is None
         assert stream.failure is None
         assert fleet.helm.incidents == []
+        assert fleet.beacon.completed == 1
         assert fleet.beacon.tunnel.streams == {}
 
 
@@ -172,6 +173,8 @@ async def test_a_note_too_long_is_misuse() -> None:
     async with running_fleet() as fleet, fleet.passage() as stream:
         with pytest.raises(LocalProtocolError):
             await stream.send_note(bytes(MAX_DATA + 1))
+        async with inner_channel(stream):
+            assert ALICE.record.id in fleet.helm.online
 
 
 async def test_a_light_passage_is_confirmed_by_its_first_note() -> None:

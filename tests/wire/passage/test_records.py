@@ -17,6 +17,7 @@ from pharos.wire.passage.records import (
     encode_record,
 )
 from pharos.wire.passage.stream import ignore_note
+from tests.support.strategies import quick
 
 HTTP2_FRAME = 16_384
 
@@ -31,6 +32,7 @@ def pair(notes: list[bytes] | None = None) -> tuple[PassageRecords, PassageRecor
     )
 
 
+@quick
 @given(kind=st.sampled_from([Kind.DATA, Kind.NOTE]), data=st.binary(max_size=MAX_DATA))
 @example(kind=Kind.DATA, data=bytes(MAX_DATA))
 def test_a_record_is_read_again(kind: Kind, data: bytes) -> None:
@@ -92,6 +94,7 @@ def test_a_record_that_means_nothing_is_the_peers_fault(record: bytes) -> None:
         decode_record(record)
 
 
+@quick
 @given(record=st.binary(max_size=600))
 def test_any_record_means_one_thing_or_nothing(record: bytes) -> None:
     try:

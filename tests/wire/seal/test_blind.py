@@ -12,6 +12,7 @@ from pharos.wire.errors import LocalProtocolError, RemoteProtocolError
 from pharos.wire.ids import DeviceId, FleetId, NodeId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.seal.blind import Pairing, commitment, derive_psk, derive_uuid
+from tests.support.strategies import quick
 
 DEVICE = KeyPair.from_private_bytes(bytes([1] * 32))
 NODE = KeyPair.from_private_bytes(bytes([2] * 32))
@@ -80,6 +81,7 @@ def test_ids_that_run_together_do_not_collide() -> None:
     assert derive_psk(one, DEVICE) != derive_psk(other, DEVICE)
 
 
+@quick
 @given(generations=st.sets(st.integers(0, 2**32 - 1), min_size=2, max_size=5))
 def test_each_generation_has_its_own_secrets(generations: set[int]) -> None:
     pairings = [attrs.evolve(PAIRING, generation=generation) for generation in generations]

@@ -17,6 +17,7 @@ from pharos.wire.seal.ticket import (
     TicketLink,
     expand_ticket_secret,
 )
+from tests.support.strategies import quick
 
 TICKET = TicketLink(
     beacons=(BeaconAddress(relay=RelayId("r1"), host="203.0.113.7", port=443),),
@@ -48,11 +49,13 @@ tickets = st.builds(
 )
 
 
+@quick
 @given(ticket=tickets)
 def test_a_rendered_ticket_is_read_again(ticket: TicketLink) -> None:
     assert TicketLink.parse(ticket.render()) == ticket
 
 
+@quick
 @given(chosen=st.lists(beacons, min_size=1, max_size=3), root_hash=st.binary(min_size=32, max_size=32))
 def test_a_rendered_fleet_link_is_read_again(chosen: list[BeaconAddress], root_hash: bytes) -> None:
     link = FleetLink(beacons=tuple(chosen), root_hash=root_hash)
@@ -79,6 +82,7 @@ def test_the_largest_number_of_beacons_fits_a_link() -> None:
 
 
 # The secret's last character carries two bits that decode to nothing; the one spelling covers them too.
+@quick
 @given(at=st.integers(0, len(TEXT) * 7 - 1))
 @example(at=(len(TEXT) - 1) * 7)
 def test_a_flipped_bit_is_refused_or_read_as_what_it_says(at: int) -> None:
@@ -141,6 +145,7 @@ def test_what_is_no_ticket_is_refused_without_quoting_it(text: str) -> None:
     assert caught.value.__cause__ is None
 
 
+@quick
 @given(junk=st.text(max_size=60))
 def test_junk_is_no_link(junk: str) -> None:
     for kind, start in ((TicketLink, "pharosvpn://enroll?"), (FleetLink, "pharosvpn://fleet?")):

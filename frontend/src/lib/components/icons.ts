@@ -8,7 +8,10 @@ export const ICONS = {
   device: "M3.7 3h8.6a1.2 1.2 0 0 1 1.2 1.2v5.1a1.2 1.2 0 0 1-1.2 1.2H3.7a1.2 1.2 0 0 1-1.2-1.2V4.2A1.2 1.2 0 0 1 3.7 3zM1.5 13h13",
   check: "m3 8.5 3.3 3.3L13 4.7",
   warning: "M8 2.2 14.5 13.5h-13zM8 6.5v3.3M8 11.7h.01",
-  theme: "M2.5 8a5.5 5.5 0 1 0 11 0 5.5 5.5 0 1 0-11 0M8 2.5v11M10 3.2v9.6M12 4.7v6.6",
+  theme: "M2.5 8a5.5 5.5 0 1 0 11 0 5.5 5.5 0 1 0-11 0",
 } as const
 
 export type IconName = keyof typeof ICONS
+
+/** What some of them are filled with. */
+export const FILLS: Partial<Record<IconName, string>> = { theme: "M8 2.5v11a5.5 5.5 0 0 0 0-11z" }

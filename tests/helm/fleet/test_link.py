@@ -1,0 +1,241 @@
+"""helm's link to a real control port: what the record says is pushed, what happens is seen, strangers are refused."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from pharos.buoy.control import serve_control
+from pharos.buoy.events import EventFeed
+from pharos.helm.accounts.devices import revoke_device
+from pharos.helm.fleet.desired import DesiredFleet
+from pharos.helm.fleet.link import NodeLinks
+from pharos.helm.live.hub import Subscriber
+from pharos.helm.model.nodes import Node
+from pharos.helm.store.fleet import get_fleet
+from pharos.helm.store.handshakes import newest_handshakes
+from pharos.wire.agent import AgentKeys
+from pharos.wire.convert import EventKind
+from pharos.wire.desired import Fence, Push
+from pharos.wire.errors import LinkLostError, LinkRefusedError
+from pharos.wire.link import Backoff, run_link
+from pharos.wire.noise.keys import KeyPair
+from pharos.wire.pki.roles import Role
+from tests.support.agents import joined
+from tests.support.buoy import SampleBuoy, make_buoy
+from tests.support.helm import SampleHelm, adopt_sample_node, enrol_sample_device, now, open_helm
+from tests.support.pki import utc_now
+
+
+@attrs.frozen
+class Pair:
+    """helm, one buoy of its fleet that serves its control port on loopback, and the link's maker."""
+
+    helm: SampleHelm
+    buoy: SampleBuoy
+    feed: EventFeed
+    node: Node
+    links: NodeLinks
+    serving: trio.CancelScope
+
+    async def run(self) -> None:
+        async with self.links.dial(self.node) as link:
+            await link.run()
+
+
+@asynccontextmanager
+async def paired(tmp_path: Path) -> AsyncIterator[Pair]:
+    for name in ("helm", "buoy"):
+        (tmp_path / name).mkdir(mode=0o700)
+    async with open_helm(tmp_path / "helm") as helm, trio.open_nursery() as nursery:
+        keys = AgentKeys(tmp_path / "buoy", Role.NODE)
+        node, grant = await helm.store.run(adopt_sample_node, helm.authority, request=keys.make_request())
+        membership = keys.install(grant, now=now())
+        buoy, feed = make_buoy(tmp_path / "buoy", keys=keys, membership=membership), EventFeed()
+        serving = trio.CancelScope()
+
+        async def serve(*, task_status: trio.TaskStatus[tuple[str, int]]) -> None:
+            with serving:
+                await serve_control(
+                    buoy.node, feed, membership=membership, host="127.0.0.1", port=0, task_status=task_status
+                )
+
+        host, port = await nursery.start(serve)
+        fleet = await helm.store.run(get_fleet)
+        links = NodeLinks(
+            store=helm.store,
+            authority=helm.authority,
+            desired=DesiredFleet(helm.store),
+            board=helm.context.board,
+            hub=helm.context.hub,
+            epoch=fleet.epoch,
+            term=1,
+        )
+        yield Pair(helm, buoy, feed, attrs.evolve(node, address=host, control_port=port), links, serving)
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def linked(pair: Pair) -> AsyncIterator[None]:
+    """Keep the link up as helm does."""
+    keep = functools.partial(
+        run_link, lambda: pair.links.dial(pair.node), backoff=Backoff(random=lambda: 1.0), name="sample"
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def linked_once(pair: Pair) -> AsyncIterator[None]:
+    """Let the link meet its fate."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.run)
+        yield
+
+
+async def applied(pair: Pair, met: Callable[[], bool]) -> None:
+    """Wait until the engine was told what makes ``met`` true."""
+    with trio.fail_after(5):
+        while not met():
+            await pair.buoy.plane.told.wait()
+
+
+async def event_of(subscriber: Subscriber, kind: str) -> object:
+    with trio.fail_after(5):
+        while True:
+            for event in await subscriber.receive():
+                if event.kind == kind:
+                    return event
+
+
+def served(pair: Pair) -> list[str]:
+    return sorted(pair.buoy.node.desired.peers)
+
+
+async def test_record_reaches_the_node_and_so_does_each_change(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        phone = await pair.helm.store.run(enrol_sample_device, 1)
+        async with linked(pair):
+            await applied(pair, lambda: served(pair) == [phone.id])
+            assert pair.buoy.node.desired.awg == pair.node.awg_parameters
+            assert pair.buoy.node.desired.addresses[0] == "10.86.0.1"
+            laptop = await pair.helm.store.run(enrol_sample_device, 2)
+            await applied(pair, lambda: served(pair) == [phone.id, laptop.id])
+            await pair.helm.store.run(revoke_device, phone.id, actor="o", now=now())
+            await applied(pair, lambda: served(pair) == [laptop.id])
+        fleet = await pair.helm.store.run(get_fleet)
+        assert pair.buoy.node.desired.fence == Fence(fleet.epoch, 1, fleet.revision)
+
+
+async def test_link_that_comes_back_to_an_unchanged_node_pushes_nothing(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        await pair.helm.store.run(enrol_sample_device, 1)
+        async with linked(pair):
+            await applied(pair, lambda: len(pair.buoy.plane.applied) == 1)
+        async with pair.helm.context.hub.open_subscriber() as subscriber, linked(pair):
+            # An event goes through the new link: by then it has asked for the status and could have pushed.
+            await watched(pair)
+            pair.feed.publish(EventKind.CONNECTED, at=1, device_id=served(pair)[0], detail="")
+            await event_of(subscriber, "connected")
+        assert len(pair.buoy.plane.applied) == 1
+
+
+async def watched(pair: Pair) -> None:
+    """Wait until helm listens to the node's events."""
+    with trio.fail_after(5):
+        while not pair.feed._watchers:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+
+
+async def test_handshake_at_the_node_is_seen_and_kept(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        phone = await pair.helm.store.run(enrol_sample_device, 1)
+        async with pair.helm.context.hub.open_subscriber() as subscriber, linked(pair):
+            await watched(pair)
+            pair.feed.publish(EventKind.HANDSHAKE, at=1234, device_id=phone.id, detail="198.51.100.4:40001")
+            event = await event_of(subscriber, "handshake")
+            assert (event.node, event.device, event.at) == (pair.node.id, phone.id, 1234)  # type: ignore[attr-defined]
+            # Batches are taken one after the other: once the next is seen, this one is kept.
+            pair.feed.publish(EventKind.CONNECTED, at=1235, device_id=phone.id, detail="")
+            await event_of(subscriber, "connected")
+            assert await pair.helm.store.record(newest_handshakes) == {phone.id: (pair.node.id, 1234)}
+
+
+async def test_event_that_cannot_be_loses_the_link_and_nothing_else(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        phone = await pair.helm.store.run(enrol_sample_device, 1)
+        with pytest.RaisesGroup(LinkLostError, flatten_subgroups=True):
+            async with linked_once(pair):
+                await watched(pair)
+                pair.feed.publish(EventKind.HANDSHAKE, at=2**62, device_id=phone.id, detail="")
+        assert pair.helm.context.hub.recent() == []
+
+
+async def test_node_that_ends_is_lost(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        with pytest.RaisesGroup(LinkLostError, flatten_subgroups=True):
+            async with linked_once(pair):
+                await watched(pair)
+                pair.serving.cancel()
+
+
+async def test_node_that_holds_a_newer_fence_has_refused(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        fleet = await pair.helm.store.run(get_fleet)
+        await pair.buoy.node.push(Push(fence=Fence(fleet.epoch + 1, 0, 0), snapshot=True))
+        with pytest.RaisesGroup(pytest.RaisesExc(LinkRefusedError, match="older"), flatten_subgroups=True):
+            await pair.run()
+        assert len(pair.buoy.plane.applied) == 1
+
+
+async def test_node_with_other_keys_than_it_joined_with_is_refused(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        swapped = attrs.evolve(pair.node, awg_key=KeyPair.generate().public)
+        with pytest.RaisesGroup(pytest.RaisesExc(LinkRefusedError, match="other keys"), flatten_subgroups=True):
+            async with pair.links.dial(swapped) as link:
+                await link.run()
+        assert pair.buoy.plane.applied == [], "nothing is told to a stranger"
+
+
+async def test_another_node_at_the_address_is_refused_before_a_word(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        other, _ = await pair.helm.store.run(adopt_sample_node, pair.helm.authority, "berlin")
+        there = attrs.evolve(other, address=pair.node.address, control_port=pair.node.control_port)
+        with pytest.raises(LinkRefusedError):
+            async with pair.links.dial(there):
+                pass
+
+
+async def test_node_of_another_fleet_refuses_helm_and_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "stranger").mkdir()
+    keys = joined(tmp_path / "stranger")
+    membership = keys.membership(now=utc_now())
+    buoy = make_buoy(tmp_path / "stranger", keys=keys, membership=membership)
+    async with paired(tmp_path) as pair, trio.open_nursery() as nursery:
+        host, port = await nursery.start(
+            functools.partial(serve_control, buoy.node, EventFeed(), membership=membership, host="127.0.0.1", port=0)
+        )
+        with pytest.raises(LinkRefusedError):
+            async with pair.links.dial(attrs.evolve(pair.node, address=host, control_port=port)):
+                pass
+        nursery.cancel_scope.cancel()
+    assert buoy.plane.applied == []
+
+
+async def test_nobody_at_the_address_is_lost(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listener.socket.getsockname()[1]
+        await listener.aclose()
+        with pytest.raises(LinkLostError):
+            async with pair.links.dial(attrs.evolve(pair.node, control_port=port)):
+                pass

@@ -1,0 +1,104 @@
+"""A device's profile and a node's peers come from one record, so both ends always agree."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import attrs
+import pytest
+
+from pharos.helm.model.devices import DeviceState
+from pharos.helm.model.nodes import NodeState
+from pharos.helm.profiles.build import (
+    build_desired,
+    build_profile,
+    device_addresses,
+    node_addresses,
+    peer_networks,
+)
+from pharos.helm.store.fleet import get_fleet
+from pharos.wire.desired import Desired, Fence, Push
+from pharos.wire.profile import parse_profile, render_profile
+from tests.support.helm import adopt_sample_node, adopt_sample_relay, enrol_sample_device, fleet_in_memory
+
+
+def test_profile_names_active_nodes_and_relays_only() -> None:
+    with fleet_in_memory() as (db, authority):
+        (node, _), (relay, _) = adopt_sample_node(db, authority), adopt_sample_relay(db, authority)
+        device, fleet = enrol_sample_device(db, 1), get_fleet(db)
+        gone = [attrs.evolve(node, id="gone", state=state) for state in (NodeState.REVOKED, NodeState.DISABLED)]
+        away = attrs.evolve(relay, id="away", state=NodeState.REVOKED)
+        profile = build_profile(fleet, device, [node, *gone], [relay, away])
+        assert [entry.id for entry in profile.nodes] == [node.id]
+        assert [entry.id for entry in profile.relays] == [relay.id]
+        (access,) = profile.nodes[0].access
+        assert (access.host, access.port) == (node.address, node.awg_port)
+        assert (access.public_key, access.parameters) == (node.awg_key, node.awg_parameters)
+        assert (profile.relays[0].host, profile.relays[0].port) == (relay.address, relay.ingress_port)
+        assert parse_profile(render_profile(profile)) == profile
+
+
+def test_node_serves_active_devices_only() -> None:
+    with fleet_in_memory() as (db, authority):
+        node, _ = adopt_sample_node(db, authority)
+        phone, laptop = enrol_sample_device(db, 1), enrol_sample_device(db, 2)
+        revoked = attrs.evolve(laptop, state=DeviceState.REVOKED)
+        desired = build_desired(get_fleet(db), node, [phone, revoked])
+        assert list(desired.peers) == [phone.id]
+        peer = desired.peers[phone.id]
+        assert (peer.awg_key, peer.derive_key) == (phone.keys.awg, phone.keys.derive)
+
+
+def test_both_ends_agree_on_keys_addresses_and_generation() -> None:
+    with fleet_in_memory() as (db, authority):
+        node, _ = adopt_sample_node(db, authority)
+        device, fleet = enrol_sample_device(db, 1), get_fleet(db)
+        profile, desired = build_profile(fleet, device, [node], []), build_desired(fleet, node, [device])
+        seen, peer = profile.nodes[0], desired.peers[device.id]
+        assert profile.addresses == peer.addresses == peer_networks(device)
+        assert seen.generation == peer.generation
+        assert seen.addresses == desired.addresses == node_addresses(fleet)
+        assert seen.derive_key == node.derive_key
+
+
+def test_what_is_desired_is_a_push_that_a_node_takes() -> None:
+    with fleet_in_memory() as (db, authority):
+        node, _ = adopt_sample_node(db, authority)
+        devices = [enrol_sample_device(db, number) for number in range(5)]
+        desired = build_desired(get_fleet(db), node, devices)
+        push = Push(
+            fence=Fence(1, 1, desired.revision),
+            snapshot=True,
+            upsert=tuple(desired.peers.values()),
+            awg=desired.awg,
+            addresses=desired.addresses,
+        )
+        assert dict(Desired().after(push).peers) == dict(desired.peers)
+
+
+def test_profile_holds_no_other_devices_data() -> None:
+    with fleet_in_memory() as (db, authority):
+        node, _ = adopt_sample_node(db, authority)
+        phone, laptop = enrol_sample_device(db, 1, "phone"), enrol_sample_device(db, 2, "laptop")
+        rendered = render_profile(build_profile(get_fleet(db), phone, [node], []))
+        for foreign in (laptop.id, laptop.address4, laptop.address6, laptop.name):
+            assert foreign.encode() not in rendered
+
+
+def test_addresses_come_from_both_pools_and_never_are_the_nodes_own() -> None:
+    with fleet_in_memory() as (db, _):
+        fleet = get_fleet(db)
+        node4, node6 = node_addresses(fleet)
+        address4, address6 = device_addresses(fleet, 2)
+        assert (node4, address4) == ("10.86.0.1", "10.86.0.2")
+        assert ipaddress.ip_address(address6) in ipaddress.ip_network(fleet.pool6)
+        assert address6 != node6
+
+
+def test_last_address_is_given_and_then_the_pool_says_so() -> None:
+    with fleet_in_memory() as (db, _):
+        fleet = attrs.evolve(get_fleet(db), pool4="10.0.0.0/29")
+        assert device_addresses(fleet, 6)[0] == "10.0.0.6"
+        with pytest.raises(IndexError, match=r"10\.0\.0\.0/29 is used up"):
+            device_addresses(fleet, 7)
