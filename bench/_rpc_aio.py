@@ -1,6 +1,6 @@
 """The workers of bench.rpc that run grpc.aio: the same server and the same client, on asyncio as it wants it."""
 
-import asyncio  # noqa: TID251 - the competitor's loop, in a process of its own
+import asyncio
 import functools
 import gc
 import json

@@ -31,7 +31,7 @@ class Tally:
         if report.failed:
             self.failed += 1
         elif report.skipped:
-            # (path, line, reason)
+            # A skip is told as a triple of path, line and reason.
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             reason = reason.removeprefix("Skipped: ")
             self.skips[reason] = self.skips.get(reason, 0) + 1

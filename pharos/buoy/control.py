@@ -37,12 +37,12 @@ class Control(control_grpc.ControlBase):
         self._node = node
         self._feed = feed
 
-    async def Status(self, stream: Stream[pb.StatusRequest, pb.StatusReply]) -> None:  # noqa: N802 -- gRPC's name
+    async def Status(self, stream: Stream[pb.StatusRequest, pb.StatusReply]) -> None:
         """Say what this node is."""
         await stream.recv_message()
         await stream.send_message(report_to(self._node.report()))
 
-    async def Push(self, stream: Stream[pb.PushRequest, pb.PushReply]) -> None:  # noqa: N802 -- gRPC's name
+    async def Push(self, stream: Stream[pb.PushRequest, pb.PushReply]) -> None:
         """Take a change set; FAILED_PRECONDITION where it is refused."""
         request = await stream.recv_message()
         if request is None:
@@ -54,7 +54,7 @@ class Control(control_grpc.ControlBase):
             raise GRPCError(Status.FAILED_PRECONDITION, str(error)) from error
         await stream.send_message(pb.PushReply(applied=fence_to(desired.fence), peers=len(desired.peers)))
 
-    async def Watch(self, stream: Stream[pb.WatchRequest, pb.EventBatch]) -> None:  # noqa: N802 -- gRPC's name
+    async def Watch(self, stream: Stream[pb.WatchRequest, pb.EventBatch]) -> None:
         """Send every event from now on."""
         await stream.recv_message()
         async with self._feed.open_watcher() as watcher:

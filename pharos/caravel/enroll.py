@@ -82,7 +82,7 @@ async def _claim(link: TicketLink, secrets: DeviceSecrets, device_name: str) -> 
                 psk=keys.psk,
                 ticket_id=link.ticket_id,
             ) as passage,
-            open_channel(passage, windows=INNER, authority="helm") as inner,
+            open_channel(passage, windows=INNER, authority="helm", keepalive=None) as inner,
         ):
             stub = account_grpc.EnrolmentStub(inner)
             challenge = await stub.Challenge(pb.ChallengeRequest(), timeout=CALL_TIMEOUT)

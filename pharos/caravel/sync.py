@@ -107,7 +107,7 @@ async def open_device_channel(outer: Channel, enrolled: Enrolled, manifest: Mani
             helm_key=manifest.noise_key,
             static=enrolled.secrets.noise,
         ) as passage,
-        open_channel(passage, windows=INNER, authority="helm") as inner,
+        open_channel(passage, windows=INNER, authority="helm", keepalive=None) as inner,
     ):
         yield inner
 

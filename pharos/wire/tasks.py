@@ -22,7 +22,7 @@ async def open_background(run: Callable[..., Awaitable[object]]) -> AsyncIterato
         try:
             yield started
         # Raised below, outside of the nursery.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- raised below
             failure = error
         nursery.cancel_scope.cancel()
     if failure is not None:

@@ -125,13 +125,14 @@ class EchoService(echo_grpc.EchoBase):
         """Messages that Watch has handed to the engine in its last call."""
         self.peers: list[Peer] = []
         self.metadata: list[dict[str, Any]] = []
-        self.running = 0
+        self.running = self.most_running = 0
         self.changed = trio.Event()
         self.cancelled = 0
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
         self.running += 1
+        self.most_running = max(self.most_running, self.running)
         try:
             yield
         except trio.Cancelled:

@@ -6,7 +6,6 @@ drivers of their own.
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import os
 import time
@@ -34,11 +33,11 @@ from pharos.wire.seal.blind import Pairing, commitment, derive_psk
 class EmbeddedPlane:
     """A `DataPlane` over one in-process tunnel; ``open_embedded`` makes it."""
 
-    def __init__(self, tunnel: Tunnel, inner: EchoEnd, secrets: PeerSecrets, owners: dict[bytes, DeviceId]) -> None:
+    def __init__(self, tunnel: Tunnel, inner: EchoEnd, secrets: PeerSecrets, reporter: Reporter) -> None:
         self._tunnel = tunnel
         self._inner = inner
         self._secrets = secrets
-        self._owners = owners
+        self._reporter = reporter
         self._peers: dict[DeviceId, Peer] = {}
 
     @property
@@ -64,7 +63,7 @@ class EmbeddedPlane:
                 self._drop(peer)
         for device_id, peer in wanted.items():
             if self._peers.get(device_id) != peer:
-                self._owners[peer.awg_key] = device_id
+                self._reporter.owners[peer.awg_key] = device_id
                 self._tunnel.set_peer(self._config(peer))
                 self._peers[device_id] = peer
 
@@ -72,7 +71,7 @@ class EmbeddedPlane:
         """Return what the engine knows of every peer."""
         return [
             PeerCounters(
-                device_id=self._owners[status.public_key],
+                device_id=self._reporter.owners[status.public_key],
                 last_handshake=(status.last_handshake_ns or 0) // 1000,
                 received=status.received_bytes,
                 sent=status.sent_bytes,
@@ -87,8 +86,7 @@ class EmbeddedPlane:
 
     def _drop(self, peer: Peer) -> None:
         self._tunnel.remove_peer(peer.awg_key)
-        # The engine's own word comes later, when nobody knows any more whose key it was.
-        del self._owners[peer.awg_key]
+        self._reporter.forget(peer.awg_key)
         self._secrets.forget(peer)
         del self._peers[peer.device_id]
 
@@ -149,26 +147,43 @@ async def open_embedded(
 
     Raises: OSError — the port cannot be bound.
     """
-    owners: dict[bytes, DeviceId] = {}
     device = Device(private_key=keys.awg_key, random=os.urandom, wall_clock=time.time_ns)
     inner = EchoEnd([])
-    on_event = functools.partial(_publish, feed, owners, set())
-    async with open_tunnel(device, inner, host=host, port=port, on_event=on_event) as tunnel:
-        yield EmbeddedPlane(tunnel, inner, PeerSecrets(membership=membership, keys=keys), owners)
+    reporter = Reporter(feed)
+    async with open_tunnel(device, inner, host=host, port=port, on_event=reporter.report) as tunnel:
+        yield EmbeddedPlane(tunnel, inner, PeerSecrets(membership=membership, keys=keys), reporter)
 
 
-def _publish(feed: EventFeed, owners: dict[bytes, DeviceId], connected: set[bytes], event: Event) -> None:
-    """Translate an engine's event; one of a peer that was just removed has no owner any more."""
-    now = time.time_ns() // 1000
-    device_id = owners.get(event.peer)
-    match event:
-        case HandshakeCompleted(peer=peer, endpoint=endpoint, at_ns=at_ns) if device_id is not None:
-            where = format_address(endpoint)
-            feed.publish(EventKind.HANDSHAKE, at=at_ns // 1000, device_id=device_id, detail=where)
-            if peer not in connected:
-                connected.add(peer)
-                feed.publish(EventKind.CONNECTED, at=now, device_id=device_id, detail=where)
-        case SessionEnded(peer=peer) if peer in connected:
-            connected.discard(peer)
-            if device_id is not None:
-                feed.publish(EventKind.DISCONNECTED, at=now, device_id=device_id, detail="silent")
+class Reporter:
+    """Translates the engine's events, which know keys, into the feed's, which know devices."""
+
+    def __init__(self, feed: EventFeed) -> None:
+        self.owners: dict[bytes, DeviceId] = {}
+        """Device by AmneziaWG public key."""
+        self._feed = feed
+        self._connected: set[bytes] = set()
+
+    def report(self, event: Event) -> None:
+        """Publish what concerns a device; runs inside the pump, so it only queues."""
+        device_id = self.owners.get(event.peer)
+        if device_id is None:
+            return
+        match event:
+            case HandshakeCompleted(peer=peer, endpoint=endpoint, at_ns=at_ns):
+                where = format_address(endpoint)
+                self._feed.publish(EventKind.HANDSHAKE, at=at_ns // 1000, device_id=device_id, detail=where)
+                if peer not in self._connected:
+                    self._connected.add(peer)
+                    self._feed.publish(EventKind.CONNECTED, at=at_ns // 1000, device_id=device_id, detail=where)
+            case SessionEnded(peer=peer):
+                self._disconnect(peer, device_id, "silent")
+
+    def forget(self, public_key: bytes) -> None:
+        """Drop a key; its device is gone now, for the engine's own word comes when nobody knows whose key it was."""
+        self._disconnect(public_key, self.owners.pop(public_key), "removed")
+
+    def _disconnect(self, public_key: bytes, device_id: DeviceId, reason: str) -> None:
+        if public_key in self._connected:
+            self._connected.discard(public_key)
+            at = time.time_ns() // 1000
+            self._feed.publish(EventKind.DISCONNECTED, at=at, device_id=device_id, detail=reason)

@@ -51,7 +51,7 @@ def claim_ticket(
     A claim with the same keys as the one that consumed the ticket gets the same answer again, for a reply may be lost.
 
     Raises: NotAllowedError — the ticket does not admit this claim. ConflictError — a key belongs to another device.
-    InvalidRequestError — the name does not fit. RemoteProtocolError — the CSR proves nothing.
+    InvalidRequestError — the name or the keys do not fit. RemoteProtocolError — the CSR proves nothing.
     """
     at = microseconds(now.timestamp())
     ticket = find_ticket(db, claim.ticket_id)
@@ -60,6 +60,8 @@ def claim_ticket(
     keys_hash = _hash_of(claim)
     if ticket.used_keys is not None:
         return _repeat(db, ticket, keys_hash)
+    if len(set(claim.keys.in_order())) < len(claim.keys.in_order()):
+        raise InvalidRequestError("a device has a key of its own for each use; one key cannot serve two")
     device = _new_device(db, claim, ticket, now)
     add_device(db, device, actor=f"ticket {claim.ticket_id.hex()}")
     if not consume_ticket(db, claim.ticket_id, keys=keys_hash, device_id=device.id, at=at):

@@ -37,13 +37,13 @@ class Enrolment(account_grpc.EnrolmentBase):
         self._handshake_hash = handshake_hash
         self._ephemeral: KeyPair | None = None
 
-    async def Challenge(self, stream: Stream[pb.ChallengeRequest, pb.ChallengeReply]) -> None:  # noqa: N802 -- gRPC's
+    async def Challenge(self, stream: Stream[pb.ChallengeRequest, pb.ChallengeReply]) -> None:
         """Draw the key against which the device proves its own."""
         await stream.recv_message()
         self._ephemeral = KeyPair.generate()
         await stream.send_message(pb.ChallengeReply(ephemeral=self._ephemeral.public))
 
-    async def Claim(self, stream: Stream[pb.ClaimRequest, pb.ClaimReply]) -> None:  # noqa: N802 -- gRPC's
+    async def Claim(self, stream: Stream[pb.ClaimRequest, pb.ClaimReply]) -> None:
         """Consume the ticket and answer with all that the device needs."""
         request = await stream.recv_message()
         ephemeral, self._ephemeral = self._ephemeral, None
@@ -101,7 +101,7 @@ class Account(account_grpc.AccountBase):
         self._context = context
         self._device_id = device_id
 
-    async def Sync(self, stream: Stream[pb.SyncRequest, pb.SyncReply]) -> None:  # noqa: N802 -- gRPC's
+    async def Sync(self, stream: Stream[pb.SyncRequest, pb.SyncReply]) -> None:
         """Answer with the newest bundle, unless the device holds it, and with proof that it is the newest."""
         request = await stream.recv_message()
         if request is None or len(request.nonce) != NONCE_LENGTH:

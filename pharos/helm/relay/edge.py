@@ -71,7 +71,8 @@ class PassageEdge:
         else:
             # Account login belongs to a later version; until then nobody may log in.
             service = Service([])
-        await serve_connection(passage.stream, service, windows=INNER, max_streams=INNER_STREAMS)
+        # The hop between device and beacon is kept alive already, and calls have deadlines: no PING of our own.
+        await serve_connection(passage.stream, service, windows=INNER, max_streams=INNER_STREAMS, keepalive=None)
 
     async def _find_psk(self, ticket_id: TicketId) -> bytes | None:
         ticket = await self._context.store.run(find_ticket, ticket_id)
@@ -91,7 +92,7 @@ class RelayPassages(passage_grpc.PassageBase):
         self._relay_id = relay_id
         self._count = count
 
-    async def Open(self, stream: Stream[pb.Frame, pb.Frame]) -> None:  # noqa: N802 -- gRPC's name
+    async def Open(self, stream: Stream[pb.Frame, pb.Frame]) -> None:
         """Take a call as a passage."""
         await self._edge.accept(stream, self._relay_id, self._count)
 

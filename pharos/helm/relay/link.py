@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import trio
 
@@ -13,11 +14,15 @@ from pharos.helm.live.board import Board
 from pharos.helm.model.relays import Relay
 from pharos.helm.relay.edge import PassageEdge
 from pharos.wire.errors import LinkLostError
+from pharos.wire.passage.records import MAX_FRAME
 from pharos.wire.pki.roles import Role
 from pharos.wire.rpc.flow import TUNNEL
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.limits import TUNNEL_STREAMS
 from pharos.wire.rpc.server import Service
+
+# A frame of a passage with protobuf around it, and not the 1 MiB that other calls may have: a beacon could fill it.
+MAX_FRAME_MESSAGE: Final = MAX_FRAME + 64
 
 
 class RelayLinks:
@@ -45,7 +50,7 @@ class RelayLinks:
             client_side=False,
             windows=TUNNEL,
             # The tunnel carries one service only: whatever else a beacon asks for is UNIMPLEMENTED.
-            accept=Service([self._edge.for_relay(relay.id, count_passages)]),
+            accept=Service([self._edge.for_relay(relay.id, count_passages)], max_message=MAX_FRAME_MESSAGE),
             peer=peer,
             max_streams=TUNNEL_STREAMS,
         )

@@ -10,13 +10,17 @@ from pharos.helm.store.database import Database
 from pharos.wire.ids import DeviceId
 
 _COLUMNS = "id, name, state, sealing_key, derive_key, noise_key, awg_key, address4, address6, version, created_at"
+_OWNER_OF_KEY = "SELECT id FROM devices WHERE sealing_key = ? OR derive_key = ? OR noise_key = ? OR awg_key = ?"
 
 
 def add_device(db: Database, device: Device, *, actor: str) -> None:
     """Write a new device.
 
-    Raises: ConflictError — one of its public keys belongs to another device, live or revoked.
+    Raises: ConflictError — one of its public keys belongs to another device, live or revoked, for whichever use.
     """
+    keys = device.keys.in_order()
+    if any(db.execute(_OWNER_OF_KEY, (key,) * len(keys)).fetchone() for key in keys):
+        raise ConflictError("one of these public keys belongs to another device")
     try:
         db.execute(
             f"INSERT INTO devices ({_COLUMNS}, updated_at, updated_by)"  # noqa: S608 -- constant text

@@ -26,7 +26,7 @@ def make_spa_blueprint(folder: Path = FOLDER) -> Blueprint:
         if not (folder / "index.html").is_file():
             return problem(404, "the admin page is not built into this installation; run: make spa")
         # Only whether it exists is asked here; send_from_directory refuses paths that leave the folder.
-        known = (folder / path).is_file() and ".." not in path
+        known = (folder / path).is_file() and not any(part.startswith(".") for part in path.split("/"))
         response = await send_from_directory(folder, path if known else "index.html")
         if known and path.startswith(IMMUTABLE):
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"

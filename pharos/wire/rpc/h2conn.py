@@ -287,8 +287,11 @@ class Connection:
             return self.machine.receive_data(data)
         except ProtocolError:
             raise
+        # Whatever else h2 and hpack stumble over, the peer's bytes brought it about.
         except Exception as error:
-            # Whatever h2 or hpack stumble over, the peer's bytes brought it about.
+            if not isinstance(error, ValueError):
+                log.warning("bytes of %s made the parser fail", self.peer.address, exc_info=True)
+            self.machine.close_connection(ErrorCodes.PROTOCOL_ERROR)
             raise ProtocolError(f"unparsable: {error!r}") from error
 
     async def _write(self) -> None:

@@ -69,7 +69,8 @@ class H2Stream:
         self.scope: trio.CancelScope | None = None
         """Cancelled when the stream ends early; the handler of an accepted stream runs in it."""
         self.sent_headers = False
-        self.sent_end = False
+        self.sent_end = stream_id == 0
+        """Nothing more can be sent; nor can it before the request."""
         self._reset = False
         self._credit = Credit(connection.windows.stream // 2)
         self._readable = Wakeup()
@@ -270,7 +271,7 @@ class H2Stream:
     async def _check_sending(self) -> None:
         if self.error is not None:
             await self._raise_error(self.error)
-        if self.sent_end or not self.id:
+        if self.sent_end:
             raise LocalProtocolError("sent on a stream that is not open for sending")
 
     # -- ending

@@ -27,7 +27,7 @@ class Health(health_grpc.HealthBase):
         self._changed.set()
         self._changed = trio.Event()
 
-    async def Check(  # noqa: N802 - the proto's name
+    async def Check(
         self, stream: grpclib.server.Stream[HealthCheckRequest, HealthCheckResponse]
     ) -> None:
         request = await stream.recv_message()
@@ -35,7 +35,7 @@ class Health(health_grpc.HealthBase):
             raise GRPCError(Status.NOT_FOUND, "unknown service")
         await stream.send_message(self._answer(request.service))
 
-    async def Watch(  # noqa: N802 - the proto's name
+    async def Watch(
         self, stream: grpclib.server.Stream[HealthCheckRequest, HealthCheckResponse]
     ) -> None:
         """Send the state now and at each change; SERVICE_UNKNOWN until the service is known."""

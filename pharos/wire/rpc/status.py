@@ -46,6 +46,7 @@ STATUSES: Final[Mapping[type[Exception], Status]] = MappingProxyType(
         LinkLostError: Status.UNAVAILABLE,
         RemoteProtocolError: Status.INTERNAL,
         DecodeError: Status.INTERNAL,
+        trio.TooSlowError: Status.DEADLINE_EXCEEDED,
     }
 )
 

@@ -47,8 +47,8 @@ MAX_BUNDLE: Final = 960 * KIB
 
 _CONTEXT: Final = b"pharos/bundle/v1"
 _ALGORITHMS: Final = "ed25519+sealedbox+xchacha20poly1305"
-# The header takes 300 octets with the longest device id. Its block has one size, so that neither the id's length nor
-# the number of digits in a revision shows in the length of a bundle.
+# The header takes at most 346 octets (longest id, largest numbers). Its block has one size, so that neither the id's
+# length nor the number of digits in a revision shows in the length of a bundle.
 _HEADER_BLOCK: Final = 512
 _DATA_KEY: Final = 32
 _WRAP: Final = 48 + _DATA_KEY + 32

@@ -1,6 +1,6 @@
 """A device, a beacon that may be evil, and helm: real engine, real passage, streams in memory."""
 
-# ruff: noqa: N802 - methods of services carry the names that the protos give them
+
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any

@@ -1,0 +1,155 @@
+"""The embedded engine serves exactly what is desired, and refuses what it could not serve before anything is kept."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from pharos.buoy.dataplane.embedded import EmbeddedPlane, open_embedded
+from pharos.buoy.events import EventFeed
+from pharos.wire.agent import AgentKeys, Membership, grant_of
+from pharos.wire.awg.config import PeerConfig
+from pharos.wire.awg.params import PLAIN, generate
+from pharos.wire.awg.tunnel import open_client_tunnel
+from pharos.wire.convert import EventKind
+from pharos.wire.desired import Desired, Fence, Peer
+from pharos.wire.errors import RemoteProtocolError
+from pharos.wire.files import open_state_directory
+from pharos.wire.ids import DeviceId
+from pharos.wire.noise.keys import KeyPair
+from pharos.wire.pki.csr import verify_csr
+from pharos.wire.pki.issue import issue
+from pharos.wire.pki.policy import Adoption, authorize_issue
+from pharos.wire.pki.roles import Authority, Role
+from pharos.wire.seal.blind import Pairing, commitment, derive_psk
+from tests.support.pki import home_fleet, utc_now
+
+KEY = KeyPair.generate()
+DERIVE = KeyPair.generate()
+PEER = Peer(
+    device_id=DeviceId("d1"),
+    awg_key=KEY.public,
+    derive_key=DERIVE.public,
+    generation=1,
+    addresses=("10.86.0.2/32",),
+)
+DESIRED = Desired(fence=Fence(1, 1, 1), awg=generate(os.urandom), addresses=("10.86.0.1",), peers={"d1": PEER})
+
+
+def make_member(folder: Path) -> tuple[AgentKeys, Membership]:
+    fleet = home_fleet()
+    keys = AgentKeys(open_state_directory(folder), Role.NODE)
+    request = keys.make_request()
+    certificate = issue(
+        authorize_issue(fleet.identity(Role.NODE, "n1"), Adoption(operator="test")),
+        verify_csr(request.csr),
+        ca=fleet.trust.fleet_ca,
+        ca_key=fleet.ca_key(Authority.FLEET),
+        now=utc_now(),
+        serial=7,
+    )
+    grant = grant_of(certificate, trust=fleet.trust, role=Role.NODE)
+    return keys, keys.install(grant, now=utc_now())
+
+
+@asynccontextmanager
+async def running_plane(folder: Path, feed: EventFeed | None = None) -> AsyncIterator[tuple[EmbeddedPlane, AgentKeys]]:
+    keys, membership = make_member(folder)
+    async with open_embedded(
+        host="127.0.0.1", port=0, membership=membership, keys=keys, feed=feed or EventFeed()
+    ) as plane:
+        yield plane, keys
+
+
+async def test_peer_is_served_and_its_secret_is_the_one_the_device_derives(tmp_path: Path) -> None:
+    async with running_plane(tmp_path / "n") as (plane, keys):
+        await plane.apply(DESIRED)
+        pairing = Pairing(
+            fleet=home_fleet().id,
+            device=DeviceId("d1"),
+            node="n1",
+            generation=1,
+            device_derive=DERIVE.public,
+            node_derive=keys.derive_key.public,
+            device_awg=KEY.public,
+            node_awg=KeyPair.from_private_bytes(keys.awg_key).public,
+        )
+        assert [entry.device_id for entry in plane.counters()] == ["d1"]
+        assert plane.commitment(DeviceId("d1")) == commitment(derive_psk(pairing, DERIVE))
+
+
+async def test_nothing_is_served_without_parameters(tmp_path: Path) -> None:
+    async with running_plane(tmp_path / "n") as (plane, _):
+        await plane.apply(attrs.evolve(DESIRED, awg=None))
+        assert plane.counters() == []
+        await plane.apply(attrs.evolve(DESIRED, awg=PLAIN))
+        assert len(plane.counters()) == 1
+
+
+async def test_peer_with_a_new_key_replaces_the_old_one(tmp_path: Path) -> None:
+    async with running_plane(tmp_path / "n") as (plane, _):
+        await plane.apply(DESIRED)
+        other = attrs.evolve(PEER, awg_key=KeyPair.generate().public)
+        await plane.apply(attrs.evolve(DESIRED, peers={"d1": other}))
+        assert [entry.device_id for entry in plane.counters()] == ["d1"]
+        await plane.apply(attrs.evolve(DESIRED, peers={}))
+        assert plane.counters() == []
+        assert plane.commitment(DeviceId("d1")) == b""
+
+
+async def test_keys_that_cannot_be_used_are_refused_before_they_are_applied(tmp_path: Path) -> None:
+    async with running_plane(tmp_path / "n") as (plane, keys):
+        own = KeyPair.from_private_bytes(keys.awg_key).public
+        for bad in ({"awg_key": bytes(32)}, {"derive_key": bytes(32)}, {"awg_key": own}):
+            peer = attrs.evolve(PEER, **bad)
+            with pytest.raises(RemoteProtocolError, match="d1"):
+                plane.check(attrs.evolve(DESIRED, peers={"d1": peer}))
+        assert plane.counters() == []
+
+
+async def test_removed_peer_that_was_connected_is_reported_as_gone(tmp_path: Path) -> None:
+    feed = EventFeed()
+    async with running_plane(tmp_path / "n", feed) as (plane, keys), feed.open_watcher() as watcher:
+        await plane.apply(DESIRED)
+        await connect_once(plane, keys)
+        kinds: list[EventKind] = []
+        with trio.fail_after(10):
+            while EventKind.CONNECTED not in kinds:
+                kinds += [event.kind for event in await watcher.receive_batch()]
+            await plane.apply(attrs.evolve(DESIRED, peers={}))
+            while EventKind.DISCONNECTED not in kinds:
+                kinds += [event.kind for event in await watcher.receive_batch()]
+        assert kinds == [EventKind.HANDSHAKE, EventKind.CONNECTED, EventKind.DISCONNECTED]
+
+
+async def connect_once(plane: EmbeddedPlane, keys: AgentKeys) -> None:
+    node_awg = KeyPair.from_private_bytes(keys.awg_key).public
+    pairing = Pairing(
+        fleet=home_fleet().id,
+        device=DeviceId("d1"),
+        node="n1",
+        generation=1,
+        device_derive=DERIVE.public,
+        node_derive=keys.derive_key.public,
+        device_awg=KEY.public,
+        node_awg=node_awg,
+    )
+    peer = PeerConfig(
+        public_key=node_awg,
+        preshared_key=derive_psk(pairing, DERIVE),
+        allowed_ips=(ipaddress.ip_network("0.0.0.0/0"),),
+        endpoint=("127.0.0.1", plane.port),
+    )
+    assert DESIRED.awg is not None
+    async with open_client_tunnel(private_key=KEY.private_bytes(), peer=peer, parameters=DESIRED.awg) as tunnel:
+        with trio.fail_after(10):
+            await tunnel.wait_handshake()
+            # The responder counts the handshake as done with the first packet that proves it.
+            tunnel.send_packets_nowait([b"\x45" + bytes(19)])

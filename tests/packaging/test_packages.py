@@ -1,0 +1,148 @@
+"""What lies in the packages: all an agent needs, and nothing that it must not have."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+
+import attrs
+import pytest
+
+import pharos
+from pharos.beacon.config import BeaconConfig
+from pharos.buoy.config import BuoyConfig
+from tests.packaging.conftest import AGENTS, EPOCH, ROOT, Package
+
+PLACES = (
+    "etc/pharos/{command}.toml",
+    "usr/bin/{command}",
+    "usr/lib/{name}/app/*",
+    "usr/lib/{name}/site/*",
+    "usr/lib/systemd/system/{name}.service",
+    "usr/lib/sysusers.d/{name}.conf",
+    "usr/lib/tmpfiles.d/{name}.conf",
+    "usr/share/doc/{name}/*",
+    "usr/share/lintian/overrides/{name}",
+)
+CONFIGS = {"buoy": BuoyConfig, "beacon": BeaconConfig}
+
+
+def fields(package: Package) -> dict[str, str]:
+    said = subprocess.run(["dpkg-deb", "--field", str(package.deb)], capture_output=True, text=True, check=True).stdout
+    return dict(line.split(": ", 1) for line in said.splitlines() if not line.startswith(" "))
+
+
+def own_modules(package: Package) -> set[str]:
+    start = f"usr/lib/{package.name}/app/"
+    return {path.removeprefix(start) for path in package.files() if path.startswith(start)}
+
+
+def test_every_file_has_a_place_that_is_ours(package: Package) -> None:
+    # `*` stops at no slash here, as in fnmatch(3) without FNM_PATHNAME.
+    places = [place.format(command=package.command, name=package.name) for place in PLACES]
+    for path in package.files():
+        assert any(path == p or (p.endswith("*") and path.startswith(p[:-1])) for p in places), path
+
+
+def test_nothing_is_carried_along_that_is_not_run(package: Package) -> None:
+    for path in map(PurePosixPath, package.files()):
+        assert path.suffix not in {".pyc", ".c", ".h", ".pyi"}, path
+        assert {"__pycache__", "tests", "_tests"}.isdisjoint(path.parts), path
+
+
+def test_beacon_carries_no_engine(packages: Mapping[str, Package]) -> None:
+    modules = own_modules(packages["beacon"])
+    assert "pharos/beacon/ingress.py" in modules
+    foreign = ("pharos/buoy/", "pharos/helm/", "pharos/caravel/", "pharos/wire/awg/", "pharos/wire/reality/")
+    assert not [path for path in modules if path.startswith(foreign)]
+    assert not [path for path in packages["beacon"].files() if "nacl" in path]
+
+
+def test_buoy_carries_its_engine_and_neither_controller_nor_client(packages: Mapping[str, Package]) -> None:
+    modules = own_modules(packages["buoy"])
+    assert {"pharos/buoy/control.py", "pharos/wire/awg/device.py"} <= modules
+    assert not [path for path in modules if path.startswith(("pharos/beacon/", "pharos/helm/", "pharos/caravel/"))]
+
+
+def test_libraries_are_those_of_the_lock(package: Package) -> None:
+    site = package.tree / f"usr/lib/{package.name}/site"
+    assert {path.name for path in site.iterdir()} == {"any", "cp311", "cp312", "cp313", "cp314"}
+    modules = {path.name.partition(".")[0] for path in site.glob("*/*") if not path.name.endswith(".dist-info")}
+    assert {"trio", "grpclib", "h2", "cryptography", "multidict"} <= modules
+    assert modules.isdisjoint({"quart", "hypercorn", "sqlite_utils", "rich", "httpx", "pycparser", "pip"})
+
+
+def test_every_library_brings_its_licence(package: Package) -> None:
+    copyright_file = (package.tree / f"usr/share/doc/{package.name}/copyright").read_text()
+    assert "GNU AFFERO GENERAL PUBLIC LICENSE" in copyright_file
+    for folder in (package.tree / f"usr/lib/{package.name}/site").glob("*/*.dist-info"):
+        assert [p for p in folder.rglob("*") if p.name.upper().startswith(("LICEN", "COPYING"))], folder
+        name, version = folder.name.removesuffix(".dist-info").split("-")
+        line = f"\n{name.replace('_', '-')} {version}: "
+        assert line in copyright_file.lower(), line
+    assert "None" not in copyright_file
+
+
+def test_control_fields_say_what_is_needed(package: Package) -> None:
+    said = fields(package)
+    assert said["Package"] == package.name
+    assert said["Version"] == pharos.__version__
+    assert package.deb.name == f"{package.name}_{said['Version']}_{said['Architecture']}.deb"
+    depends = said["Depends"].split(", ")
+    assert {"python3 (>= 3.11)", "python3 (<< 3.15)", "libc6 (>= 2.28)"} <= set(depends)
+    size = sum(-(-p.stat().st_size // 1024) if p.is_file() else 1 for p in package.tree.rglob("*"))
+    assert int(said["Installed-Size"]) == size
+    assert package.deb.stat().st_size < 12e6
+
+
+def test_dpkg_knows_the_sum_of_every_file(package: Package, tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "--control", str(package.deb), str(tmp_path)], check=True)
+    assert (tmp_path / "conffiles").read_text() == f"/etc/pharos/{package.command}.toml\n"
+    sums = dict(reversed(line.split("  ", 1)) for line in (tmp_path / "md5sums").read_text().splitlines())
+    assert sums.keys() == package.files() - {f"etc/pharos/{package.command}.toml"}
+    subprocess.run(["md5sum", "--check", "--quiet", str(tmp_path / "md5sums")], cwd=package.tree, check=True)
+    for script in ("postinst", "prerm", "postrm"):
+        assert (tmp_path / script).stat().st_mode & 0o777 == 0o755
+        assert "@" not in (tmp_path / script).read_text()
+        subprocess.run(["sh", "-n", str(tmp_path / script)], check=True)
+
+
+def test_modes_and_dates_are_the_same_wherever_it_is_built(package: Package) -> None:
+    for path in package.tree.rglob("*"):
+        facts = path.lstat()
+        executable = path.is_dir() or path.parent.name == "bin"
+        assert stat.S_IMODE(facts.st_mode) == (0o755 if executable else 0o644), path
+        assert facts.st_mtime == EPOCH, path
+
+
+def test_two_builds_are_the_same_bytes(packages: Mapping[str, Package], rebuild: Callable[[str], Path]) -> None:
+    assert rebuild("beacon").read_bytes() == packages["beacon"].deb.read_bytes()
+
+
+@pytest.mark.system
+def test_two_builds_of_the_larger_are_the_same_bytes(
+    packages: Mapping[str, Package], rebuild: Callable[[str], Path]
+) -> None:
+    assert rebuild("buoy").read_bytes() == packages["buoy"].deb.read_bytes()
+
+
+@pytest.mark.parametrize("command", AGENTS)
+def test_conffile_shows_every_key_with_its_default(command: str) -> None:
+    text = (ROOT / f"packaging/deb/conffiles/{command}.toml").read_text()
+    assert tomllib.loads(text) == {}
+    shown = tomllib.loads("".join(f"{line[1:]}\n" for line in text.splitlines() if line[:1] == "#" and " = " in line))
+    defaults = attrs.asdict(CONFIGS[command](), value_serializer=lambda _config, _field, v: v)
+    assert shown == {key: str(value) if isinstance(value, Path) else value for key, value in defaults.items()}
+
+
+def test_lintian_has_nothing_to_say(package: Package) -> None:
+    lintian = shutil.which("lintian")
+    if lintian is None:
+        return  # It judges the form; the tests above hold without it.
+    command = [lintian, "--fail-on", "error,warning", "--allow-root", str(package.deb)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr

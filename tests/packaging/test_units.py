@@ -1,0 +1,51 @@
+"""The units, users and folders that the packages bring, as systemd sees them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.conftest import AGENTS, ROOT
+
+EXPOSURE = 1.6
+"""On the scale of systemd-analyze from 0 (nothing to lose) to 10; issue 10 asks for this."""
+
+
+def unit(command: str) -> Path:
+    return ROOT / f"packaging/systemd/pharos-{command}.service"
+
+
+def settings(command: str) -> dict[str, list[str]]:
+    """Return the settings of a unit; a name may be set more than once, so each has a list."""
+    found: dict[str, list[str]] = {}
+    for line in unit(command).read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+@pytest.mark.parametrize("command", AGENTS)
+def test_agent_may_bind_low_ports_and_nothing_else(command: str) -> None:
+    said = settings(command)
+    assert said["AmbientCapabilities"] == said["CapabilityBoundingSet"] == ["CAP_NET_BIND_SERVICE"]
+    assert said["NoNewPrivileges"] == ["yes"]
+    assert said["User"] == [f"pharos-{command}"]
+
+
+@pytest.mark.parametrize("command", AGENTS)
+def test_agent_waits_for_an_identity_and_comes_back_whatever_happens(command: str) -> None:
+    said = settings(command)
+    assert said["ConditionPathExists"] == [f"/var/lib/pharos-{command}/identity.json"]
+    assert (said["Type"], said["Restart"], said["StartLimitIntervalSec"]) == (["notify"], ["always"], ["0"])
+    assert (said["StateDirectory"], said["StateDirectoryMode"]) == ([f"pharos-{command}"], ["0700"])
+
+
+@pytest.mark.parametrize("command", AGENTS)
+def test_user_and_folder_are_the_units_own(command: str) -> None:
+    (user,) = (ROOT / f"packaging/sysusers.d/pharos-{command}.conf").read_text().splitlines()
+    assert user.split()[:3] == ["u", f"pharos-{command}", "-"]
+    *_, folder = (ROOT / f"packaging/tmpfiles.d/pharos-{command}.conf").read_text().splitlines()
+    name = f"pharos-{command}"
+    assert folder.split() == ["d", f"/var/lib/{name}", "0700", name, name, "-"]
