@@ -5,26 +5,20 @@ from __future__ import annotations
 import datetime
 import functools
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 import pharos
 from pharos.beacon.app import run_beacon
 from pharos.beacon.config import DEFAULT_STATE, BeaconConfig
-from pharos.wire.agent import AgentGrant, AgentKeys
+from pharos.wire.agent import AgentKeys
+from pharos.wire.agent_cli import config_option, csr_command, state_option
 from pharos.wire.config import read_config
 from pharos.wire.console import print_facts, reports_errors
 from pharos.wire.daemon import run_daemon, set_up_logging
 from pharos.wire.files import open_state_directory
 from pharos.wire.pki.roles import Role
-
-state_option = click.option(
-    "--state", type=click.Path(path_type=Path), default=None, help=f"State directory (default {DEFAULT_STATE})."
-)
-config_option = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="TOML file with the keys of the options."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,7 +35,7 @@ def main() -> None:
 
 
 @main.command()
-@state_option
+@state_option(DEFAULT_STATE)
 @config_option
 @click.option("--host", help="Address to listen on.")
 @click.option("--ingress-port", type=int, help="TCP port for clients.")
@@ -60,30 +54,11 @@ def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:
     run_daemon(functools.partial(run_beacon, config))
 
 
-@main.command()
-@state_option
-@click.option("--install", type=click.File("r"), help="Keep the grant in this file ('-' reads standard input).")
-@reports_errors
-def csr(state: Path | None, install: TextIO | None) -> None:
-    """Print this relay's request for a place in a fleet, or keep helm's answer.
-
-    The key is made here on first use and never leaves this machine.
-
-    \b
-    Example:
-      beacon csr --state /var/lib/pharos-beacon > request.json
-      beacon csr --state /var/lib/pharos-beacon --install grant.json
-    """
-    keys = AgentKeys(open_state_directory(state or DEFAULT_STATE), Role.RELAY)
-    if install is None:
-        click.echo(keys.make_request().render(), nl=False)
-        return
-    membership = keys.install(AgentGrant.parse(install.read()), now=datetime.datetime.now(datetime.UTC))
-    click.echo(f"this relay is {membership.identity.uri}", err=True)
+main.add_command(csr_command("beacon", Role.RELAY, DEFAULT_STATE))
 
 
 @main.command()
-@state_option
+@state_option(DEFAULT_STATE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reports_errors
 def status(state: Path | None, *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
@@ -13,19 +13,13 @@ import pharos
 from pharos.buoy.app import run_buoy
 from pharos.buoy.config import DEFAULT_STATE, BuoyConfig
 from pharos.buoy.state import DesiredState
-from pharos.wire.agent import AgentGrant, AgentKeys
+from pharos.wire.agent import AgentKeys
+from pharos.wire.agent_cli import config_option, csr_command, state_option
 from pharos.wire.config import read_config
 from pharos.wire.console import print_facts, reports_errors
 from pharos.wire.daemon import run_daemon, set_up_logging
 from pharos.wire.files import open_state_directory
 from pharos.wire.pki.roles import Role
-
-state_option = click.option(
-    "--state", type=click.Path(path_type=Path), default=None, help=f"State directory (default {DEFAULT_STATE})."
-)
-config_option = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="TOML file with the keys of the options."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,7 +36,7 @@ def main() -> None:
 
 
 @main.command()
-@state_option
+@state_option(DEFAULT_STATE)
 @config_option
 @click.option("--host", help="Address to listen on.")
 @click.option("--control-port", type=int, help="TCP port for helm.")
@@ -61,30 +55,11 @@ def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:
     run_daemon(functools.partial(run_buoy, config))
 
 
-@main.command()
-@state_option
-@click.option("--install", type=click.File("r"), help="Keep the grant in this file ('-' reads standard input).")
-@reports_errors
-def csr(state: Path | None, install: TextIO | None) -> None:
-    """Print this node's request for a place in a fleet, or keep helm's answer.
-
-    Keys are made here on first use and never leave this machine.
-
-    \b
-    Example:
-      buoy csr --state /var/lib/pharos-buoy > request.json
-      buoy csr --state /var/lib/pharos-buoy --install grant.json
-    """
-    keys = AgentKeys(open_state_directory(state or DEFAULT_STATE), Role.NODE)
-    if install is None:
-        click.echo(keys.make_request().render(), nl=False)
-        return
-    membership = keys.install(AgentGrant.parse(install.read()), now=datetime.datetime.now(datetime.UTC))
-    click.echo(f"this node is {membership.identity.uri}", err=True)
+main.add_command(csr_command("buoy", Role.NODE, DEFAULT_STATE))
 
 
 @main.command()
-@state_option
+@state_option(DEFAULT_STATE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reports_errors
 def status(state: Path | None, *, as_json: bool) -> None:

@@ -16,6 +16,7 @@ import attrs
 from pharos.wire.awg.params import ObfuscationParameters
 from pharos.wire.errors import BundleFormatError, ParameterError
 from pharos.wire.ids import DeviceId, FleetId, NodeId, RelayId, check_label, parse_fleet_id
+from pharos.wire.pki.canonical import encode_canonical
 
 VERSION: Final = 1
 KEY_SIZE: Final = 32
@@ -75,7 +76,7 @@ class Profile:
 
 def render_profile(profile: Profile) -> bytes:
     """Return the profile as canonical JSON."""
-    body = {
+    body: dict[str, object] = {
         "v": VERSION,
         "fleet": profile.fleet,
         "device": profile.device_id,
@@ -103,7 +104,7 @@ def render_profile(profile: Profile) -> bytes:
         ],
         "relays": [{"id": relay.id, "host": relay.host, "port": relay.port} for relay in profile.relays],
     }
-    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    return encode_canonical(body)
 
 
 def parse_profile(data: bytes) -> Profile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ import pytest
 
 import pharos
 from pharos.wire.agent import AgentRequest
-from tests.packaging.conftest import Package
+from tests.packaging.built import ROOT, Package
 from tests.support.agents import grant_for
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -60,9 +59,9 @@ def test_every_module_comes_from_the_package_or_the_standard_library(package: Pa
         "print(*{getattr(m, '__file__', None) or '' for m in list(sys.modules.values())}, sep='\\n')"
     )
     done = subprocess.run([python, "-IS", "-B", "-c", script], capture_output=True, text=True, check=True)
-    foreign = [line for line in done.stdout.splitlines() if "-packages/" in line or f"{os.getcwd()}/" in line]
-    assert not foreign
-    assert str(package.tree) in done.stdout
+    files = [line for line in done.stdout.splitlines() if line]
+    assert str(package.tree / f"usr/lib/{package.name}/app/pharos/__init__.py") in files
+    assert not [path for path in files if "-packages/" in path or path.startswith(f"{ROOT}/")]
 
 
 def test_python_that_is_not_served_is_named(package: Package) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.conftest import AGENTS, ROOT
+from tests.packaging.built import AGENTS, ROOT
 
 EXPOSURE = 1.6
 """On the scale of systemd-analyze from 0 (nothing to lose) to 10; issue 10 asks for this."""
@@ -49,3 +49,25 @@ def test_user_and_folder_are_the_units_own(command: str) -> None:
     *_, folder = (ROOT / f"packaging/tmpfiles.d/pharos-{command}.conf").read_text().splitlines()
     name = f"pharos-{command}"
     assert folder.split() == ["d", f"/var/lib/{name}", "0700", name, name, "-"]
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not here to check the units")
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_systemd_understands_the_unit(package: Package, tmp_path: Path) -> None:
+    # systemd asks whether the command is there, so it is given the one of the unpacked package.
+    there = unit(package.command).read_text().replace("ExecStart=/", f"ExecStart={package.tree}/")
+    copy = tmp_path / unit(package.command).name
+    copy.write_text(there)
+    done = analyze("verify", "--man=no", str(copy))
+    complaints = [line for line in done.stderr.splitlines() if copy.name in line]
+    assert (done.returncode, complaints) == (0, [])
+
+
+@pytest.mark.parametrize("command", AGENTS)
+def test_unit_exposes_little(command: str) -> None:
+    done = analyze("security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE * 10:.0f}", str(unit(command)))
+    assert done.returncode == 0, done.stdout + done.stderr

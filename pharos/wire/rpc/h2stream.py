@@ -153,7 +153,7 @@ class H2Stream:
         """Let the peer send ``size`` bytes more on this stream."""
         increment = self._credit.add(size)
         if increment and not self.ended and not self._reset and not self.connection.closed:
-            self.connection.machine.increment_flow_control_window(increment, self.id)
+            self.connection.machine.give_credit(self.id, increment)
             self.connection.flush()
 
     async def _wait_readable(self) -> None:
@@ -300,7 +300,7 @@ class H2Stream:
             else:
                 error_code = ErrorCodes.NO_ERROR if self.sent_end else ErrorCodes.INTERNAL_ERROR
         self._reset = True
-        self.connection.machine.reset_stream(self.id, error_code=error_code)
+        self.connection.machine.reset(self.id, error_code)
         self.connection.forget(self)
         self.connection.flush()
 

@@ -72,6 +72,22 @@ class Machine(H2Connection):
         frame = GoAwayFrame(0, last_stream_id=last_stream_id, error_code=ErrorCodes.NO_ERROR)
         self._prepare_for_sending([frame])
 
+    # A stream may have ended in bytes that are parsed already, while the events before its end are handled.
+
+    def reset(self, stream_id: int, error_code: ErrorCodes | int) -> None:
+        """Queue RST_STREAM, unless the stream has ended."""
+        if self._is_open(stream_id):
+            self.reset_stream(stream_id, error_code)
+
+    def give_credit(self, stream_id: int, size: int) -> None:
+        """Queue WINDOW_UPDATE for a stream, unless it has ended."""
+        if self._is_open(stream_id):
+            self.increment_flow_control_window(size, stream_id)
+
+    def _is_open(self, stream_id: int) -> bool:
+        stream = self.streams.get(stream_id)
+        return stream is not None and not stream.closed
+
     def forget(self, stream_id: int) -> bool:
         """Drop a stream's state if both sides are done with it; tell whether it was dropped."""
         stream = self.streams.get(stream_id)

@@ -1,0 +1,101 @@
+"""Every failure is one problem document with the status of its kind; a bug says no more than that it is one."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from quart_trio import QuartTrio
+
+from pharos.helm import errors as helm_errors
+from pharos.helm.errors import (
+    ConflictError,
+    DatabaseCorruptError,
+    HelmError,
+    InvalidRequestError,
+    NotAllowedError,
+    NotFoundError,
+)
+from pharos.helm.web.problems import STATUSES, handle_errors, problem
+from pharos.wire.errors import AgentError, RemoteProtocolError, StateFileError
+from tests.support.http import asking
+
+
+def app_that_raises(error: Exception) -> QuartTrio:
+    app = QuartTrio(__name__, static_folder=None)
+    handle_errors(app)
+
+    @app.get("/")
+    async def fail() -> str:
+        raise error
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (NotFoundError("no such device"), 404),
+        (ConflictError("taken"), 409),
+        (NotAllowedError("no"), 403),
+        (InvalidRequestError("bad name"), 400),
+        (AgentError("damaged"), 400),
+        (RemoteProtocolError("bad CSR"), 400),
+    ],
+)
+async def test_error_of_ours_has_one_status_and_says_its_sentence(error: Exception, status: int) -> None:
+    async with asking(app_that_raises(error)) as client:
+        answer = await client.get("/")
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert (body["status"], body["detail"], body["type"]) == (status, str(error), "about:blank")
+    assert body["title"]
+
+
+async def test_what_the_client_got_wrong_is_a_problem_too() -> None:
+    async with asking(app_that_raises(ZeroDivisionError())) as client:
+        missing, method = await client.get("/nowhere"), await client.delete("/")
+    assert (missing.status_code, method.status_code) == (404, 405)
+    for answer in (missing, method):
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == answer.status_code
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("secret detail"), StateFileError("secret"), DatabaseCorruptError("secret")])
+async def test_bug_or_damage_is_logged_and_not_told(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    app = app_that_raises(error)
+    async with asking(app) as client:
+        # httpx re-raises what the application let through; hypercorn answers 500 either way.
+        client._transport.raise_app_exceptions = False  # type: ignore[attr-defined]
+        answer = await client.get("/")
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert any(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
+    caplog.clear()
+
+
+def test_error_maps_to_one_code() -> None:
+    kinds = [kind for kind, _ in STATUSES]
+    assert len(set(kinds)) == len(kinds)
+    for index, kind in enumerate(kinds):
+        assert not any(issubclass(kind, earlier) for earlier in kinds[:index]), f"{kind} is never reached"
+
+
+def test_every_error_that_an_act_can_raise_is_in_the_table() -> None:
+    listed = {kind for kind, _ in STATUSES}
+    # These stop helm from running at all, so that no request ever meets them.
+    at_start = {
+        helm_errors.NotInitialisedError,
+        helm_errors.AlreadyInitialisedError,
+        helm_errors.DatabaseCorruptError,
+    }
+    assert set(HelmError.__subclasses__()) == (listed | at_start) & set(HelmError.__subclasses__())
+    assert set(HelmError.__subclasses__()) <= listed | at_start
+
+
+async def test_text_in_a_problem_is_json_whatever_it_holds() -> None:
+    answer = problem(400, '<script>alert("x")</script>\n\x00\u2028')
+    assert json.loads(await answer.get_data(as_text=True))["detail"] == '<script>alert("x")</script>\n\x00\u2028'
+    assert answer.content_type == "application/problem+json"
