@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, Final, TextIO, TypeVar
 
 import click
 
@@ -28,13 +28,16 @@ config_option = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="TOML file with the keys of the options."
 )
 
+# Bytes that are no text become signs that no document has, so that the file is refused as what it is not.
+_TEXT_FILE: Final = click.File("r", encoding="utf-8", errors="replace")
+
 
 def csr_command(program: str, role: Role, default_state: Path) -> click.Command:
     """Return the command by which a machine asks for its place in a fleet, and keeps the answer."""
 
     @click.command("csr", help=_HELP.format(program=program, role=role.value, state=default_state))
     @state_option(default_state)
-    @click.option("--install", type=click.File("r"), help="Keep the grant in this file ('-' reads standard input).")
+    @click.option("--install", type=_TEXT_FILE, help="Keep the grant in this file ('-' reads standard input).")
     @reports_errors
     def csr(state: Path | None, install: TextIO | None) -> None:
         keys = AgentKeys(open_state_directory(state or default_state), role)

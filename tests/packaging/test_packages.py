@@ -71,6 +71,9 @@ def test_buoy_carries_its_engine_and_neither_controller_nor_client(packages: Map
 def test_libraries_are_those_of_the_lock(package: Package) -> None:
     site = package.tree / f"usr/lib/{package.name}/site"
     assert {path.name for path in site.iterdir()} == {"any", "cp311", "cp312", "cp313", "cp314"}
+    for tag in ("cp311", "cp312", "cp313", "cp314"):
+        assert list((site / tag).glob(f"_cffi_backend.cpython-{tag[2:]}-*.so"))
+    assert not list((site / "any").rglob("*.cpython-*"))
     modules = {path.name.partition(".")[0] for path in site.glob("*/*") if not path.name.endswith(".dist-info")}
     assert {"trio", "grpclib", "h2", "cryptography", "multidict"} <= modules
     assert modules.isdisjoint({"quart", "hypercorn", "sqlite_utils", "rich", "httpx", "pycparser", "pip"})

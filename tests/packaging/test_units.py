@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.built import AGENTS, ROOT
+from tests.packaging.built import AGENTS, ROOT, Package
 
 EXPOSURE = 1.6
 """On the scale of systemd-analyze from 0 (nothing to lose) to 10; issue 10 asks for this."""
@@ -46,9 +48,11 @@ def test_agent_waits_for_an_identity_and_comes_back_whatever_happens(command: st
 def test_user_and_folder_are_the_units_own(command: str) -> None:
     (user,) = (ROOT / f"packaging/sysusers.d/pharos-{command}.conf").read_text().splitlines()
     assert user.split()[:3] == ["u", f"pharos-{command}", "-"]
-    *_, folder = (ROOT / f"packaging/tmpfiles.d/pharos-{command}.conf").read_text().splitlines()
+    _, folder, contents = (ROOT / f"packaging/tmpfiles.d/pharos-{command}.conf").read_text().splitlines()
     name = f"pharos-{command}"
     assert folder.split() == ["d", f"/var/lib/{name}", "0700", name, name, "-"]
+    assert contents.split() == ["Z", f"/var/lib/{name}", "-", name, name, "-"]
+    assert settings(command)["ExecStartPre"] == [f"+/usr/bin/systemd-tmpfiles --create {name}.conf"]
 
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -50,9 +50,7 @@ async def asking(app: QuartTrio, base: str = "http://localhost:8440") -> AsyncIt
         yield client
 
 
-async def fetch(
-    port: int, target: str, *headers: tuple[str, str], method: str = "GET", body: bytes = b""
-) -> Answer:
+async def fetch(port: int, target: str, *headers: tuple[str, str], method: str = "GET", body: bytes = b"") -> Answer:
     """Ask with exactly these headers."""
     connection = h11.Connection(h11.CLIENT)
     length = [("content-length", str(len(body)))] if body else []
@@ -106,7 +104,9 @@ class WebSocket:
 
 
 @asynccontextmanager
-async def open_websocket(port: int, target: str, *headers: tuple[str, str], host: str) -> AsyncIterator[WebSocket | int]:
+async def open_websocket(
+    port: int, target: str, *headers: tuple[str, str], host: str
+) -> AsyncIterator[WebSocket | int]:
     """Open a WebSocket with exactly these headers; give the status where the upgrade is refused."""
     machine = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
     extra = [(name.encode(), value.encode()) for name, value in headers]

@@ -28,7 +28,7 @@ _CODES: Final = {
 def call(state: Path, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """Ask helm of this state directory for one act; blocks.
 
-    Raises: CommandError — helm said no, with the exit code that fits. NotInitialisedError — there is no fleet.
+    Raises: CommandError — helm said no or went away, with the exit code that fits. NotInitialisedError — no fleet.
     """
     return trio.run(ask, state, method, path, body)
 
@@ -58,6 +58,10 @@ async def _answer(state: Path, method: str, path: str, body: dict[str, Any] | No
         except httpx.ConnectError:
             # A helm that was killed leaves its socket; the lock below tells whether one lives.
             pass
+        except httpx.TransportError as error:
+            # It may have acted, so the act is not repeated behind the operator's back.
+            why = f"helm went away before it answered ({error}); see what it did, then try again"
+            raise CommandError(why, Exit.UNREACHABLE) from error
     # A helm that does not run is asked in this process. Its web stack takes longer to import than most acts take, so
     # only who needs it pays.
     from pharos.helm.cli.offline import open_offline

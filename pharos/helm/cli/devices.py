@@ -98,7 +98,7 @@ def revoke(device: str, state: Path, *, as_json: bool) -> None:
     Example:
       helm devices revoke "Ada's phone"
     """
-    answer = call(state, "POST", f"/api/v1/devices/{device}/revoke")
+    answer = call(state, "POST", "/api/v1/devices/revoke", {"device": device})
     if as_json:
         print_json(answer)
     else:

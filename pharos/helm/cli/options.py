@@ -15,4 +15,6 @@ state_option = click.option(
     show_default=True,
     help="State directory.",
 )
+# Bytes that are no text become signs that no document has, so that the file is refused as what it is not.
+request_file_type = click.File("r", encoding="utf-8", errors="replace")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pharos.helm.cli.api import call
-from pharos.helm.cli.options import json_option, state_option
+from pharos.helm.cli.options import json_option, request_file_type, state_option
 from pharos.wire.console import print_json, reports_errors
 
 
@@ -21,7 +21,9 @@ def relays() -> None:
 
 @relays.command()
 @state_option
-@click.option("--request", "request_file", type=click.File("r"), required=True, help="What `beacon csr` printed there.")
+@click.option(
+    "--request", "request_file", type=request_file_type, required=True, help="What `beacon csr` printed there."
+)
 @click.option("--address", required=True, help="Host name or IP address by which helm and devices reach it.")
 @click.option("--name", required=True, help="What you call it.")
 @click.option("--ingress-port", type=int, default=443, show_default=True, help="TCP, for clients.")

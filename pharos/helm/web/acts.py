@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any, TypeVar
 
 from quart import Blueprint, request
@@ -34,7 +35,7 @@ def make_acts_blueprint(context: HelmContext) -> Blueprint:
             address=_member(body, "address", str),
             control_port=_member(body, "control_port", int),
             awg_port=_member(body, "awg_port", int),
-            tags=tuple(str(tag) for tag in _member(body, "tags", list)),
+            tags=_texts(body, "tags"),
         )
         node, grant = await store.run(adopt_node, authority, agent_request, wanted, actor=OPERATOR, now=_now())
         return {"id": node.id, "name": node.name, "grant": grant.render()}
@@ -60,14 +61,16 @@ def make_acts_blueprint(context: HelmContext) -> Blueprint:
             authority,
             context.vault,
             device_name=_member(body, "device_name", str),
-            lifetime=datetime.timedelta(seconds=_member(body, "seconds", int)),
+            lifetime=_seconds(body, "seconds"),
             actor=OPERATOR,
             now=_now(),
         )
         return {"link": invitation.link, "expires_at": invitation.expires_at.isoformat()}
 
-    @blueprint.post("/api/v1/devices/<device>/revoke")
-    async def revoke(device: str) -> dict[str, Any]:
+    @blueprint.post("/api/v1/devices/revoke")
+    async def revoke() -> dict[str, Any]:
+        # In the body, for a name may hold what a path cannot: slashes, or nothing but two dots.
+        device = _member(await _body(), "device", str)
         revoked = await store.run(revoke_device, device, actor=OPERATOR, now=_now())
         return {"id": revoked.id, "name": revoked.name, "state": revoked.state.value}
 
@@ -75,7 +78,10 @@ def make_acts_blueprint(context: HelmContext) -> Blueprint:
 
 
 async def _body() -> dict[str, Any]:
-    body = await request.get_json(force=True, silent=True)
+    try:
+        body = json.loads(await request.get_data())
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError too
+        body = None
     if not isinstance(body, dict):
         raise InvalidRequestError("the request body is not a JSON object")
     return body
@@ -86,6 +92,20 @@ def _member(body: dict[str, Any], name: str, kind: type[T]) -> T:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InvalidRequestError(f"{name!r} has to be there and of type {kind.__name__}")
     return value
+
+
+def _texts(body: dict[str, Any], name: str) -> tuple[str, ...]:
+    values = _member(body, name, list)
+    if not all(isinstance(value, str) for value in values):
+        raise InvalidRequestError(f"{name!r} has to be a list of texts")
+    return tuple(values)
+
+
+def _seconds(body: dict[str, Any], name: str) -> datetime.timedelta:
+    try:
+        return datetime.timedelta(seconds=_member(body, name, int))
+    except OverflowError as error:
+        raise InvalidRequestError(f"{name!r} is too large") from error
 
 
 def _now() -> datetime.datetime:

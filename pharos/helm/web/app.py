@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from pathlib import Path
 from typing import Final
@@ -84,8 +85,9 @@ def _make_app() -> QuartTrio:
 def _config(bind: str) -> Config:
     config = Config()
     config.bind = [bind]
-    # Its own log lines repeat ours.
     config.accesslog = None
+    # Through our own handlers, which leave out the line in which it repeats where it listens.
+    config.errorlog = logging.getLogger("hypercorn.error")
     config.include_server_header = False
     config.h11_max_incomplete_size = 16 * KIB
     config.graceful_timeout = 1

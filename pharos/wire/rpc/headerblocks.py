@@ -84,7 +84,7 @@ class RememberingDecoder(Decoder):
                 return
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            self._known[block] = (kind, headers)
+            self._known[block] = (kind, list(headers))
 
     def recall(self, block: bytes, kind: type[Event]) -> Headers | None:
         """Return the headers of a block that made an event of ``kind`` before, and would do so again."""

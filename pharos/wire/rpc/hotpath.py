@@ -102,7 +102,7 @@ class HotMachine(Machine):
     def _shortcut(self, kind: int, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> bool:
         """Do what h2 would, if it is plain; return whether it was."""
         # Between the frames of a header block nothing else may come: h2 will say so.
-        if self.state_machine.state not in _OPEN or self.incoming_buffer._headers_buffer:
+        if self.state_machine.state not in _OPEN:
             return False
         stream = self.streams.get(stream_id)
         if kind == _DATA:

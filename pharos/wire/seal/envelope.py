@@ -213,7 +213,7 @@ def open_bundle(
 def _take_apart(blob: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     if blob[:1] != FORMAT:
         raise BundleFormatError(f"the bundle has the unknown version {blob[:1].hex() or 'none'}; upgrade caravel")
-    if len(blob) > MAX_BUNDLE or len(blob) < _BODY_AT or (len(blob) - _BODY_AT - _TAG) % BUCKET:
+    if len(blob) > MAX_BUNDLE or len(blob) < _BODY_AT + BUCKET + _TAG or (len(blob) - _BODY_AT - _TAG) % BUCKET:
         raise BundleFormatError(f"no bundle has {len(blob)} octets; sync again")
     length = int.from_bytes(blob[1:3], "big")
     block, rest = blob[3 : 3 + _HEADER_BLOCK], blob[3 + _HEADER_BLOCK :]

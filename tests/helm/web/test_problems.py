@@ -63,7 +63,9 @@ async def test_what_the_client_got_wrong_is_a_problem_too() -> None:
         assert answer.json()["status"] == answer.status_code
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("secret detail"), StateFileError("secret"), DatabaseCorruptError("secret")])
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("secret detail"), StateFileError("secret"), DatabaseCorruptError("secret")]
+)
 async def test_bug_or_damage_is_logged_and_not_told(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     app = app_that_raises(error)
     async with asking(app) as client:

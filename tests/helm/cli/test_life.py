@@ -1,0 +1,124 @@
+"""`helm init` makes a fleet once, `helm run` drives it alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from pharos.helm.ca.vault import RecoveryKit
+from pharos.helm.cli import main
+from pharos.wire.console import Exit
+from pharos.wire.files import lock_state_directory
+from tests.support.commands import invoke, invoke_json, run_program, running_program
+
+
+def test_init_as_a_process_prints_one_json_document(tmp_path: Path) -> None:
+    done = run_program("helm", "init", "--personal", "--state", tmp_path / "s", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    made = json.loads(done.stdout)
+    assert made.keys() == {"fleet", "state", "posture", "recovery_kit"}
+    assert (made["state"], made["posture"]) == (str(tmp_path / "s"), "personal")
+    RecoveryKit.parse(made["recovery_kit"])
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "s").iterdir()} == {0o600}
+
+
+def test_init_for_people_shows_the_kit_and_what_comes_next(tmp_path: Path) -> None:
+    result = invoke(main, "init", "--enterprise", "--state", tmp_path / "s")
+    assert result.exit_code == 0
+    groups = [word for word in result.output.split() if word.count("-") >= 6]
+    RecoveryKit.parse(" ".join(groups))
+    assert f"helm run --state {tmp_path / 's'}" in result.output
+    assert max(map(len, result.output.splitlines())) < 120
+
+
+def test_second_init_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    invoke_json(main, "init", "--state", tmp_path / "s")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    result = invoke(main, "init", "--state", tmp_path / "s")
+    assert result.exit_code == Exit.FAILED
+    assert "holds a fleet already; choose another --state directory" in result.output
+    assert {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()} == before
+
+
+def test_init_in_a_directory_open_to_others_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir(mode=0o755)
+    (tmp_path / "s").chmod(0o755)
+    result = invoke(main, "init", "--state", tmp_path / "s")
+    assert (result.exit_code, "chmod 700" in result.output) == (Exit.FAILED, True)
+    assert list((tmp_path / "s").iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["nodes", "list"], ["relays", "list"], ["devices", "list"], ["run"]])
+def test_command_without_a_fleet_says_how_to_make_one(tmp_path: Path, arguments: list[str]) -> None:
+    if arguments == ["run"]:
+        done = run_program("helm", *arguments, "--state", tmp_path / "s")
+        code, output = done.returncode, done.stderr
+    else:
+        result = invoke(main, *arguments, "--state", tmp_path / "s")
+        code, output = result.exit_code, result.output
+    assert code == Exit.FAILED
+    assert "helm init --personal" in output
+    assert "Traceback" not in output
+
+
+def test_run_listens_on_loopback_only(tmp_path: Path) -> None:
+    invoke_json(main, "init", "--state", tmp_path / "s")
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.com"):
+        result = invoke(main, "run", "--state", tmp_path / "s", "--web-host", host)
+        assert result.exit_code == Exit.FAILED
+        assert "loopback only" in result.output
+
+
+def test_running_helm_refuses_a_second_and_answers_commands_by_its_socket(tmp_path: Path) -> None:
+    state = tmp_path / "s"
+    invoke_json(main, "init", "--state", state)
+    with running_program("helm", "run", "--state", state, "--web-port", "0") as helm:
+        assert helm.stderr is not None
+        for line in helm.stderr:
+            if "http://127.0.0.1" in line:
+                break
+        second = run_program("helm", "run", "--state", state, "--web-port", "0")
+        assert second.returncode == Exit.FAILED
+        assert f"in use by process {helm.pid}; stop it first" in second.stderr
+        assert stat.S_IMODE((state / "helm.sock").stat().st_mode) == 0o600
+        assert invoke_json(main, "nodes", "list", "--state", state) == []
+        helm.send_signal(signal.SIGTERM)
+        assert helm.wait(10) == 0
+    assert not (state / "helm.sock").exists()
+    # And now the same command does its work alone.
+    assert invoke_json(main, "nodes", "list", "--state", state) == []
+
+
+def test_state_that_another_process_holds_is_refused_by_its_pid(tmp_path: Path) -> None:
+    invoke_json(main, "init", "--state", tmp_path / "s")
+    with lock_state_directory(tmp_path / "s"):
+        result = invoke(main, "nodes", "list", "--state", tmp_path / "s")
+    assert (result.exit_code, "in use by process" in result.output) == (Exit.FAILED, True)
+
+
+def test_damaged_database_stops_every_command_and_stays_as_it_is(tmp_path: Path) -> None:
+    invoke_json(main, "init", "--state", tmp_path / "s")
+    core = tmp_path / "s" / "core.db"
+    core.write_bytes(b"This is no database. " * 500)
+    before = core.read_bytes()
+    result = invoke(main, "nodes", "list", "--state", tmp_path / "s")
+    assert result.exit_code == Exit.FAILED
+    assert f"{core} is corrupt" in result.output
+    assert core.read_bytes() == before
+
+
+def test_missing_data_key_stops_every_command_with_the_way_out(tmp_path: Path) -> None:
+    invoke_json(main, "init", "--state", tmp_path / "s")
+    (tmp_path / "s" / "data.key").unlink()
+    result = invoke(main, "nodes", "list", "--state", tmp_path / "s")
+    assert (result.exit_code, "restore it from your backup" in result.output) == (Exit.FAILED, True)
+
+
+def test_version_and_short_help_are_there() -> None:
+    assert "helm, version" in invoke(main, "--version").output
+    assert invoke(main, "-h").output == invoke(main, "--help").output

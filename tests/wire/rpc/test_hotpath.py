@@ -1,0 +1,265 @@
+"""The shortcuts against the machine that has none: same events, same bytes' meaning, same errors."""
+
+import struct
+from typing import Any
+
+import pytest
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, RequestReceived, TrailersReceived
+from h2.exceptions import ProtocolError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pharos.wire.rpc.flow import INNER, Windows
+from pharos.wire.rpc.hotpath import HotMachine
+from pharos.wire.rpc.machine import Machine
+from tests.support.machines import move, pair
+from tests.support.rpc import request_headers
+
+SMALL = Windows(65_535, 65_535)
+RESPONSE = [(":status", "200"), ("content-type", "application/grpc")]
+TRAILERS = [("grpc-status", "0")]
+
+
+def shown(events: list[Any]) -> list[tuple[Any, ...]]:
+    """Events as values; DATA joined per stream, for a sender may cut it as it likes."""
+    result: list[tuple[Any, ...]] = []
+    for event in events:
+        known = {name: value for name, value in vars(event).items() if name not in ("stream_ended", "frame")}
+        if "headers" in known:
+            known["headers"] = sorted((str(name), str(value)) for name, value in known["headers"])
+        if isinstance(event, DataReceived):
+            known["data"] = bytes(event.data)
+            if result and result[-1][0] == "DataReceived" and result[-1][1] == event.stream_id:
+                kind, stream_id, data, length = result[-1]
+                result[-1] = (kind, stream_id, data + known["data"], length + event.flow_controlled_length)
+                continue
+            result.append(("DataReceived", event.stream_id, known["data"], event.flow_controlled_length))
+        else:
+            result.append((type(event).__name__, *sorted((k, repr(v)) for k, v in known.items())))
+    return result
+
+
+# -- receiving: any bytes
+
+STREAM_IDS = st.sampled_from([0, 1, 1, 1, 3, 3, 5, 2])
+PAYLOADS = st.one_of(
+    st.sampled_from(
+        [
+            b"",
+            b"\x83\x87\x84\x41\x01a",  # a request, all indexed but :authority
+            b"\x83\x87\x84\x01\x01a",  # the same, nothing for the table
+            b"\x88",  # :status 200
+            b"\x89",  # :status 204
+            b"\x01\x01a",
+            b"\x10\x01a\x01b",  # a trailer
+            b"\x40\x01a\x01b",  # a trailer, for the table
+            b"\xbe",  # the newest entry of the table
+            b"\x3f\xe1\x1f",  # the table grows to 4,096
+            b"\x20",  # the table is emptied
+            b"\x10\x0econtent-length\x013",
+            b"\x08\x03100",  # :status 100
+            b"\0\0\0\x64",
+            b"\0\0\0\0",
+            b"\0\4\0\0\0\x10",
+        ]
+    ),
+    st.binary(max_size=24),
+)
+FRAMES = st.tuples(st.sampled_from([0, 0, 1, 1, 1, 3, 4, 5, 6, 7, 8, 9, 0x20]), st.sampled_from([0, 1, 4, 5, 8, 13, 37]))
+
+
+def raw(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
+    return struct.pack(">HBBBL", len(payload) >> 8, len(payload) & 0xFF, kind, flags, stream_id) + payload
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    frames=st.lists(st.tuples(FRAMES, STREAM_IDS, PAYLOADS), max_size=14),
+    client_side=st.booleans(),
+    cut=st.integers(1, 40),
+)
+def test_any_bytes_mean_the_same_to_both(
+    frames: list[tuple[tuple[int, int], int, bytes]], client_side: bool, cut: int
+) -> None:
+    slow = Machine(client_side=client_side, windows=SMALL, max_streams=2)
+    fast = HotMachine(client_side=client_side, windows=SMALL, max_streams=2)
+    preface = b"" if client_side else b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    settings_frame = raw(4, 0, 0, b"")
+    for machine in (slow, fast):
+        machine.initiate_connection()
+        machine.receive_data(preface + settings_frame)
+        if client_side:
+            machine.send_headers(1, request_headers("Echo"), end_stream=False)
+            machine.send_headers(3, request_headers("Echo"), end_stream=True)
+        machine.data_to_send()
+    # One frame at a time tells apart which frame made the difference; cutting it tells nothing new to h2.
+    for (kind, flags), stream_id, payload in frames:
+        frame = raw(kind, flags, stream_id, payload)
+        outcomes = []
+        for machine in (slow, fast):
+            events: list[Any] = []
+            error = None
+            try:
+                for start in range(0, len(frame), cut):
+                    events += machine.receive_data(frame[start : start + cut])
+            except (ProtocolError, ValueError) as raised:
+                error = type(raised)
+            windows = (
+                machine.inbound_flow_control_window,
+                {n: s.inbound_flow_control_window for n, s in machine.streams.items() if not s.closed},
+            )
+            outcomes.append((shown(events), error, bytes(machine.data_to_send()), windows))
+        assert outcomes[1] == outcomes[0]
+        if outcomes[0][1] is not None:
+            return
+
+
+# -- sending: any calls
+
+CALLS = st.one_of(
+    st.tuples(st.just("open"), st.sampled_from([1, 3, 5]), st.sampled_from(["Echo", "Chat"]), st.booleans()),
+    st.tuples(st.just("respond"), st.sampled_from([1, 3, 5]), st.just(""), st.booleans()),
+    st.tuples(st.just("trail"), st.sampled_from([1, 3, 5]), st.sampled_from(["0", "5"]), st.booleans()),
+    st.tuples(st.just("up"), st.sampled_from([1, 3, 5]), st.sampled_from(["", "x", "y" * 9000]), st.booleans()),
+    st.tuples(st.just("down"), st.sampled_from([1, 3, 5]), st.sampled_from(["", "x", "y" * 9000]), st.booleans()),
+    st.tuples(st.just("reset"), st.sampled_from([1, 3, 5]), st.sampled_from(["up", "down"]), st.booleans()),
+    st.tuples(st.just("move"), st.just(0), st.just(""), st.booleans()),
+)
+
+
+def perform(client: Any, server: Any, call: tuple[str, int, str, bool]) -> Any:
+    verb, stream_id, detail, end = call
+    if verb == "open":
+        headers = request_headers(detail, ("grpc-timeout", "5S"), ("x-custom", "v"))
+        client.send_headers(stream_id, headers, end_stream=end)
+    elif verb == "respond":
+        server.send_headers(stream_id, RESPONSE, end_stream=end)
+    elif verb == "trail":
+        server.send_headers(stream_id, [("grpc-status", detail)], end_stream=end)
+    elif verb in ("up", "down"):
+        (client if verb == "up" else server).send_data(stream_id, detail.encode(), end_stream=end)
+    elif verb == "reset":
+        (client if detail == "up" else server).reset_stream(stream_id, ErrorCodes.CANCEL)
+    else:
+        return shown(move(client, server) if end else move(server, client))
+    return None
+
+
+@settings(deadline=None, max_examples=400)
+@given(calls=st.lists(CALLS, max_size=25))
+def test_any_calls_mean_the_same_to_both(calls: list[tuple[str, int, str, bool]]) -> None:
+    slow, fast = pair(Machine), pair(HotMachine)
+    for call in [*calls, ("move", 0, "", True), ("move", 0, "", False)]:
+        outcomes = []
+        for client, server in (slow, fast):
+            try:
+                result, error = perform(client, server, call), None
+            except (ProtocolError, KeyError) as raised:
+                result, error = None, type(raised)
+            windows = [
+                (
+                    machine.outbound_flow_control_window,
+                    {n: s.outbound_flow_control_window for n, s in machine.streams.items() if not s.closed},
+                )
+                for machine in (client, server)
+            ]
+            outcomes.append((result, error, windows))
+        assert outcomes[1] == outcomes[0]
+        if outcomes[0][1] is not None:
+            # h2 leaves a stream it was misused on half changed; what follows is nobody's contract.
+            return
+
+
+# -- what the shortcuts are for
+
+
+def test_data_of_one_stream_is_joined_into_one_frame() -> None:
+    client, server = pair()
+    client.send_headers(1, request_headers("Watch"), end_stream=True)
+    move(client, server)
+    server.send_headers(1, RESPONSE)
+    for _ in range(100):
+        server.send_data(1, b"m" * 105)
+    server.send_headers(1, TRAILERS, end_stream=True)
+    events = move(server, client)
+    data = [event for event in events if isinstance(event, DataReceived)]
+    assert [len(event.data) for event in data] == [10_500]
+
+
+def test_joined_frames_stay_within_the_frame_size_and_their_stream() -> None:
+    client, server = pair()
+    for stream_id in (1, 3):
+        client.send_headers(stream_id, request_headers("Chat"))
+    for _ in range(5):
+        client.send_data(1, b"a" * 6000)
+    client.send_data(3, b"b")
+    client.send_data(1, b"c", end_stream=True)
+    events = move(client, server)
+    data = [(e.stream_id, len(e.data)) for e in events if isinstance(e, DataReceived)]
+    assert data == [(1, 12_000), (1, 12_000), (1, 6_000), (3, 1), (1, 1)]
+
+
+def test_end_of_a_stream_joins_its_last_data() -> None:
+    client, server = pair()
+    client.send_headers(1, request_headers("Chat"))
+    client.send_data(1, b"a")
+    client.send_data(1, b"b", end_stream=True)
+    events = move(client, server)
+    assert [bytes(e.data) for e in events if isinstance(e, DataReceived)] == [b"ab"]
+    assert server.streams[1].state_machine.state.name == "HALF_CLOSED_REMOTE"
+
+
+def test_same_request_takes_the_shortcut_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, server = pair()
+    whole: list[int] = []
+    received = HotMachine._receive_headers_whole
+    monkeypatch.setattr(
+        HotMachine, "_receive_headers_whole", lambda self, *args: whole.append(args[0]) or received(self, *args)
+    )
+    for stream_id in (1, 3, 5, 7):
+        client.send_headers(stream_id, request_headers("Echo"), end_stream=True)
+        (request, _ended) = move(client, server)
+        assert isinstance(request, RequestReceived)
+        server.send_headers(stream_id, RESPONSE)
+        server.send_headers(stream_id, TRAILERS, end_stream=True)
+        assert isinstance(move(server, client)[1], TrailersReceived)
+    # The first makes entries in the table, the second is learnt, the others are recalled.
+    assert 7 not in whole
+    assert 5 not in whole
+
+
+def test_recalled_headers_are_a_list_of_their_own() -> None:
+    client, server = pair()
+    seen = []
+    for stream_id in (1, 3, 5, 7):
+        client.send_headers(stream_id, request_headers("Echo"))
+        (request,) = move(client, server)
+        seen.append(list(request.headers))
+        request.headers.append(("x-added", "by a handler"))
+    assert seen[0] == seen[1] == seen[2] == seen[3]
+
+
+def test_large_header_list_goes_out_in_continuations() -> None:
+    client, server = pair()
+    server.decoder.max_header_list_size = 200_000
+    headers = request_headers("Echo", *((f"x-{n}", "v" * 1000) for n in range(60)))
+    client.send_headers(1, headers)
+    (request,) = move(client, server)
+    assert sorted(request.headers) == sorted(headers)
+
+
+def test_burst_is_taken_in_turns() -> None:
+    client, server = pair()
+    for number in range(60):
+        client.send_headers(2 * number + 1, request_headers("Echo"), end_stream=True)
+    first = server.receive_data(bytes(client.data_to_send()))
+    assert server.unparsed
+    rest = server.receive_data(b"")
+    assert not server.unparsed
+    assert len([e for e in first + rest if isinstance(e, RequestReceived)]) == 60
+
+
+def test_windows_of_the_design_are_those_of_the_machine() -> None:
+    client, _server = pair()
+    assert client.inbound_flow_control_window == INNER.connection
