@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import attrs
@@ -72,8 +73,6 @@ def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
             raise SyntaxError(f"line {node.lineno}: relative imports are not followed, and not used here")
         yield from ((node.module, alias.name) for alias in node.names)
     elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-        for child in node.orelse:
-            yield from _imports(child)
+        yield from chain.from_iterable(map(_imports, node.orelse))
     else:
-        for child in ast.iter_child_nodes(node):
-            yield from _imports(child)
+        yield from chain.from_iterable(map(_imports, ast.iter_child_nodes(node)))

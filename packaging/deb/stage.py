@@ -17,6 +17,7 @@ from deb.agents import PYTHONS, Agent
 from deb.errors import PackagingError
 from deb.imports import Closure, import_closure
 from deb.wheels import GLIBC, Target, unpack_wheel
+from packaging.utils import NormalizedName
 from packaging.version import Version
 
 # An address is part of the format; the project is reached through its repository.
@@ -24,7 +25,9 @@ MAINTAINER: Final = "The PharosVPN contributors <packages@pharosvpn.invalid>"
 ANY: Final = "any"
 """The folder of what serves every interpreter."""
 
-Wheels = Mapping[Target, Mapping[str, Path]]
+SCRIPTS: Final = ("postinst", "prerm", "postrm")
+
+Wheels = Mapping[Target, Mapping[NormalizedName, Path]]
 """For each interpreter, its wheels by distribution."""
 
 
@@ -60,14 +63,12 @@ def stage(agent: Agent, build: Build, wheels: Wheels, tree: Path) -> None:
     _put_system_files(agent, build, tree)
     _put_documents(agent, build, tree)
     _put_control(agent, build, tree)
+    scripts = {tree / "DEBIAN" / name for name in SCRIPTS}
     # Nothing of the umask or the clock of the machine that built it stays.
     for path in (tree, *tree.rglob("*")):
-        executable = path.is_dir() or path.parent.name == "bin" or path.name in SCRIPTS
+        executable = path.is_dir() or path.parent == tree / "usr/bin" or path in scripts
         path.chmod(0o755 if executable else 0o644)
         os.utime(path, (build.epoch, build.epoch))
-
-
-SCRIPTS: Final = ("postinst", "prerm", "postrm")
 
 
 def _put(path: Path, content: str | bytes) -> None:

@@ -31,7 +31,7 @@ FIRST_MANYLINUX: Final = 17
 # Tests, and what serves only to compile or to check against a package.
 DEAD_FOLDERS: Final = frozenset({"tests", "_tests"})
 DEAD_SUFFIXES: Final = frozenset({".c", ".cpp", ".h", ".hpp", ".pyi", ".pyx", ".pxd", ".typed", ".rst"})
-# trio-websocket and friends ask for their own version, which is in METADATA; the licences ask to come along.
+# METADATA, because a library may look up its own version there; the licences ask to come along.
 LIVE_METADATA: Final = re.compile(r"METADATA|(LICEN[CS]E|COPYING|NOTICE|AUTHORS).*|licenses", re.IGNORECASE)
 
 

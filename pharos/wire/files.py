@@ -70,6 +70,10 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         os.fchmod(descriptor, mode)
+        if os.geteuid() == 0:
+            # `sudo buoy csr` writes for the service whose directory it is, not for root.
+            owner = path.parent.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]

@@ -11,7 +11,7 @@ import pytest
 from tests.packaging.built import AGENTS, ROOT, Package
 
 EXPOSURE = 1.6
-"""On the scale of systemd-analyze from 0 (nothing to lose) to 10; issue 10 asks for this."""
+"""On the scale of systemd-analyze from 0 (nothing to lose) to 10; a running service scores 0.2 lower than its file."""
 
 
 def unit(command: str) -> Path:

@@ -102,7 +102,7 @@ class HotMachine(Machine):
     def _shortcut(self, kind: int, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> bool:
         """Do what h2 would, if it is plain; return whether it was."""
         # Between the frames of a header block nothing else may come: h2 will say so.
-        if self.state_machine.state not in _OPEN:
+        if self.state_machine.state not in _OPEN or self.incoming_buffer._headers_buffer:
             return False
         stream = self.streams.get(stream_id)
         if kind == _DATA:
@@ -145,7 +145,7 @@ class HotMachine(Machine):
             fits = (
                 not self.config.client_side
                 and stream_id % 2 == 1
-                and stream_id > self.highest_inbound_stream_id
+
                 and len(self.streams) < self.local_settings.max_concurrent_streams
             )
         elif self.config.client_side and not stream.state_machine.headers_received:
