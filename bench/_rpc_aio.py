@@ -45,9 +45,7 @@ async def run_server() -> None:
     server = grpc.aio.server()
     handlers = {
         "Echo": grpc.unary_unary_rpc_method_handler(echo, Ping.FromString, Pong.SerializeToString),
-        "Watch": grpc.unary_stream_rpc_method_handler(
-            watch, WatchRequest.FromString, Event.SerializeToString
-        ),
+        "Watch": grpc.unary_stream_rpc_method_handler(watch, WatchRequest.FromString, Event.SerializeToString),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
     credentials = grpc.ssl_server_credentials(

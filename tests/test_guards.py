@@ -82,31 +82,8 @@ ENDED = {
 }
 
 
-def outcomes(folder: Path, *, code: pytest.ExitCode, **environment: str) -> dict[str, str]:
-    """Run the tests below ``folder`` under this project's configuration in a process of its own; say how each ended."""
-    clean = {name: value for name, value in os.environ.items() if name not in ("CI", "SUITE", "PYTEST_ADDOPTS")}
-    done = subprocess.run(
-        [
-            *[sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-            *["-c", ROOT / "pyproject.toml", "--rootdir", folder, f"--junitxml={folder}/report.xml", folder],
-        ],
-        cwd=ROOT,
-        env=clean | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    found: dict[str, str] = {}
-    for case in ElementTree.parse(folder / "report.xml").iter("testcase"):
-        kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
-        where = case.attrib["classname"].partition(".")[0]
-        found[f"{where}: {case.attrib['name'].removeprefix('test_')}"] = kinds[0] if kinds else "passed"
-    return found
-
-
 def lay_down(folder: Path, sample: str, *, guards: bool) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "test_sample.py").write_text(sample)
     if guards:
         (folder / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
@@ -116,23 +93,50 @@ def heavy_sample() -> str:
     return "import pytest\n" + "".join(f"@pytest.mark.{mark}\ndef test_{mark}(): pass\n" for mark in HEAVY)
 
 
-def test_errors_and_warnings_fail_and_heavy_suites_wait_until_asked(tmp_path: Path) -> None:
-    lay_down(tmp_path / "guarded", SAMPLE, guards=True)
-    lay_down(tmp_path / "heavy", heavy_sample(), guards=True)
+def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Run the tests below ``folder`` under this project's configuration in a process of its own."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("CI", "SUITE", "PYTEST_ADDOPTS")}
+    return subprocess.Popen(
+        [
+            *[sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+            *["-c", ROOT / "pyproject.toml", "--rootdir", folder, f"--junitxml={folder}/report.xml", folder],
+        ],
+        cwd=ROOT,
+        env=clean | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def outcomes(folder: Path, run: subprocess.Popen[str], code: pytest.ExitCode) -> dict[str, str]:
+    """Wait for a run, and say how each of its tests ended."""
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == code, output
+    found: dict[str, str] = {}
+    for case in ElementTree.parse(folder / "report.xml").iter("testcase"):
+        kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+        where = case.attrib["classname"].partition(".")[0]
+        found[f"{where}: {case.attrib['name'].removeprefix('test_')}"] = kinds[0] if kinds else "passed"
+    return found
+
+
+def test_errors_and_warnings_fail_and_heavy_suites_join_only_when_asked(tmp_path: Path) -> None:
+    usual, asked = tmp_path / "usual", tmp_path / "asked"
+    lay_down(usual / "guarded", SAMPLE, guards=True)
     # Red proof: without `conftest.py` beside it, an ERROR in the log goes unseen.
-    lay_down(tmp_path / "bare", SAMPLE, guards=False)
+    lay_down(usual / "bare", SAMPLE, guards=False)
+    for folder in (usual, asked):
+        lay_down(folder / "heavy", heavy_sample(), guards=True)
     unseen = {"that_logs_an_error": "passed", "that_logs_an_error_in_a_nursery_task": "passed"}
-    assert outcomes(tmp_path, code=pytest.ExitCode.TESTS_FAILED) == {
-        **{f"guarded: {name}": ended for name, ended in ENDED.items()},
-        **{f"bare: {name}": ended for name, ended in (ENDED | unseen).items()},
-        **{f"heavy: {name}": "skipped" for name in HEAVY},
-    }
-
-
-def test_heavy_suites_join_when_asked(tmp_path: Path) -> None:
-    lay_down(tmp_path / "heavy", heavy_sample(), guards=True)
-    found = outcomes(tmp_path, code=pytest.ExitCode.OK, SUITE="all")
-    assert found == {f"heavy: {name}": "passed" for name in HEAVY}
+    # Both at once, for most of the time is the start of an interpreter.
+    with start(usual) as usual_run, start(asked, SUITE="all") as asked_run:
+        assert outcomes(usual, usual_run, pytest.ExitCode.TESTS_FAILED) == {
+            **{f"guarded: {name}": ended for name, ended in ENDED.items()},
+            **{f"bare: {name}": ended for name, ended in (ENDED | unseen).items()},
+            **{f"heavy: {name}": "skipped" for name in HEAVY},
+        }
+        assert outcomes(asked, asked_run, pytest.ExitCode.OK) == {f"heavy: {name}": "passed" for name in HEAVY}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 import pharos
-from pharos.beacon.app import run_beacon
 from pharos.beacon.config import DEFAULT_STATE, BeaconConfig
 from pharos.wire.agent import AgentKeys
 from pharos.wire.agent_cli import config_option, csr_command, state_option
@@ -49,6 +48,9 @@ def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:
     Example:
       beacon run --state /var/lib/pharos-beacon --ingress-port 443 --tunnel-port 7444
     """
+    # Engines and services take half a second to import; no other command needs them.
+    from pharos.beacon.app import run_beacon
+
     config = read_config(BeaconConfig, config_file, options)
     set_up_logging(verbose=verbose)
     run_daemon(functools.partial(run_beacon, config))

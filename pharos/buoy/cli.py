@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 import pharos
-from pharos.buoy.app import run_buoy
 from pharos.buoy.config import DEFAULT_STATE, BuoyConfig
 from pharos.buoy.state import DesiredState
 from pharos.wire.agent import AgentKeys
@@ -50,6 +49,9 @@ def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:
     Example:
       buoy run --state /var/lib/pharos-buoy --control-port 7443 --awg-port 443
     """
+    # Engines and services take half a second to import; no other command needs them.
+    from pharos.buoy.app import run_buoy
+
     config = read_config(BuoyConfig, config_file, options)
     set_up_logging(verbose=verbose)
     run_daemon(functools.partial(run_buoy, config))

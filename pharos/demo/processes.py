@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -21,6 +23,9 @@ from pharos.wire.units import SECONDS
 # A daemon ends its connections within five seconds of SIGTERM (pharos.wire.daemon).
 STOP_TIMEOUT: Final = 8 * SECONDS
 COMMAND_TIMEOUT: Final = 20 * SECONDS
+# Below the ports that Linux (32768) and macOS (49152) give to outgoing connections, above the well-known services.
+_PORTS: Final = range(20_000, 32_768)
+_PORT_TRIES: Final = 1000
 
 
 class Daemon:
@@ -138,11 +143,16 @@ async def run_json(*arguments: str, stdin: str = "") -> Any:
 
 
 def free_port(kind: socket.SocketKind) -> int:
-    """Return a loopback port that was free a moment ago."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Return a loopback port that was free a moment ago, and that no outgoing connection takes meanwhile.
+
+    Raises: DemoError — there is none, which a machine of some ten thousand listeners can manage.
+    """
+    for _ in range(_PORT_TRIES):
+        port = _PORTS.start + secrets.randbelow(len(_PORTS))
+        with socket.socket(socket.AF_INET, kind) as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise DemoError("no loopback port is free")
 
 
 def _environment() -> dict[str, str]:

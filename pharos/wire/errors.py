@@ -9,6 +9,7 @@
     ├── LinkRefusedError            the peer answered and said no: tell the operator
     ├── PeerRejectedError           a certificate does not prove the role or the id we need
     ├── ManifestError               a trust manifest is damaged, outdated or another fleet's
+    ├── DenyListError               a list of revoked members is damaged, outdated or not the fleet's
     ├── BundleError                 a sealed profile bundle cannot be used
     │   ├── BundleFormatError
     │   ├── BundleNotForUsError
@@ -16,6 +17,7 @@
     │   └── BundleRollbackError
     ├── LinkFormatError             a ticket or fleet link does not parse
     ├── AgentError                  a node's or relay's request or grant cannot be used
+    ├── AddressError                a local address cannot be listened on (an OSError as well)
     ├── ConfigError                 a configuration file or option does not fit
     ├── ParameterError              a tunnel parameter breaks a rule of its protocol
     └── StateFileError              a state file is corrupt; it is never overwritten
@@ -60,6 +62,10 @@ class ManifestError(WireError):
     """The trust manifest is damaged, outdated or another fleet's; the old one stays in use, sync again."""
 
 
+class DenyListError(WireError):
+    """The deny list is damaged, outdated or not signed by this fleet; the one in use stays, push it again."""
+
+
 class BundleError(WireError):
     """The profile bundle cannot be used; ask for a new one with `caravel up --sync`."""
 
@@ -90,6 +96,10 @@ class ParameterError(WireError):
 
 class AgentError(WireError):
     """The request or grant cannot be used; make it anew on the machine that joins."""
+
+
+class AddressError(WireError, OSError):
+    """The address cannot be listened on; choose another port, or stop what uses it."""
 
 
 class ConfigError(WireError):

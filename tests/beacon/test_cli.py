@@ -9,7 +9,7 @@ from pharos.wire.agent import AgentRequest
 from pharos.wire.console import Exit
 from pharos.wire.pki.roles import Role
 from tests.support.agents import grant_for
-from tests.support.commands import invoke, invoke_json, run_program
+from tests.support.commands import invoke, invoke_json
 from tests.support.pki import home_fleet
 
 
@@ -31,10 +31,9 @@ def test_grant_of_a_node_is_refused(tmp_path: Path) -> None:
 
 
 def test_machine_without_a_fleet_says_what_to_do(tmp_path: Path) -> None:
-    done = run_program("beacon", "run", "--state", tmp_path / "s")
-    assert done.returncode == Exit.FAILED
-    assert "make a request, and install helm's grant" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = invoke(main, "run", "--state", tmp_path / "s")
+    assert result.exit_code == Exit.FAILED
+    assert "make a request, and install helm's grant" in result.stderr
 
 
 def test_damaged_identity_stops_it_and_is_left_alone(tmp_path: Path) -> None:

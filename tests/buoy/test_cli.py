@@ -76,10 +76,9 @@ def test_status_shows_who_the_node_is_and_what_it_serves(state: Path) -> None:
 
 @pytest.mark.parametrize("command", [["status"], ["run"]])
 def test_machine_without_a_fleet_says_what_to_do(state: Path, command: list[str]) -> None:
-    done = run_program("buoy", *command, "--state", state)
-    assert done.returncode == Exit.FAILED
-    assert "make a request, and install helm's grant" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = invoke(main, *command, "--state", state)
+    assert result.exit_code == Exit.FAILED
+    assert "make a request, and install helm's grant" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["identity.json", "desired.json"])
@@ -99,8 +98,8 @@ def test_buoy_with_a_damaged_state_file_does_not_start_and_leaves_it_alone(state
 def test_second_buoy_in_one_directory_is_refused(state: Path) -> None:
     joined(state)
     with lock_state_directory(state):
-        done = run_program("buoy", "run", "--state", state)
-    assert (done.returncode, "in use by process" in done.stderr) == (Exit.FAILED, True)
+        result = invoke(main, "run", "--state", state)
+    assert (result.exit_code, "in use by process" in result.stderr) == (Exit.FAILED, True)
 
 
 @pytest.mark.parametrize("text", ["port = 1", 'control_port = "7443"', "awg_port = 70000", "not toml"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,13 @@ from click.testing import CliRunner, Result
 
 def invoke(command: click.Command, *arguments: object, stdin: str | None = None) -> Result:
     """Run a command in this process; a bug of it propagates."""
-    result = CliRunner().invoke(command, [str(argument) for argument in arguments], input=stdin)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        result = CliRunner().invoke(command, [str(argument) for argument in arguments], input=stdin)
+    finally:
+        # A daemon's command sets up logging for a process of its own; this one is pytest's.
+        root.handlers[:], root.level = handlers, level
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

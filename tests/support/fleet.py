@@ -19,6 +19,7 @@ from pharos.buoy.config import BuoyConfig
 from pharos.caravel.client import Client, open_client
 from pharos.caravel.enroll import enroll
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
+from pharos.demo.processes import free_port
 from pharos.helm.app import run_helm
 from pharos.helm.ca.authority import create_fleet
 from pharos.helm.ca.vault import create_vault
@@ -32,13 +33,6 @@ from pharos.wire.pki.roles import Role
 from pharos.wire.seal.ticket import TicketLink
 
 HOST = "127.0.0.1"
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Daemon:
@@ -74,7 +68,7 @@ class Fleet:
 
     def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
         self.folder = folder
-        self.web_port = free_port()
+        self.web_port = free_port(socket.SOCK_STREAM)
         self._nursery = nursery
         self.helm = Daemon(
             nursery, functools.partial(run_helm, HelmConfig(state=self.helm_state, web_port=self.web_port))
@@ -120,7 +114,7 @@ class Fleet:
 
     async def add_buoy(self, name: str) -> None:
         state = open_state_directory(self.folder / name)
-        ports = {"control_port": free_port(), "awg_port": free_port(socket.SOCK_DGRAM)}
+        ports = {"control_port": free_port(socket.SOCK_STREAM), "awg_port": free_port(socket.SOCK_DGRAM)}
         self.ports[name] = ports
         keys = AgentKeys(state, Role.NODE)
         answer = await self.ask(
@@ -136,7 +130,7 @@ class Fleet:
 
     async def add_beacon(self, name: str = "gate") -> None:
         state = open_state_directory(self.folder / name)
-        ports = {"ingress_port": free_port(), "tunnel_port": free_port()}
+        ports = {"ingress_port": free_port(socket.SOCK_STREAM), "tunnel_port": free_port(socket.SOCK_STREAM)}
         self.ports[name] = ports
         keys = AgentKeys(state, Role.RELAY)
         answer = await self.ask(

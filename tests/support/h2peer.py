@@ -24,9 +24,7 @@ class ScriptedPeer:
     def __init__(self, stream: trio.abc.Stream, *, client_side: bool) -> None:
         self.stream = stream
         self.h2 = h2.connection.H2Connection(
-            h2.config.H2Configuration(
-                client_side=client_side, header_encoding="ascii", validate_outbound_headers=False
-            )
+            h2.config.H2Configuration(client_side=client_side, header_encoding="ascii", validate_outbound_headers=False)
         )
         self._events: list[h2.events.Event] = []
         self.seen: list[h2.events.Event] = []

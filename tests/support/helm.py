@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ import attrs
 import sqlite_utils
 
 from pharos.helm.ca.authority import Authority, create_fleet, load_authority
-from pharos.helm.ca.vault import RecoveryKit, Vault, create_vault
+from pharos.helm.ca.vault import RecoveryKit, Vault, create_vault, open_vault
 from pharos.helm.context import HelmContext
 from pharos.helm.live.board import Board
 from pharos.helm.live.hub import Hub
@@ -23,12 +25,13 @@ from pharos.helm.model.nodes import Node
 from pharos.helm.model.relays import Relay
 from pharos.helm.onboard.agents import NewNode, NewRelay, adopt_node, adopt_relay
 from pharos.helm.profiles.build import device_addresses
-from pharos.helm.store.database import Database, Store, open_store
+from pharos.helm.store.database import CORE, Database, Store, open_store, transact
 from pharos.helm.store.devices import add_device
 from pharos.helm.store.fleet import get_fleet, next_revision, take_host
 from pharos.helm.store.migrations import core_migrations, telemetry_migrations
 from pharos.helm.store.outbox import append_entry
 from pharos.wire.agent import AgentGrant, AgentRequest
+from pharos.wire.files import write_atomic
 from pharos.wire.ids import DeviceId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.csr import make_csr
@@ -51,17 +54,35 @@ class SampleHelm:
 
 
 @asynccontextmanager
-async def open_helm(state: Path, *, posture: Posture = Posture.PERSONAL) -> AsyncIterator[SampleHelm]:
-    """Make a fleet below ``state`` and open it."""
-    with open_store(state, create=True) as store:
-        vault, data_key = create_vault(state)
-        kit = await store.run(create_fleet, vault, data_key, posture, now=now())
+async def open_helm(state: Path, *, fresh: bool = False) -> AsyncIterator[SampleHelm]:
+    """Lay a fleet down below ``state`` and open it: a copy of one that is made once per run, or a ``fresh`` one."""
+    files, kit = make_fleet_files() if fresh else _fleet_files()
+    for name, content in files.items():
+        write_atomic(state / name, content)
+    with open_store(state) as store:
+        vault = open_vault(state)
         authority = await store.run(load_authority, vault, now=now())
         hub = Hub()
         context = HelmContext(
             store=store, authority=authority, vault=vault, board=Board(hub), hub=hub, started_at=STARTED_AT
         )
         yield SampleHelm(state=state, store=store, vault=vault, authority=authority, kit=kit, context=context)
+
+
+def make_fleet_files() -> tuple[dict[str, bytes], RecoveryKit]:
+    """Make a fleet as `helm init` does; return what is then in its state directory, and the kit."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder)
+        vault, data_key = create_vault(state)
+        core = sqlite3.connect(state / CORE, isolation_level=None)
+        core.row_factory = sqlite3.Row
+        core_migrations.apply(sqlite_utils.Database(core))
+        kit = transact(core, create_fleet, vault, data_key, Posture.PERSONAL, now=now())
+        core.close()
+        return {path.name: path.read_bytes() for path in state.iterdir()}, kit
+
+
+_fleet_files = functools.cache(make_fleet_files)
 
 
 @contextmanager
@@ -81,12 +102,21 @@ def telemetry_in_memory() -> Iterator[Database]:
 
 
 @contextmanager
-def fleet_in_memory() -> Iterator[tuple[Database, Authority]]:
-    """A fleet that no file knows, for acts that are plain functions of the record."""
+def fleet_in_memory(number: int = 0) -> Iterator[tuple[Database, Authority]]:
+    """A fleet that no file knows, for acts that are plain functions of the record; each number is another fleet."""
+    content, authority = _fleet_as_bytes(number)
+    with _in_memory() as db:
+        db.deserialize(content)
+        db.execute("PRAGMA foreign_keys = ON")
+        yield db, authority
+
+
+@functools.cache
+def _fleet_as_bytes(_number: int) -> tuple[bytes, Authority]:
     with core_in_memory() as db:
         vault = Vault(bytes(32))
         create_fleet(db, vault, bytes(32), Posture.PERSONAL, now=now())
-        yield db, load_authority(db, vault, now=now())
+        return db.serialize(), load_authority(db, vault, now=now())
 
 
 @contextmanager

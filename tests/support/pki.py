@@ -1,5 +1,7 @@
 """Whole fleets to test with: a root, both intermediates, and members of every role; forgers too."""
 
+from __future__ import annotations
+
 import datetime
 import functools
 from collections.abc import Iterable
@@ -11,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from pharos.wire.ids import DeviceId, FleetId, TicketId
+from pharos.wire.pki.denylist import DenyEntry, DenyList
 from pharos.wire.pki.issue import issue, make_device_ca, make_fleet_ca, make_root, make_web_certificate
 from pharos.wire.pki.keys import generate_key, generate_root_key
 from pharos.wire.pki.policy import AdminGrant, Adoption, Ground, Setup, TicketClaim, authorize_issue
@@ -48,6 +51,37 @@ class SampleFleet:
 
     def ca_key(self, authority: Authority) -> ec.EllipticCurvePrivateKey:
         return self.fleet_ca_key if authority is Authority.FLEET else self.device_ca_key
+
+    def rotated(self, authority: Authority) -> SampleFleet:
+        """Return the fleet as it is after one authority was exchanged for a fresh one, under the same root."""
+        key = generate_key()
+        make = make_fleet_ca if authority is Authority.FLEET else make_device_ca
+        ca = make(
+            key.public_key(),
+            root=self.trust.root,
+            root_key=self.root_key,
+            now=utc_now(),
+            serial=x509.random_serial_number(),
+        )
+        if authority is Authority.FLEET:
+            return attrs.evolve(self, fleet_ca_key=key, trust=attrs.evolve(self.trust, fleet_ca=ca))
+        return attrs.evolve(self, device_ca_key=key, trust=attrs.evolve(self.trust, device_ca=ca))
+
+    def deny_list(
+        self, *members: Identity, keys: Iterable[bytes] = (), epoch: int = 1, version: int = 1, days: int = 400
+    ) -> DenyList:
+        """Return a list that denies these members, and keys by their `spki_hash`, whose certificates end in `days`."""
+        now = int(utc_now().timestamp())
+        not_after = now + days * 24 * 3600
+        entries = [DenyEntry(member=member, not_after=not_after) for member in members]
+        entries += [DenyEntry(spki_hash=key, not_after=not_after) for key in keys]
+        return DenyList(
+            fleet=self.id,
+            epoch=epoch,
+            version=version,
+            issued=now,
+            entries=tuple(sorted(entries, key=lambda entry: entry.target)),
+        )
 
     def member(self, role: Role, name: str = "one", *, now: datetime.datetime | None = None) -> Credentials:
         """Issue a fresh member by the one way that helm has."""
@@ -114,6 +148,16 @@ def make_fleet(*, now: datetime.datetime | None = None) -> SampleFleet:
 def home_fleet() -> SampleFleet:
     """The fleet of most tests, made once per run: it is never changed."""
     return make_fleet()
+
+
+def believing_both(old: SampleFleet, new: SampleFleet) -> Trust:
+    """Return the trust of a member in the midst of a rotation, which knows the new authorities as next."""
+    current, successor = old.trust, new.trust
+    return attrs.evolve(
+        current,
+        next_fleet_ca=None if successor.fleet_ca == current.fleet_ca else successor.fleet_ca,
+        next_device_ca=None if successor.device_ca == current.device_ca else successor.device_ca,
+    )
 
 
 @functools.cache

@@ -126,13 +126,14 @@ class EchoService(echo_grpc.EchoBase):
         self.peers: list[Peer] = []
         self.metadata: list[dict[str, Any]] = []
         self.running = self.most_running = 0
-        self.changed = trio.Event()
+        self._changed = trio.Event()
         self.cancelled = 0
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
+        self._change()
         try:
             yield
         except trio.Cancelled:
@@ -140,13 +141,20 @@ class EchoService(echo_grpc.EchoBase):
             raise
         finally:
             self.running -= 1
-            self.changed.set()
-            self.changed = trio.Event()
+            self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_running(self, number: int) -> None:
+        """Wait until so many handlers run."""
+        while self.running != number:
+            await self._changed.wait()
 
     async def wait_idle(self) -> None:
         """Wait until no handler runs."""
-        while self.running:
-            await self.changed.wait()
+        await self.wait_running(0)
 
     async def Echo(self, stream: grpclib.server.Stream[Ping, Pong]) -> None:
         async with self._watched():
@@ -249,9 +257,7 @@ async def over_memory(
 
 
 @asynccontextmanager
-async def over_tls(
-    handlers: Iterable[Any], *, transport: type[SecureStream] = TlsStream
-) -> AsyncIterator[Channel]:
+async def over_tls(handlers: Iterable[Any], *, transport: type[SecureStream] = TlsStream) -> AsyncIterator[Channel]:
     """A client and a server over mTLS on loopback."""
     ca = ThrowawayCa()
     service = Service(list(handlers))

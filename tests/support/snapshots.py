@@ -13,10 +13,10 @@ from pathlib import Path
 
 import attrs
 import click
+import platformdirs
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor, ServiceDescriptor
 
 import pharos.wire.gen
-from pharos.helm.config import DEFAULT_STATE
 
 TESTS = Path(__file__).resolve().parent.parent
 # A program and the module of its `main`; a new one is one line.
@@ -57,7 +57,7 @@ def render_help(name: str, module: str) -> str:
         main, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH, **main.context_settings
     )
     pages = "\n".join(f"$ {ctx.command_path} --help\n{ctx.get_help()}\n" for ctx in _contexts(context))
-    text = pages.replace(str(DEFAULT_STATE), "<user data>/pharos/helm")
+    text = pages.replace(str(platformdirs.user_data_path()), "<user data>")
     return "\n".join(line.rstrip() for line in text.split("\n"))
 
 

@@ -18,7 +18,7 @@ from pharos.helm.store.database import Database, Store
 from pharos.helm.store.nodes import list_nodes
 from pharos.helm.store.relays import list_relays
 from pharos.wire.errors import LinkRefusedError
-from pharos.wire.link import Backoff, Link, run_link
+from pharos.wire.link import Backoff, Link, LinkState, run_link
 
 Member = Node | Relay
 
@@ -66,13 +66,19 @@ async def run_supervisor(
 
 async def _keep_link(task: _Task, dial: Callable[[], AbstractAsyncContextManager[Link]], board: Board) -> None:
     member = task.member
+
+    def report(state: LinkState, detail: str) -> None:
+        # What a link says while it is being cut is only that it was cut, and its member may be forgotten already.
+        if not task.scope.cancel_called:
+            board.report(member.id, member.name, state, detail)
+
     with task.scope:
         try:
             await run_link(
                 dial,
                 backoff=Backoff(random=random.random),
                 name=f"{type(member).__name__.lower()} {member.name}",
-                report=functools.partial(board.report, member.id, member.name),
+                report=report,
             )
         except LinkRefusedError:
             # The board shows why; the task ends until the record changes.

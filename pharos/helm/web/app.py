@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from pharos.helm.web.problems import handle_errors
 from pharos.helm.web.spa import make_spa_blueprint
 from pharos.helm.web.status import make_status_blueprint
 from pharos.wire.errors import StateFileError
+from pharos.wire.listen import naming_address
 from pharos.wire.units import KIB
 
 # The largest body is an agent's request, some 2 kB of JSON.
@@ -69,9 +71,13 @@ async def serve_loopback(
     app: QuartTrio, host: str, port: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Serve browsers on one loopback address."""
+    with naming_address(host, port, "TCP"):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
+    # The server takes the descriptor over, and closes it.
+    config = _config(f"fd://{listener.detach()}")
     async with trio.open_nursery() as nursery:
-        bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        await nursery.start(functools.partial(hypercorn.trio.serve, app, _config(bind), mode="asgi"))
+        await nursery.start(functools.partial(hypercorn.trio.serve, app, config, mode="asgi"))
         task_status.started()
 
 

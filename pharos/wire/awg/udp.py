@@ -5,6 +5,7 @@ import socket
 from typing import Final
 
 from pharos.wire.awg.endpoint import Address
+from pharos.wire.listen import naming_address
 from pharos.wire.units import MIB
 
 ANY_IPV4: Final = "0.0.0.0"  # noqa: S104 — peers come by whatever interface routes to us.
@@ -29,7 +30,8 @@ def bind_udp(host: str, port: int) -> socket.socket:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
         sock.settimeout(0.0)
-        sock.bind((host, port))
+        with naming_address(host, port, "UDP"):
+            sock.bind((host, port))
     except BaseException:
         sock.close()
         raise

@@ -3,8 +3,8 @@
     0x01 ‖ u16 length ‖ root certificate, DER ‖ u16 length ‖ signature ‖ canonical JSON
 
 The signature is ECDSA P-384 with SHA-384 over `pharos/manifest/v1` ‖ u32 length of the JSON ‖ the JSON. Each thing
-that can be rotated stands in a slot `{"current": …}`; a `next` can join it later, for readers ignore the members
-that they do not know (nobody but the root can have written them).
+that can be rotated stands in a slot `{"current": …}`, its successor beside it as `"next"` while it has one: either is
+believed (rotation.py). Readers ignore the members that they do not know, as nobody but the root can have written them.
 """
 
 import base64
@@ -22,12 +22,12 @@ from pharos.wire.pki.canonical import decode_canonical, encode_canonical
 from pharos.wire.pki.keys import certificate_to_der
 from pharos.wire.pki.profile import as_utc
 from pharos.wire.pki.roles import Authority
-from pharos.wire.pki.trust import Trust, verify_intermediate, verify_root
+from pharos.wire.pki.trust import Trust, require_own_keys, verify_intermediate, verify_root
 from pharos.wire.units import KIB
 
 FORMAT: Final = b"\x01"
 
-# One of today takes 2.4 KiB; successors of all four slots, twice over, still fit.
+# One takes 2.4 KiB, with the successors of all four slots 4.4 KiB; such a one, three times over, still fits.
 MAX_MANIFEST: Final = 16 * KIB
 
 _CONTEXT: Final = b"pharos/manifest/v1"
@@ -44,13 +44,22 @@ class Manifest:
     version: int
     """Only goes up; whoever keeps a manifest keeps the one with the largest."""
     trust: Trust
-    """Root and both intermediates, verified."""
+    """Root, both intermediates and their successors, verified."""
     signing_key: bytes
     """The fleet's raw Ed25519 public key, which signs bundles, deny lists and checkpoints."""
     noise_key: bytes
-    """helm's raw X25519 public key for passages."""
+    """helm's raw X25519 public key for passages: the one to dial with."""
+    next_signing_key: bytes | None = None
+    """The successor of `signing_key`."""
+    next_noise_key: bytes | None = None
+    """The successor of `noise_key`; not to be dialled with before it is the current one."""
     expires: datetime.datetime
     """When the earliest of the certificates ends, in UTC."""
+
+    @property
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """The keys by one of which a thing has to be signed to be the fleet's."""
+        return _present(self.signing_key, self.next_signing_key)
 
 
 def sign_manifest(
@@ -59,25 +68,33 @@ def sign_manifest(
     trust: Trust,
     signing_key: bytes,
     noise_key: bytes,
+    next_signing_key: bytes | None = None,
+    next_noise_key: bytes | None = None,
     root_key: ec.EllipticCurvePrivateKey,
 ) -> bytes:
     """Return the manifest of this version. It expires with the earliest certificate in it.
 
-    Raises: LocalProtocolError — no Device CA, a key of another length, or not the root's private key.
+    Raises: LocalProtocolError — no Device CA, a key of another length, a successor that is none, or not the root's
+    private key.
     """
     if trust.root.public_key() != root_key.public_key():
         raise LocalProtocolError("a manifest is signed by its own root")
-    if version < 1 or len(signing_key) != _RAW_KEY_LENGTH or len(noise_key) != _RAW_KEY_LENGTH:
+    keys = _present(signing_key, noise_key, next_signing_key, next_noise_key)
+    if version < 1 or any(len(key) != _RAW_KEY_LENGTH for key in keys):
         raise LocalProtocolError("a manifest needs a version from 1 and raw 32-byte public keys")
     device_ca = trust.anchor(Authority.DEVICE)
+    try:
+        _require_successors(trust, (signing_key, next_signing_key), (noise_key, next_noise_key))
+    except (PeerRejectedError, ValueError) as error:
+        raise LocalProtocolError(f"a manifest cannot say so: {error}") from error
     content = {
         "version": version,
         "fleet": trust.fleet,
-        "expires": int(_earliest_end(trust.root, trust.fleet_ca, device_ca).timestamp()),
-        "fleet_ca": {"current": _text(certificate_to_der(trust.fleet_ca))},
-        "device_ca": {"current": _text(certificate_to_der(device_ca))},
-        "signing_key": {"current": _text(signing_key)},
-        "noise_key": {"current": _text(noise_key)},
+        "expires": int(_earliest_end(trust).timestamp()),
+        "fleet_ca": _slot(*_encoded(trust.fleet_ca, trust.next_fleet_ca)),
+        "device_ca": _slot(*_encoded(device_ca, trust.next_device_ca)),
+        "signing_key": _slot(signing_key, next_signing_key),
+        "noise_key": _slot(noise_key, next_noise_key),
     }
     payload = encode_canonical(content)
     signature = root_key.sign(_signed(payload), _SIGNATURE)
@@ -126,29 +143,44 @@ def _verify_signature(root: x509.Certificate, signature: bytes, payload: bytes) 
 
 
 def _read(content: dict[str, object], root: x509.Certificate, now: datetime.datetime) -> Manifest:
-    fleet_ca = _current(content, "fleet_ca")
-    device_ca = _current(content, "device_ca")
+    def intermediate(der: bytes, authority: Authority) -> x509.Certificate:
+        return verify_intermediate(der, authority=authority, root=root, now=now)
+
+    fleet_ca, device_ca = _read_slot(content, "fleet_ca"), _read_slot(content, "device_ca")
     trust = Trust(
         root=root,
-        fleet_ca=verify_intermediate(fleet_ca, authority=Authority.FLEET, root=root, now=now),
-        device_ca=verify_intermediate(device_ca, authority=Authority.DEVICE, root=root, now=now),
+        fleet_ca=intermediate(fleet_ca[0], Authority.FLEET),
+        device_ca=intermediate(device_ca[0], Authority.DEVICE),
+        next_fleet_ca=None if fleet_ca[1] is None else intermediate(fleet_ca[1], Authority.FLEET),
+        next_device_ca=None if device_ca[1] is None else intermediate(device_ca[1], Authority.DEVICE),
     )
+    signing_key, noise_key = _read_keys(content, "signing_key"), _read_keys(content, "noise_key")
+    _require_successors(trust, signing_key, noise_key)
     if content.get("fleet") != trust.fleet:
         raise ValueError("it names another fleet than its root's")
     expires = datetime.datetime.fromtimestamp(_integer(content, "expires"), datetime.UTC)
-    if expires > _earliest_end(root, trust.fleet_ca, trust.anchor(Authority.DEVICE)):
+    if expires > _earliest_end(trust):
         raise ValueError("it would outlive a certificate in it")
     return Manifest(
         version=_integer(content, "version"),
         trust=trust,
-        signing_key=_raw_key(content, "signing_key"),
-        noise_key=_raw_key(content, "noise_key"),
+        signing_key=signing_key[0],
+        noise_key=noise_key[0],
+        next_signing_key=signing_key[1],
+        next_noise_key=noise_key[1],
         expires=expires,
     )
 
 
-def _earliest_end(*certificates: x509.Certificate) -> datetime.datetime:
-    return min(certificate.not_valid_after_utc for certificate in certificates)
+def _require_successors(trust: Trust, *keys: tuple[bytes, bytes | None]) -> None:
+    require_own_keys(trust)
+    if any(current == successor for current, successor in keys):
+        raise ValueError("a key is its own successor")
+
+
+def _earliest_end(trust: Trust) -> datetime.datetime:
+    anchors = (anchor for authority in Authority for anchor in trust.anchors(authority))
+    return min(certificate.not_valid_after_utc for certificate in (trust.root, *anchors))
 
 
 def _integer(content: dict[str, object], name: str) -> int:
@@ -158,11 +190,20 @@ def _integer(content: dict[str, object], name: str) -> int:
     return value
 
 
-def _current(content: dict[str, object], name: str) -> bytes:
+def _slot(current: bytes, successor: bytes | None) -> dict[str, str]:
+    return {"current": _text(current)} | ({} if successor is None else {"next": _text(successor)})
+
+
+def _read_slot(content: dict[str, object], name: str) -> tuple[bytes, bytes | None]:
     slot = content.get(name)
-    text = slot.get("current") if isinstance(slot, dict) else None
+    if not isinstance(slot, dict):
+        raise ValueError(f"it has no {name}")
+    return _binary(slot.get("current"), name), _binary(slot["next"], name) if "next" in slot else None
+
+
+def _binary(text: object, name: str) -> bytes:
     if not isinstance(text, str):
-        raise ValueError(f"it has no current {name}")
+        raise ValueError(f"its {name} is no text")
     try:
         value = base64.b64decode(text, validate=True)
     except ValueError as error:
@@ -172,11 +213,19 @@ def _current(content: dict[str, object], name: str) -> bytes:
     return value
 
 
-def _raw_key(content: dict[str, object], name: str) -> bytes:
-    key = _current(content, name)
-    if len(key) != _RAW_KEY_LENGTH:
+def _read_keys(content: dict[str, object], name: str) -> tuple[bytes, bytes | None]:
+    keys = _read_slot(content, name)
+    if any(len(key) != _RAW_KEY_LENGTH for key in _present(*keys)):
         raise ValueError(f"its {name} has not {_RAW_KEY_LENGTH} bytes")
-    return key
+    return keys
+
+
+def _present(*keys: bytes | None) -> tuple[bytes, ...]:
+    return tuple(key for key in keys if key is not None)
+
+
+def _encoded(current: x509.Certificate, successor: x509.Certificate | None) -> tuple[bytes, bytes | None]:
+    return certificate_to_der(current), None if successor is None else certificate_to_der(successor)
 
 
 def _signed(payload: bytes) -> bytes:

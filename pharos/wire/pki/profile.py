@@ -32,10 +32,14 @@ Template = tuple[tuple[x509.ExtensionType, bool], ...]
 """Extensions in order, each with its criticality."""
 
 
+def encode_spki(key: CertificatePublicKeyTypes) -> bytes:
+    """Return the key's DER SubjectPublicKeyInfo, a point on a curve uncompressed (RFC 5480 §2.2)."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 def spki_hash(key: CertificatePublicKeyTypes) -> bytes:
-    """Return SHA-256 of the key's DER SubjectPublicKeyInfo: how roots are pinned and keys are revoked."""
-    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(spki).digest()
+    """Return SHA-256 of the key's SubjectPublicKeyInfo: how roots are pinned and keys are revoked."""
+    return hashlib.sha256(encode_spki(key)).digest()
 
 
 def fleet_id(root: x509.Certificate) -> FleetId:
@@ -147,9 +151,13 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
     )
 
 
+def key_identifier(authority: x509.Certificate) -> bytes:
+    """Return what the leaves of an authority of the profile call its key (RFC 5280 §4.2.1.2)."""
+    return authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+
+
 def _key_of(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
-    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski.value)
+    return x509.AuthorityKeyIdentifier(key_identifier(issuer), None, None)
 
 
 WEB_NAME: Final = _name("localhost")

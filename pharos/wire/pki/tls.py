@@ -1,4 +1,4 @@
-"""TLS contexts: TLS 1.3 only, one intermediate as the only anchor, no resumption.
+"""TLS contexts: TLS 1.3 only, one authority as the only anchor, no resumption.
 
 A context is half of the check; `verify.authorize_peer` (or `admit_peer`) on the peer's certificate is the other
 half, and comes before the first byte in either direction.
@@ -35,9 +35,11 @@ def server_context(credentials: Credentials, *, trust: Trust, policy: ListenerPo
     # A resumed session skips the certificate, and with it the role check and the deny list.
     context.num_tickets = 0
     context.verify_mode = ssl.CERT_OPTIONAL if policy.anonymous else ssl.CERT_REQUIRED
-    _anchor(context, trust.anchor(policy.authority))
-    # A stranger with only a root hash needs the whole chain to judge us by; members are configured with it.
-    chain = (credentials.certificate, trust.fleet_ca, trust.root) if policy.anonymous else (credentials.certificate,)
+    _anchor(context, trust.anchors(policy.authority))
+    chain: tuple[x509.Certificate, ...] = (credentials.certificate,)
+    if policy.anonymous:
+        # A stranger with only a root hash needs the whole chain to judge us by; members are configured with it.
+        chain += (trust.anchor_of(credentials.certificate, Authority.FLEET), trust.root)
     load_key_pair(context, chain, credentials.key)
     return context
 
@@ -49,7 +51,7 @@ def client_context(*, trust: Trust, credentials: Credentials | None = None) -> s
     """
     context = _context(ssl.PROTOCOL_TLS_CLIENT, GRPC_ALPN)
     context.hostname_checks_common_name = False
-    _anchor(context, trust.anchor(Authority.FLEET))
+    _anchor(context, trust.anchors(Authority.FLEET))
     if credentials is not None:
         load_key_pair(context, (credentials.certificate,), credentials.key)
     return context
@@ -109,7 +111,8 @@ def _context(protocol: ssl._SSLMethod, alpn: tuple[str, ...]) -> ssl.SSLContext:
     return context
 
 
-def _anchor(context: ssl.SSLContext, anchor: x509.Certificate) -> None:
-    # PARTIAL_CHAIN lets an intermediate be an anchor; the root is not one, or both authorities would be accepted.
+def _anchor(context: ssl.SSLContext, anchors: tuple[x509.Certificate, ...]) -> None:
+    # PARTIAL_CHAIN lets an intermediate be an anchor; the root is not one, or both authorities would be accepted. An
+    # authority and its successor have one name, and OpenSSL tells them apart by the leaf's authority key identifier.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | ssl.VerifyFlags.VERIFY_X509_STRICT
-    context.load_verify_locations(cadata=certificate_to_der(anchor))
+    context.load_verify_locations(cadata=b"".join(certificate_to_der(anchor) for anchor in anchors))

@@ -19,8 +19,10 @@ from pharos.wire.pki.profile import (
     Template,
     as_utc,
     authority_name,
+    encode_spki,
     fleet_id,
     intermediate_template,
+    key_identifier,
     root_name,
     root_template,
     spki_hash,
@@ -52,6 +54,10 @@ class Trust:
     """Vouches for controller, nodes and relays."""
     device_ca: x509.Certificate | None = None
     """Vouches for devices and admins; None where none is ever met: on a buoy, and before enrolment."""
+    next_fleet_ca: x509.Certificate | None = None
+    """Vouches like `fleet_ca`, whose successor it is: prepared, or in the middle of a rotation."""
+    next_device_ca: x509.Certificate | None = None
+    """Vouches like `device_ca`, whose successor it is."""
     fleet: FleetId = attrs.field(init=False)
     """The fleet's id, from `root`."""
 
@@ -60,20 +66,45 @@ class Trust:
         return fleet_id(self.root)
 
     def anchor(self, authority: Authority) -> x509.Certificate:
-        """Return the one certificate that leaves of this authority must be signed by.
+        """Return the current certificate of this authority.
 
         Raises: LocalProtocolError — this member was not given it.
         """
-        anchor = self.fleet_ca if authority is Authority.FLEET else self.device_ca
-        if anchor is None:
+        return self.anchors(authority)[0]
+
+    def anchors(self, authority: Authority) -> tuple[x509.Certificate, ...]:
+        """Return the certificates that may have signed a leaf of this authority: the current, and any successor.
+
+        Raises: LocalProtocolError — this member was given none.
+        """
+        if authority is Authority.FLEET:
+            current, successor = self.fleet_ca, self.next_fleet_ca
+        elif self.device_ca is not None:
+            current, successor = self.device_ca, self.next_device_ca
+        else:
             raise LocalProtocolError("this member has no Device CA and cannot meet devices")
-        return anchor
+        return (current,) if successor is None else (current, successor)
+
+    def anchor_of(self, leaf: x509.Certificate, authority: Authority) -> x509.Certificate:
+        """Return the anchor that `leaf` says signed it (RFC 5280 §4.2.1.1); the current one where it names neither.
+
+        The word of a stranger, so the signature is still to be verified; but no other anchor could have made it, for
+        a successor has a key of its own (`require_own_keys`).
+
+        Raises: LocalProtocolError — this member was given no anchor of this authority.
+        """
+        anchors = self.anchors(authority)
+        try:
+            named = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        except x509.ExtensionNotFound:
+            return anchors[0]
+        return next((anchor for anchor in anchors if key_identifier(anchor) == named), anchors[0])
 
 
 def load_certificate(der: bytes) -> x509.Certificate:
     """Parse one certificate wholly, so that nothing about it can fail to parse later.
 
-    Raises: PeerRejectedError — it is too big, malformed, or its key is not P-256, P-384 or Ed25519.
+    Raises: PeerRejectedError — it is too big, malformed, or its key is not P-256, P-384 or Ed25519 in the usual form.
     """
     if len(der) > MAX_CERTIFICATE:
         raise PeerRejectedError(f"a certificate of {len(der)} bytes is over the limit of {MAX_CERTIFICATE}")
@@ -95,6 +126,9 @@ def load_certificate(der: bytes) -> x509.Certificate:
     allowed_curve = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
     if not allowed_curve and not isinstance(key, ed25519.Ed25519PublicKey):
         raise PeerRejectedError("a certificate's key must be P-256, P-384 or Ed25519")
+    # The parser takes points in compressed and hybrid form as well, and one key shall not be two by the look of it.
+    if encode_spki(key) not in certificate.tbs_certificate_bytes:
+        raise PeerRejectedError("a certificate's key is not in its usual form")
     return certificate
 
 
@@ -125,20 +159,43 @@ def verify_intermediate(
 
 
 def verify_trust(
-    *, root: bytes, fleet_ca: bytes, device_ca: bytes | None, root_hash: bytes, now: datetime.datetime
+    *,
+    root: bytes,
+    fleet_ca: bytes,
+    device_ca: bytes | None,
+    next_fleet_ca: bytes | None = None,
+    next_device_ca: bytes | None = None,
+    root_hash: bytes,
+    now: datetime.datetime,
 ) -> Trust:
     """Return what these DER certificates establish, starting from the root's hash.
 
-    Raises: PeerRejectedError — one of them is not what it has to be.
+    Raises: PeerRejectedError — one of them is not what it has to be, or a successor has its predecessor's key.
     """
     anchor = verify_root(root, root_hash=root_hash, now=now)
-    return Trust(
+
+    def intermediate(der: bytes | None, authority: Authority) -> x509.Certificate | None:
+        return None if der is None else verify_intermediate(der, authority=authority, root=anchor, now=now)
+
+    trust = Trust(
         root=anchor,
         fleet_ca=verify_intermediate(fleet_ca, authority=Authority.FLEET, root=anchor, now=now),
-        device_ca=None
-        if device_ca is None
-        else verify_intermediate(device_ca, authority=Authority.DEVICE, root=anchor, now=now),
+        device_ca=intermediate(device_ca, Authority.DEVICE),
+        next_fleet_ca=intermediate(next_fleet_ca, Authority.FLEET),
+        next_device_ca=intermediate(next_device_ca, Authority.DEVICE),
     )
+    require_own_keys(trust)
+    return trust
+
+
+def require_own_keys(trust: Trust) -> None:
+    """Refuse a successor with its predecessor's key: a rotation to it would change nothing, and look as if it had.
+
+    Raises: PeerRejectedError — one has.
+    """
+    for current, successor in ((trust.fleet_ca, trust.next_fleet_ca), (trust.device_ca, trust.next_device_ca)):
+        if current and successor and successor.public_key() == current.public_key():
+            raise PeerRejectedError(f"the successor of {successor.subject.rfc4514_string()} has no key of its own")
 
 
 def _verify_authority(

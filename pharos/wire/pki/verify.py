@@ -5,7 +5,7 @@ our own clock; whatever chain the peer sent along is not read. "Chains to the CA
 """
 
 import datetime
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from cryptography import x509
@@ -53,7 +53,7 @@ def authorize_peer(
         raise PeerRejectedError(f"{identity.uri} has no business here")
     if peer_id is not None and identity.id != peer_id:
         raise PeerRejectedError(f"{identity.uri} is not {peer_id}")
-    _verify_path(certificate, identity, trust, now)
+    _verify_leaf(certificate, identity, trust, now)
     if deny is not None and deny.denies(identity, spki_hash(certificate.public_key())):
         raise PeerRejectedError(f"{identity.uri} was revoked")
     return identity
@@ -108,22 +108,17 @@ def _claimed_identity(certificate: x509.Certificate) -> Identity:
     return identity
 
 
-def _verify_path(certificate: x509.Certificate, identity: Identity, trust: Trust, now: datetime.datetime) -> None:
-    """Run the verifier of `cryptography` from the leaf to the one intermediate of its role.
+def _verify_leaf(certificate: x509.Certificate, identity: Identity, trust: Trust, now: datetime.datetime) -> None:
+    """Verify the leaf against the one intermediate of its role that may have signed it.
 
-    Its defaults are not enough: it takes a missing extended key usage for any, and does not know our names. So
-    every extension of our profile has to be there and equal; further ones may be there if not critical.
-    Its client verifier serves for relays and nodes as well, for what it does differently for servers, usage and
-    name, is replaced here for all.
+    The defaults of `cryptography` are not enough: it takes a missing extended key usage for any, and does not know our
+    names. So every extension of our profile has to be there and equal; further ones may be there if not critical.
     """
-    anchor = trust.anchor(identity.role.authority)
+    anchor = trust.anchor_of(certificate, identity.role.authority)
     leaf_policy = ExtensionPolicy.webpki_defaults_ee()
     for extension, critical in leaf_template(identity, certificate.public_key(), ca=anchor):
-        leaf_policy = leaf_policy.require_present(
-            type(extension),
-            Criticality.CRITICAL if critical else Criticality.NON_CRITICAL,
-            _require_equal(extension),
-        )
+        criticality = Criticality.CRITICAL if critical else Criticality.NON_CRITICAL
+        leaf_policy = require_equal(leaf_policy, extension, criticality)
 
     def allows_usage(_policy: Policy, _ca: x509.Certificate, usages: x509.ExtendedKeyUsage) -> None:
         if identity.role.usage not in usages:
@@ -132,6 +127,27 @@ def _verify_path(certificate: x509.Certificate, identity: Identity, trust: Trust
     anchor_policy = ExtensionPolicy.webpki_defaults_ca().require_present(
         x509.ExtendedKeyUsage, Criticality.AGNOSTIC, allows_usage
     )
+    try:
+        verify_path(certificate, anchor=anchor, now=now, leaf_policy=leaf_policy, anchor_policy=anchor_policy)
+    except PeerRejectedError as error:
+        raise PeerRejectedError(f"the certificate of {identity.uri} does not verify: {error}") from error
+
+
+def verify_path(
+    leaf: x509.Certificate,
+    *,
+    anchor: x509.Certificate,
+    now: datetime.datetime,
+    leaf_policy: ExtensionPolicy,
+    anchor_policy: ExtensionPolicy,
+) -> None:
+    """Run the verifier of `cryptography` (RFC 5280 §6) on a path of two: the anchor, and the leaf that it signed.
+
+    Its client verifier serves for relays and nodes as well, for what it does differently for servers, usage and
+    name, is for `leaf_policy` to require of all.
+
+    Raises: PeerRejectedError — the path does not verify `now`.
+    """
     verifier = (
         PolicyBuilder()
         .store(Store([anchor]))
@@ -141,16 +157,16 @@ def _verify_path(certificate: x509.Certificate, identity: Identity, trust: Trust
         .build_client_verifier()
     )
     try:
-        verifier.verify(certificate, [])
+        verifier.verify(leaf, [])
     except VerificationError as error:
-        raise PeerRejectedError(f"the certificate of {identity.uri} does not verify: {error}") from error
+        raise PeerRejectedError(str(error)) from error
 
 
-def _require_equal(
-    expected: x509.ExtensionType,
-) -> Callable[[Policy, x509.Certificate, x509.ExtensionType], None]:
+def require_equal(policy: ExtensionPolicy, expected: x509.ExtensionType, criticality: Criticality) -> ExtensionPolicy:
+    """Return `policy` with one demand more: this extension has to be there, and to say exactly this."""
+
     def check(_policy: Policy, _certificate: x509.Certificate, actual: x509.ExtensionType) -> None:
         if actual != expected:
             raise ValueError(f"{type(expected).__name__} is not as the profile has it")
 
-    return check
+    return policy.require_present(type(expected), criticality, check)

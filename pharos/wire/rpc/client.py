@@ -61,11 +61,11 @@ class ClientStream(grpclib.client.Stream[_SendType, _RecvType]):
         return cast(_RecvType, message)
 
     async def recv_initial_metadata(self) -> None:
-        with _undecodable_metadata():
+        with _PeersMetadata():
             await super().recv_initial_metadata()
 
     async def recv_trailing_metadata(self) -> None:
-        with _undecodable_metadata():
+        with _PeersMetadata():
             await super().recv_trailing_metadata()
 
 
@@ -188,7 +188,11 @@ class _DeadlineScopes:
         self._scopes: dict[trio.lowlevel.Task, trio.CancelScope] = {}
 
     def __enter__(self) -> None:
-        scope = trio.move_on_after(self._deadline.time_remaining())
+        remaining = self._deadline.time_remaining()
+        if not remaining:
+            # What needs no waiting would still succeed.
+            raise _too_late()
+        scope = trio.move_on_after(remaining)
         self._scopes[trio.lowlevel.current_task()] = scope
         scope.__enter__()
 
@@ -198,12 +202,16 @@ class _DeadlineScopes:
         scope = self._scopes.pop(trio.lowlevel.current_task())
         suppressed = scope.__exit__(kind, error, trace)
         if scope.cancelled_caught:
-            raise GRPCError(Status.DEADLINE_EXCEEDED, "the deadline has passed")
+            raise _too_late()
         return suppressed
 
 
-class _undecodable_metadata:  # noqa: N801 - reads as a context manager
-    """Turn a ``-bin`` header that is no base64 into the error that it is: the peer's."""
+def _too_late() -> GRPCError:
+    return GRPCError(Status.DEADLINE_EXCEEDED, "the deadline has passed")
+
+
+class _PeersMetadata:
+    """``with`` it, a ``-bin`` header that is no base64 becomes the error that it is: the peer's."""
 
     def __enter__(self) -> None: ...
 

@@ -20,7 +20,7 @@ from pharos.wire.rpc.flow import Credit, Wakeup
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pharos.wire.rpc.h2conn import Connection
+    from pharos.wire.rpc.h2core import ConnectionCore
 
 Headers = list[tuple[str, str]]
 
@@ -53,7 +53,7 @@ class H2Stream:
         "trailers",
     )
 
-    def __init__(self, connection: Connection, stream_id: int = 0) -> None:
+    def __init__(self, connection: ConnectionCore, stream_id: int = 0) -> None:
         self.connection: Final = connection
         self.id = stream_id
         """0 until the request was sent."""

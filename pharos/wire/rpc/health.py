@@ -27,17 +27,13 @@ class Health(health_grpc.HealthBase):
         self._changed.set()
         self._changed = trio.Event()
 
-    async def Check(
-        self, stream: grpclib.server.Stream[HealthCheckRequest, HealthCheckResponse]
-    ) -> None:
+    async def Check(self, stream: grpclib.server.Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
         request = await stream.recv_message()
         if request is None or request.service not in self._serving:
             raise GRPCError(Status.NOT_FOUND, "unknown service")
         await stream.send_message(self._answer(request.service))
 
-    async def Watch(
-        self, stream: grpclib.server.Stream[HealthCheckRequest, HealthCheckResponse]
-    ) -> None:
+    async def Watch(self, stream: grpclib.server.Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
         """Send the state now and at each change; SERVICE_UNKNOWN until the service is known."""
         request = await stream.recv_message()
         if request is None:

@@ -145,7 +145,7 @@ class HotMachine(Machine):
             fits = (
                 not self.config.client_side
                 and stream_id % 2 == 1
-
+                and stream_id > self.highest_inbound_stream_id
                 and len(self.streams) < self.local_settings.max_concurrent_streams
             )
         elif self.config.client_side and not stream.state_machine.headers_received:
@@ -265,9 +265,9 @@ class HotMachine(Machine):
         self._last_data = (0 if end_stream else stream_id, start, len(out))
 
     def data_to_send(self, amount: int | None = None) -> Any:
-        """As h2's, without a copy."""
-        if amount is not None:
-            raise NotImplementedError
-        data, self._data_to_send = self._data_to_send, bytearray()
+        """As h2's, but without a copy when all is asked for."""
         self._last_data = (0, 0, 0)
+        if amount is not None:
+            return super().data_to_send(amount)
+        data, self._data_to_send = self._data_to_send, bytearray()
         return data

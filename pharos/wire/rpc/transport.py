@@ -16,6 +16,7 @@ from typing import Final, NoReturn, Protocol, Self
 import trio
 
 from pharos.wire.errors import LinkLostError, LinkRefusedError, PeerRejectedError, RemoteProtocolError
+from pharos.wire.listen import naming_address
 from pharos.wire.rpc.status import is_peer_fault
 from pharos.wire.units import KIB, SECONDS
 
@@ -318,7 +319,8 @@ async def serve_tls(
         finally:
             await trio.aclose_forcefully(stream)
 
-    listeners = await trio.open_tcp_listeners(port, host=host)
+    with naming_address(host, port, "TCP"):
+        listeners = await trio.open_tcp_listeners(port, host=host)
     bound_host, bound_port = listeners[0].socket.getsockname()[:2]
     task_status.started((bound_host, bound_port))
     await trio.serve_listeners(serve_peer, listeners)

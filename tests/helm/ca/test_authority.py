@@ -19,9 +19,8 @@ from pharos.helm.store.database import open_store
 from pharos.helm.store.fleet import get_fleet, get_secret
 from pharos.wire.errors import ManifestError, PeerRejectedError, RemoteProtocolError, StateFileError
 from pharos.wire.ids import DeviceId, TicketId
-from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.csr import make_csr
-from pharos.wire.pki.keys import certificate_to_der, generate_key, key_from_der, key_to_der
+from pharos.wire.pki.keys import certificate_to_der, generate_key, key_from_der
 from pharos.wire.pki.manifest import verify_manifest
 from pharos.wire.pki.profile import spki_hash
 from pharos.wire.pki.roles import Role
@@ -55,7 +54,7 @@ def test_certificates_prove_their_own_role_and_no_other() -> None:
 
 
 def test_certificates_prove_nothing_to_another_fleet() -> None:
-    with fleet_in_memory() as (_, home), fleet_in_memory() as (_, other):
+    with fleet_in_memory() as (_, home), fleet_in_memory(1) as (_, other):
         for role, certificate in certified(home).items():
             with pytest.raises(PeerRejectedError):
                 authorize_peer(
@@ -159,7 +158,7 @@ async def test_no_secret_lies_in_the_clear_in_any_file_of_the_store(
 
     for kind in ("generate_key", "generate_root_key"):
         monkeypatch.setattr(module, kind, catch_key(kind))
-    async with open_helm(tmp_path) as helm:
+    async with open_helm(tmp_path, fresh=True) as helm:
         assert len(canaries) == 4, "root, both intermediates, controller"
         canaries["signing"] = bytes(helm.authority.signing)
         canaries["noise"] = helm.authority.noise.private_bytes()
@@ -203,16 +202,9 @@ def test_serials_are_positive_and_differ() -> None:
 
 
 def test_inner_network_is_a_ula_of_this_fleet() -> None:
-    with fleet_in_memory() as (_, one), fleet_in_memory() as (_, two):
+    with fleet_in_memory() as (_, one), fleet_in_memory(1) as (_, two):
         first, second = ula_of(one.trust.root), ula_of(two.trust.root)
         assert first != second
         assert first == ula_of(one.trust.root)
         assert first.startswith("fd")
         assert first.endswith("::/64")
-
-
-def test_key_pairs_made_by_der_and_raw_bytes_are_the_same() -> None:
-    key = generate_key()
-    assert key_from_der(key_to_der(key)).public_key() == key.public_key()
-    pair = KeyPair.generate()
-    assert KeyPair.from_private_bytes(pair.private_bytes()).public == pair.public

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
-import pytest
 import trio
 import trio.testing
 
@@ -30,6 +29,7 @@ from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.roles import Role
 from tests.support.agents import joined
 from tests.support.buoy import SampleBuoy, make_buoy
+from tests.support.fates import meets
 from tests.support.helm import SampleHelm, adopt_sample_node, enrol_sample_device, now, open_helm
 from tests.support.pki import utc_now
 
@@ -173,7 +173,7 @@ async def test_handshake_at_the_node_is_seen_and_kept(tmp_path: Path) -> None:
 async def test_event_that_cannot_be_loses_the_link_and_nothing_else(tmp_path: Path) -> None:
     async with paired(tmp_path) as pair:
         phone = await pair.helm.store.run(enrol_sample_device, 1)
-        with pytest.RaisesGroup(LinkLostError, flatten_subgroups=True):
+        with meets(LinkLostError):
             async with linked_once(pair):
                 await watched(pair)
                 pair.feed.publish(EventKind.HANDSHAKE, at=2**62, device_id=phone.id, detail="")
@@ -182,7 +182,7 @@ async def test_event_that_cannot_be_loses_the_link_and_nothing_else(tmp_path: Pa
 
 async def test_node_that_ends_is_lost(tmp_path: Path) -> None:
     async with paired(tmp_path) as pair:
-        with pytest.RaisesGroup(LinkLostError, flatten_subgroups=True):
+        with meets(LinkLostError):
             async with linked_once(pair):
                 await watched(pair)
                 pair.serving.cancel()
@@ -192,7 +192,7 @@ async def test_node_that_holds_a_newer_fence_has_refused(tmp_path: Path) -> None
     async with paired(tmp_path) as pair:
         fleet = await pair.helm.store.run(get_fleet)
         await pair.buoy.node.push(Push(fence=Fence(fleet.epoch + 1, 0, 0), snapshot=True))
-        with pytest.RaisesGroup(pytest.RaisesExc(LinkRefusedError, match="older"), flatten_subgroups=True):
+        with meets(LinkRefusedError, match="older"):
             await pair.run()
         assert len(pair.buoy.plane.applied) == 1
 
@@ -200,7 +200,7 @@ async def test_node_that_holds_a_newer_fence_has_refused(tmp_path: Path) -> None
 async def test_node_with_other_keys_than_it_joined_with_is_refused(tmp_path: Path) -> None:
     async with paired(tmp_path) as pair:
         swapped = attrs.evolve(pair.node, awg_key=KeyPair.generate().public)
-        with pytest.RaisesGroup(pytest.RaisesExc(LinkRefusedError, match="other keys"), flatten_subgroups=True):
+        with meets(LinkRefusedError, match="other keys"):
             async with pair.links.dial(swapped) as link:
                 await link.run()
         assert pair.buoy.plane.applied == [], "nothing is told to a stranger"
@@ -210,7 +210,7 @@ async def test_another_node_at_the_address_is_refused_before_a_word(tmp_path: Pa
     async with paired(tmp_path) as pair:
         other, _ = await pair.helm.store.run(adopt_sample_node, pair.helm.authority, "berlin")
         there = attrs.evolve(other, address=pair.node.address, control_port=pair.node.control_port)
-        with pytest.raises(LinkRefusedError):
+        with meets(LinkRefusedError):
             async with pair.links.dial(there):
                 pass
 
@@ -224,7 +224,7 @@ async def test_node_of_another_fleet_refuses_helm_and_is_refused(tmp_path: Path)
         host, port = await nursery.start(
             functools.partial(serve_control, buoy.node, EventFeed(), membership=membership, host="127.0.0.1", port=0)
         )
-        with pytest.raises(LinkRefusedError):
+        with meets(LinkRefusedError):
             async with pair.links.dial(attrs.evolve(pair.node, address=host, control_port=port)):
                 pass
         nursery.cancel_scope.cancel()
@@ -236,6 +236,6 @@ async def test_nobody_at_the_address_is_lost(tmp_path: Path) -> None:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port = listener.socket.getsockname()[1]
         await listener.aclose()
-        with pytest.raises(LinkLostError):
+        with meets(LinkLostError):
             async with pair.links.dial(attrs.evolve(pair.node, control_port=port)):
                 pass

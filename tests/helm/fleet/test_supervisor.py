@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from pharos.helm.fleet.supervisor import run_supervisor
 from pharos.helm.live.board import Board
@@ -20,10 +21,13 @@ from tests.support.helm import SampleHelm, adopt_sample_node, adopt_sample_relay
 
 
 class Standing:
-    """A link that stays up."""
+    """A link that stays up, and complains when it is cut, as one whose connection is taken away does."""
 
     async def run(self) -> None:
-        await trio.sleep_forever()
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            raise LinkLostError("the connection was closed") from None
 
 
 @attrs.define
@@ -123,8 +127,10 @@ async def test_link_of_a_node_that_left_is_cut_and_forgotten(tmp_path: Path, sta
         await scene.until(lambda: scene.up("a"))
         await change_node(scene, "a", "state", state)
         await scene.until(lambda: scene.up() and len(scene.board.forgotten) == 1)
+        await trio.testing.wait_all_tasks_blocked()
         (node_id,) = scene.board.forgotten
         assert scene.board.of(node_id).state is LinkState.CONNECTING, "nothing is known of it"
+        assert "link_lost" not in [event.kind for event in scene.board._hub.recent()]
 
 
 async def test_changed_record_is_dialled_anew(tmp_path: Path) -> None:

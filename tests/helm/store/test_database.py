@@ -201,9 +201,12 @@ def test_directory_without_a_fleet_is_refused_with_the_way_out(tmp_path: Path) -
 
 
 async def filled(tmp_path: Path) -> None:
-    with open_store(tmp_path, create=True) as store:
+    def write_some(db: Database) -> None:
         for _ in range(200):
-            await store.run(write, "x" * 200)
+            write(db, "x" * 200)
+
+    with open_store(tmp_path, create=True) as store:
+        await store.run(write_some)
 
 
 def _not_sqlite(raw: bytes) -> bytes:

@@ -2,7 +2,9 @@ import base64
 import datetime
 import json
 
+import attrs
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
@@ -10,17 +12,20 @@ from hypothesis import strategies as st
 
 from pharos.wire.errors import LocalProtocolError, ManifestError
 from pharos.wire.pki.canonical import encode_canonical
+from pharos.wire.pki.issue import make_fleet_ca
 from pharos.wire.pki.keys import certificate_to_der as der
 from pharos.wire.pki.keys import generate_key
 from pharos.wire.pki.manifest import MAX_MANIFEST, Manifest, sign_manifest, verify_manifest
 from pharos.wire.pki.roles import Authority
 from pharos.wire.pki.trust import Trust
-from tests.support.pki import SampleFleet, home_fleet, make_fleet, other_fleet, utc_now
+from tests.support.pki import SampleFleet, believing_both, home_fleet, make_fleet, other_fleet, utc_now
 
 HOME = home_fleet()
 NOW = utc_now()
 SECOND = datetime.timedelta(seconds=1)
 SIGNING_KEY, NOISE_KEY = bytes(range(32)), bytes(range(32, 64))
+NEXT_SIGNING_KEY, NEXT_NOISE_KEY = bytes(range(64, 96)), bytes(range(96, 128))
+ROTATING = believing_both(HOME, HOME.rotated(Authority.FLEET).rotated(Authority.DEVICE))
 
 
 def signed(fleet: SampleFleet = HOME, *, version: int = 3) -> bytes:
@@ -77,15 +82,122 @@ def test_format_is_as_documented() -> None:
     assert verify(sealed(encode_canonical(expected))) == verify(signed())
 
 
-def test_successors_do_not_disturb_a_reader_of_today() -> None:
+def with_successors(
+    *, trust: Trust = ROTATING, signing: bytes | None = NEXT_SIGNING_KEY, noise: bytes | None = NEXT_NOISE_KEY
+) -> bytes:
+    return sign_manifest(
+        version=4,
+        trust=trust,
+        signing_key=SIGNING_KEY,
+        noise_key=NOISE_KEY,
+        next_signing_key=signing,
+        next_noise_key=noise,
+        root_key=HOME.root_key,
+    )
+
+
+def test_successors_are_told_beside_the_current() -> None:
+    manifest = verify(with_successors())
+    assert manifest.trust == ROTATING
+    assert manifest.signing_keys == (SIGNING_KEY, NEXT_SIGNING_KEY)
+    assert (manifest.noise_key, manifest.next_noise_key) == (NOISE_KEY, NEXT_NOISE_KEY)
+    assert verify(signed()).signing_keys == (SIGNING_KEY,)
+
+
+def test_each_successor_can_come_alone() -> None:
+    one_ca = attrs.evolve(ROTATING, next_device_ca=None)
+    assert verify(with_successors(trust=one_ca, signing=None, noise=None)).trust == one_ca
+    assert verify(with_successors(trust=HOME.trust, noise=None)).next_signing_key == NEXT_SIGNING_KEY
+    assert verify(with_successors(trust=HOME.trust, signing=None)).next_noise_key == NEXT_NOISE_KEY
+
+
+def read_by_version_one(blob: bytes) -> tuple[int, bytes, bytes, bytes, bytes]:
+    """The reader that was there before successors were, frozen: version, both authorities, both keys."""
+    length = int.from_bytes(blob[1:3], "big")
+    root, rest = x509.load_der_x509_certificate(blob[3 : 3 + length]), blob[3 + length :]
+    length = int.from_bytes(rest[:2], "big")
+    signature, payload = rest[2 : 2 + length], rest[2 + length :]
+    key = root.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    signed_text = b"pharos/manifest/v1" + len(payload).to_bytes(4, "big") + payload
+    key.verify(signature, signed_text, ec.ECDSA(hashes.SHA384()))
+    said = json.loads(payload)
+    assert json.dumps(said, sort_keys=True, separators=(",", ":")).encode() == payload
+    slots = ("fleet_ca", "device_ca", "signing_key", "noise_key")
+    fleet_ca, device_ca, signing_key, noise_key = (base64.b64decode(said[slot]["current"]) for slot in slots)
+    ends = [x509.load_der_x509_certificate(ca).not_valid_after_utc for ca in (fleet_ca, device_ca)]
+    assert said["expires"] <= min(root.not_valid_after_utc, *ends).timestamp()
+    return said["version"], fleet_ca, device_ca, signing_key, noise_key
+
+
+def test_reader_of_version_one_goes_on_with_the_current() -> None:
+    current = der(HOME.trust.fleet_ca), der(HOME.trust.anchor(Authority.DEVICE)), SIGNING_KEY, NOISE_KEY
+    assert read_by_version_one(signed()) == (3, *current)
+    assert read_by_version_one(with_successors()) == (4, *current)
+
+
+def test_unknown_members_do_not_disturb_a_reader_of_today() -> None:
     later = content()
-    successor = base64.b64encode(bytes(32)).decode()
     for slot in ("fleet_ca", "device_ca", "signing_key", "noise_key"):
         known = later[slot]
         assert isinstance(known, dict)
-        later[slot] = known | {"next": successor, "after": NOW.year}
+        later[slot] = known | {"after": NOW.year}
     later["ct_log"] = {"current": "unheard of"}
     assert verify(sealed(encode_canonical(later))) == verify(signed())
+
+
+def test_largest_manifest_fits_three_times_over() -> None:
+    assert len(with_successors()) <= MAX_MANIFEST // 3
+
+
+def test_manifest_expires_with_a_successor_that_ends_first() -> None:
+    old = make_fleet(now=NOW - datetime.timedelta(days=365))
+    brief = attrs.evolve(
+        old.trust, next_fleet_ca=old.trust.fleet_ca, fleet_ca=old.rotated(Authority.FLEET).trust.fleet_ca
+    )
+    assert brief.next_fleet_ca is not None
+    blob = sign_manifest(version=1, trust=brief, signing_key=SIGNING_KEY, noise_key=NOISE_KEY, root_key=old.root_key)
+    manifest = verify(blob, fleet=old)
+    assert manifest.expires == brief.next_fleet_ca.not_valid_after_utc < brief.fleet_ca.not_valid_after_utc
+
+
+def test_successor_that_is_none_is_neither_signed_nor_read() -> None:
+    foreign, device_ca = other_fleet().trust.fleet_ca, HOME.trust.anchor(Authority.DEVICE)
+    expired = make_fleet_ca(
+        generate_key().public_key(),
+        root=HOME.trust.root,
+        root_key=HOME.root_key,
+        now=NOW - datetime.timedelta(days=5 * 365 + 1),
+        serial=7,
+    )
+    nonsense: list[tuple[str, object]] = [
+        ("fleet_ca", base64.b64encode(der(foreign)).decode()),
+        ("fleet_ca", base64.b64encode(der(device_ca)).decode()),
+        ("fleet_ca", base64.b64encode(der(expired)).decode()),
+        ("fleet_ca", FLEET_CA_TEXT),
+        ("fleet_ca", "AAAA"),
+        ("fleet_ca", None),
+        ("device_ca", base64.b64encode(der(device_ca)).decode()),
+        ("signing_key", base64.b64encode(SIGNING_KEY).decode()),
+        ("signing_key", base64.b64encode(bytes(31)).decode()),
+        ("noise_key", base64.b64encode(NOISE_KEY).decode()),
+        ("noise_key", 7),
+    ]
+    for slot, successor in nonsense:
+        said = content()
+        current = said[slot]
+        assert isinstance(current, dict)
+        said[slot] = current | {"next": successor}
+        with pytest.raises(ManifestError):
+            pytest.fail(f"{slot} {successor}: {verify(sealed(encode_canonical(said)))}")
+    for change in (
+        {"trust": attrs.evolve(HOME.trust, next_fleet_ca=HOME.trust.fleet_ca)},
+        {"signing": SIGNING_KEY},
+        {"noise": NOISE_KEY},
+        {"noise": bytes(31)},
+    ):
+        with pytest.raises(LocalProtocolError):
+            with_successors(**change)
 
 
 def test_manifest_of_another_root_is_refused() -> None:

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from pharos.wire.errors import LinkRefusedError, PeerRejectedError
-from pharos.wire.pki.denylist import DenyCheck, DenyList
+from pharos.wire.pki.denylist import DenyCheck
 from pharos.wire.pki.keys import certificate_to_der as der
 from pharos.wire.pki.roles import CONTROL, INGRESS, TUNNEL, WEB, Authority, Identity, ListenerPolicy, Role
 from pharos.wire.pki.tls import Credentials, client_context, enrolment_context, server_context
@@ -242,7 +242,7 @@ async def test_nobody_gets_in_by_an_expired_certificate(listener: Listener) -> N
 
 @everywhere
 async def test_denied_members_do_not_get_in(listener: Listener) -> None:
-    denied = DenyList(identities=frozenset(HOME.identity(role) for role in Role))
+    denied = HOME.deny_list(*(HOME.identity(role) for role in Role))
     async with running(listener, deny=denied) as target:
         assert await admitted_to(target) == listener.admitted & {None}
 

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pharos.wire.errors import LocalProtocolError, PeerRejectedError
-from pharos.wire.pki.denylist import DenyList
 from pharos.wire.pki.keys import certificate_to_der as der
 from pharos.wire.pki.keys import generate_key
 from pharos.wire.pki.profile import leaf_template, spki_hash
@@ -180,11 +179,11 @@ def test_denied_member_and_denied_key_are_refused() -> None:
     key_hash = spki_hash(member.key.public_key())
     leaf = der(member.certificate)
     lists = {
-        DenyList(): True,
-        DenyList(identities=frozenset({HOME.identity(Role.DEVICE, "lost")})): False,
-        DenyList(identities=frozenset({HOME.identity(Role.ADMIN, "lost"), HOME.identity(Role.DEVICE)})): True,
-        DenyList(spki_hashes=frozenset({key_hash})): False,
-        DenyList(spki_hashes=frozenset({bytes(32)})): True,
+        HOME.deny_list(): True,
+        HOME.deny_list(HOME.identity(Role.DEVICE, "lost")): False,
+        HOME.deny_list(HOME.identity(Role.ADMIN, "lost"), HOME.identity(Role.DEVICE)): True,
+        HOME.deny_list(keys=[key_hash]): False,
+        HOME.deny_list(keys=[bytes(32)]): True,
     }
     for deny, welcome in lists.items():
         if welcome:

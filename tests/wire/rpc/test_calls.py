@@ -149,12 +149,23 @@ async def test_both_directions_full_do_not_block_each_other(wiring: Wiring) -> N
 
 
 @every_wiring
-async def test_deadline_ends_the_call_and_cancels_the_handler(wiring: Wiring) -> None:
+async def test_deadline_ends_the_call_and_cancels_the_handler(
+    wiring: Wiring, mock_clock: trio.testing.MockClock
+) -> None:
     service = EchoService()
-    async with wiring([service]) as channel:
-        with pytest.raises(GRPCError) as caught:
-            await EchoStub(channel).Echo(Ping(seq=SLEEP), timeout=0.05)
-        assert caught.value.status is Status.DEADLINE_EXCEEDED
+    async with wiring([service]) as channel, trio.open_nursery() as nursery:
+
+        async def call() -> None:
+            with pytest.raises(GRPCError) as caught:
+                await EchoStub(channel).Echo(Ping(seq=SLEEP), timeout=5)
+            assert caught.value.status is Status.DEADLINE_EXCEEDED
+
+        nursery.start_soon(call)
+        await service.wait_running(1)
+        mock_clock.jump(4)
+        await trio.testing.wait_all_tasks_blocked()
+        assert service.running == 1
+        mock_clock.jump(2)
         await service.wait_idle()
         assert service.cancelled == 1
 
@@ -163,9 +174,10 @@ async def test_deadline_ends_the_call_and_cancels_the_handler(wiring: Wiring) ->
 async def test_cancelled_call_cancels_the_handler(wiring: Wiring) -> None:
     service = EchoService()
     async with wiring([service]) as channel:
-        with trio.move_on_after(0.05) as scope:
-            await EchoStub(channel).Echo(Ping(seq=SLEEP))
-        assert scope.cancelled_caught
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(EchoStub(channel).Echo, Ping(seq=SLEEP))
+            await service.wait_running(1)
+            nursery.cancel_scope.cancel()
         await service.wait_idle()
         assert service.cancelled == 1
 

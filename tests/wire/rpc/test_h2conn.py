@@ -1,5 +1,7 @@
 """The life of a connection: up, kept alive, drained, lost; and its limits."""
 
+from contextlib import suppress
+
 import pytest
 import trio
 import trio.testing
@@ -84,6 +86,12 @@ async def test_silent_peer_is_lost_after_45_seconds(autojump_clock: trio.testing
         assert trio.current_time() - heard_at == pytest.approx(45)
         assert isinstance(connection.error, LinkLostError)
         assert "silent for 45 s" in str(connection.error)
+
+
+async def test_without_keepalive_silence_is_no_sign(autojump_clock: trio.testing.MockClock) -> None:
+    async with scripted(client_side=False, keepalive=None) as (_peer, connection):
+        await trio.sleep(3600)
+        assert not connection.closed
 
 
 async def test_answered_pings_keep_an_idle_connection(autojump_clock: trio.testing.MockClock) -> None:
@@ -379,13 +387,13 @@ async def test_settings_announce_every_limit() -> None:
         assert settings[SettingCodes.ENABLE_PUSH] == 0
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        pytest.param([("x-big", "v" * limits.MAX_HEADER_LIST)], id="too large"),
-        pytest.param([(f"x-{n}", "") for n in range(limits.MAX_HEADER_FIELDS)], id="too many fields"),
-    ],
-)
+BOMBS = {
+    "too large": [("x-big", "v" * limits.MAX_HEADER_LIST)],
+    "too many fields": [(f"x-{n}", "") for n in range(limits.MAX_HEADER_FIELDS)],
+}
+
+
+@pytest.mark.parametrize("more", BOMBS.values(), ids=BOMBS)
 async def test_header_bomb_ends_the_connection(more: list[tuple[str, str]]) -> None:
     async with scripted(client_side=True, accept=sleep_forever) as (peer, connection):
         peer.h2.send_headers(1, request_headers("Echo", *more))
@@ -393,6 +401,20 @@ async def test_header_bomb_ends_the_connection(more: list[tuple[str, str]]) -> N
         goodbye = await peer.wait_for(ConnectionTerminated)
         assert goodbye.error_code == ErrorCodes.ENHANCE_YOUR_CALM
         await connection.wait_closed()
+
+
+@pytest.mark.parametrize("more", BOMBS.values(), ids=BOMBS)
+async def test_header_bomb_passes_where_the_limits_are_lifted(
+    more: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof that the test above can fail."""
+    monkeypatch.setattr(limits, "MAX_HEADER_LIST", 2**20)
+    monkeypatch.setattr(limits, "MAX_HEADER_FIELDS", 1000)
+    async with scripted(client_side=True, accept=sleep_forever) as (peer, connection):
+        peer.h2.send_headers(1, request_headers("Echo", *more))
+        await peer.flush()
+        await trio.testing.wait_all_tasks_blocked()
+        assert 1 in connection.streams
 
 
 async def test_sixty_four_fields_are_accepted() -> None:
@@ -410,24 +432,29 @@ async def test_sixty_four_fields_are_accepted() -> None:
         assert seen == [limits.MAX_HEADER_FIELDS]
 
 
-async def test_peer_that_asks_without_reading_is_dropped() -> None:
-    """Acknowledgements of PING pile up behind a transport that does not move (security.md row 39)."""
+@pytest.mark.parametrize("capped", [True, False], ids=["capped", "uncapped"])
+async def test_peer_that_asks_without_reading_is_dropped(capped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Acknowledgements of PING pile up behind a transport that does not move (security.md row 39).
+
+    Uncapped is the proof that this can fail.
+    """
+    if not capped:
+        monkeypatch.setattr(limits, "OUTPUT_CAP", 2**30)
     ours, theirs = trio.testing.memory_stream_pair()
     stuck = trio.Event()
     ours.send_stream.send_all_hook = stuck.wait
     connection = Connection(ours, client_side=False, accept=sleep_forever, keepalive=None)
+    ping = b"\0\0\x08\6\0\0\0\0\0" + b"12345678"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
         await theirs.send_all(PREFACE + EMPTY_SETTINGS)
-        ping = b"\0\0\x08\6\0\0\0\0\0" + b"12345678"
-        sent = 0
-        with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError)):
-            while sent < 100:
-                await theirs.send_all(ping * 1000)
-                sent += 1
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            for _ in range(3 * limits.OUTPUT_HIGH // len(ping) // 100):
+                await theirs.send_all(ping * 100)
                 await trio.testing.wait_all_tasks_blocked()
-        assert sent * 1000 * len(ping) < 3 * limits.OUTPUT_CAP
-        assert "does not read" in str(connection.error)
+        assert connection.closed == capped
+        connection.close_now()
+    assert ("does not read" in str(connection.error)) == capped
 
 
 async def test_connection_over_tls_survives_what_memory_streams_cannot_show() -> None:

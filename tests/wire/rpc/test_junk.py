@@ -3,7 +3,8 @@
 import logging
 import os
 import struct
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pharos.wire.rpc.client import Channel
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.server import Service
@@ -70,27 +72,20 @@ async def test_junk_is_isolated_to_its_connection(junk: bytes, prelude: bytes) -
         await bad.aclose()
 
 
-class good_and_bad:  # noqa: N801 - reads as a context manager
+@asynccontextmanager
+async def good_and_bad() -> AsyncIterator[tuple[Channel, trio.abc.Stream]]:
     """One service, a good client's channel to it, and a bad client's bare transport."""
-
-    async def __aenter__(self):
-        self._nursery_manager = trio.open_nursery()
-        nursery = await self._nursery_manager.__aenter__()
-        self._nursery = nursery
-        service = Service([EchoService()])
+    service = Service([EchoService()])
+    async with trio.open_nursery() as nursery:
 
         def connect() -> trio.abc.Stream:
             ours, theirs = trio.testing.memory_stream_pair()
             nursery.start_soon(Connection(theirs, client_side=False, accept=service, keepalive=None).run)
             return ours
 
-        self._channel = open_channel(connect(), authority=SERVER_NAME, keepalive=None)
-        return await self._channel.__aenter__(), connect()
-
-    async def __aexit__(self, *error):
-        await self._channel.__aexit__(*error)
-        self._nursery.cancel_scope.cancel()
-        return await self._nursery_manager.__aexit__(*error)
+        async with open_channel(connect(), authority=SERVER_NAME, keepalive=None) as channel:
+            yield channel, connect()
+        nursery.cancel_scope.cancel()
 
 
 async def test_junk_over_tls_is_isolated_too() -> None:
@@ -134,9 +129,7 @@ def test_no_bytes_make_a_connection_raise(frames: list[bytes], cut: int, client_
     async def main() -> None:
         theirs, ours = trio.testing.memory_stream_pair()
         service = Service([EchoService()])
-        connection = Connection(
-            ours, client_side=client_side, accept=None if client_side else service, keepalive=None
-        )
+        connection = Connection(ours, client_side=client_side, accept=None if client_side else service, keepalive=None)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.run)
             junk = (b"" if client_side else PREFACE) + EMPTY_SETTINGS + b"".join(frames)

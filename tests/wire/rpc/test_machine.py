@@ -12,6 +12,7 @@ from h2.settings import SettingCodes
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import INNER, Windows
 from pharos.wire.rpc.hotpath import HotMachine
+from pharos.wire.rpc.machine import Machine
 from tests.support.machines import move, pair
 from tests.support.rpc import request_headers
 
@@ -125,9 +126,12 @@ def test_reset_and_credit_for_a_stream_that_has_ended_are_nothing() -> None:
 
 def test_oversize_frame_is_refused_by_its_header() -> None:
     _client, server = pair()
+    header = b"\xff\xff\xff\0\0\0\0\0\1"
     with pytest.raises(FrameTooLargeError):
-        server.receive_data(b"\xff\xff\xff\0\0\0\0\0\1")
+        server.receive_data(header)
     assert server.pending
+    # h2 alone would gather all 16 MiB of it before it looked.
+    assert pair(Machine)[1].receive_data(header + b"x" * 100_000) == []
 
 
 def test_unknown_settings_are_not_remembered() -> None:

@@ -39,6 +39,13 @@ async def test_length_above_the_cap_is_refused_from_its_prefix() -> None:
         assert await status_of(channel, prefix, end=False) is Status.RESOURCE_EXHAUSTED
 
 
+async def test_without_the_cap_it_would_be_waited_for() -> None:
+    """The proof that the test above can fail."""
+    async with over_memory([EchoService()], max_message=2**32) as channel:
+        prefix = frame(Ping(), claim=limits.MAX_MESSAGE + 1)
+        assert await status_of(channel, prefix) is Status.INTERNAL
+
+
 async def test_four_gib_claim_sets_nothing_aside() -> None:
     async with over_memory([EchoService()]) as channel:
         tracemalloc.start()
