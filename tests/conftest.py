@@ -6,16 +6,29 @@ import logging
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
-HEAVY = ("system", "journey", "browser", "sim")
+from tests.support.suites import HEAVY
+
+# A noisy core must not fail a property by its clock; how long a test takes is asserted in bench/.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 def everything_wanted() -> bool:
     return os.environ.get("CI") == "true" or os.environ.get("SUITE") == "all"
 
 
+# Folders whose tests share a cache on disk: one worker runs all of each.
+ALONE = ("packaging", "browser")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for folder in ALONE:
+            if folder in item.path.parts:
+                item.add_marker(pytest.mark.xdist_group(folder))
     if everything_wanted():
         return
     for item in items:

@@ -6,59 +6,65 @@ absent peers may be skipped; any other skip fails the run.
 
 from __future__ import annotations
 
+import collections
+import json
 import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.support.suites import HEAVY
 from tests.support.vectors import vectors_folder
 
-# What a test may wait for that the set-up does not bring, and how to get it: all that CI accepts as a reason to skip.
-ABSENT_PEERS = {"vectors": "published test vectors are not at"}
-
-
-class Tally:
-    """Counts outcomes and collects the reasons of skips."""
-
-    def __init__(self) -> None:
-        self.passed = 0
-        self.failed = 0
-        self.skips: dict[str, int] = {}
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count one report."""
-        if report.failed:
-            self.failed += 1
-        elif report.skipped:
-            # A skip is told as a triple of path, line and reason.
-            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-            reason = reason.removeprefix("Skipped: ")
-            self.skips[reason] = self.skips.get(reason, 0) + 1
-        elif report.when == "call":
-            self.passed += 1
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Count a module that does not even import."""
-        self.failed += report.failed
+ROOT = Path(__file__).resolve().parent.parent
+# How an absent peer says so: all that CI accepts as a reason to skip. What a test may wait for that the set-up does
+# not bring is named here and nowhere else.
+ABSENT_PEERS = ("published test vectors are not at",)
+# Two, as the machines have cores; tests share nothing, and what shares a cache is one group (tests/conftest.py).
+WORKERS = "2"
+# Exit codes of pytest: all passed, some failed, none was there to run.
+ORDINARY = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 def main(arguments: list[str]) -> int:
-    """Run pytest with ``arguments`` and print the closing line."""
-    tally = Tally()
-    code = pytest.main([*arguments], plugins=[tally])
+    """Run the quick tests in two processes and then the heavy ones alone, and print the closing line."""
     strict = os.environ.get("CI") == "true"
+    heavy = " or ".join(HEAVY)
+    runs = [["-m", f"not ({heavy})", "-n", WORKERS, "--dist", "loadgroup"]]
+    if strict or os.environ.get("SUITE") == "all":
+        runs.append(["-m", heavy])
+    passed = failed = 0
+    skips: collections.Counter[str] = collections.Counter()
+    for run in [arguments] if arguments else runs:
+        counts = run_pytest(run)
+        passed += counts["passed"]
+        failed += counts["failed"]
+        skips.update(counts["skips"])
     print("absent peers:", "; ".join(absent_peers()) or "none")
-    for reason, count in sorted(tally.skips.items()):
-        allowed = any(text in reason for text in ABSENT_PEERS.values())
+    for reason, count in sorted(skips.items()):
         print(f"skipped {count}: {reason}")
-        if strict and not allowed:
-            tally.failed += count
+        if strict and not any(text in reason for text in ABSENT_PEERS):
+            failed += count
             print("  with CI=true this counts as a failure: only absent peers may be skipped")
-    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        tally.failed = max(tally.failed, 1)
-    print(f"{tally.passed} passed, {tally.failed} failed")
-    return 1 if tally.failed else 0
+    if len(runs) == 1 and not arguments:
+        print(f"not run: the suites {', '.join(HEAVY)} (SUITE=all, after .ci/deps as root)")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def run_pytest(arguments: list[str]) -> dict[str, int]:
+    """Run pytest once and return its counts; a run that broke down counts as one failure more."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tally = Path(scratch) / "tally.json"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.support.tally", "--tally", str(tally), *arguments]
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        counts = json.loads(tally.read_text()) if tally.exists() else {"passed": 0, "failed": 0, "skips": {}}
+    if code not in ORDINARY or (code == pytest.ExitCode.TESTS_FAILED and not counts["failed"]):
+        counts["failed"] += 1
+    return dict(counts)
 
 
 def absent_peers() -> list[str]:
@@ -72,5 +78,4 @@ def absent_peers() -> list[str]:
 
 
 if __name__ == "__main__":
-    os.chdir(Path(__file__).resolve().parent.parent)
     sys.exit(main(sys.argv[1:]))

@@ -13,12 +13,7 @@ from typing import Final
 import attrs
 import trio
 
-from pharos.wire.units import SECONDS
-
 log = logging.getLogger(__name__)
-
-# A daemon that has not ended its connections by then is cut; systemd's own limit is 90 s.
-STOP_GRACE: Final = 5 * SECONDS
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 

@@ -24,6 +24,7 @@ PROGRAMS = {
     "helm": "pharos.helm.cli",
     "buoy": "pharos.buoy.cli",
     "beacon": "pharos.beacon.cli",
+    "caravel": "pharos.caravel.cli",
 }
 # So wide that no line is wrapped where another machine's home directory has another length.
 WIDTH = 240

@@ -16,7 +16,7 @@ from pharos.helm.ca.vault import RecoveryKit, Vault
 from pharos.helm.errors import AlreadyInitialisedError
 from pharos.helm.model.fleet import Fleet, Posture
 from pharos.helm.store.database import Database, microseconds
-from pharos.helm.store.fleet import add_fleet, get_fleet, get_secret, put_secret
+from pharos.helm.store.fleet import add_fleet, get_fleet, get_secret, has_fleet, put_secret
 from pharos.wire.agent import AgentRequest
 from pharos.wire.ids import ControllerId, DeviceId, TicketId, uuid7
 from pharos.wire.noise.keys import KeyPair
@@ -111,7 +111,7 @@ def create_fleet(
 
     Raises: AlreadyInitialisedError — the store holds a fleet.
     """
-    if db.execute("SELECT 1 FROM fleet").fetchone() is not None:
+    if has_fleet(db):
         raise AlreadyInitialisedError("this state directory holds a fleet already; choose another --state")
     root_key, fleet_ca_key, device_ca_key, controller_key = generate_root_key(), *(generate_key() for _ in range(3))
     signing, noise = SigningKey.generate(), KeyPair.generate()

@@ -16,8 +16,8 @@ from pharos.helm.cli.options import json_option, state_option
 from pharos.helm.config import HelmConfig
 from pharos.helm.errors import AlreadyInitialisedError
 from pharos.helm.model.fleet import Posture
-from pharos.helm.store.database import CORE, open_store
-from pharos.helm.store.fleet import get_fleet
+from pharos.helm.store.database import Store, open_store
+from pharos.helm.store.fleet import get_fleet, has_fleet
 from pharos.wire.config import read_config
 from pharos.wire.console import print_json, reports_errors
 from pharos.wire.daemon import run_daemon, set_up_logging
@@ -39,18 +39,8 @@ def init(state: Path, posture: str, *, as_json: bool) -> None:
       helm init --enterprise --state /srv/pharos
     """
     directory = open_state_directory(state)
-    with lock_state_directory(directory):
-        if (directory / CORE).exists():
-            raise AlreadyInitialisedError(f"{directory} holds a fleet already; choose another --state directory")
-        with open_store(directory, create=True) as store:
-            vault, data_key = create_vault(directory)
-            now = datetime.datetime.now(datetime.UTC)
-
-            async def create() -> tuple[str, str]:
-                kit = await store.run(create_fleet, vault, data_key, Posture(posture), now=now)
-                return kit.printed(), (await store.run(get_fleet)).id
-
-            kit, fleet = trio.run(create)
+    with lock_state_directory(directory), open_store(directory, create=True) as store:
+        kit, fleet = trio.run(_create, store, directory, Posture(posture))
     if as_json:
         print_json({"fleet": fleet, "state": str(directory), "posture": posture, "recovery_kit": kit})
         return
@@ -60,6 +50,15 @@ def init(state: Path, posture: str, *, as_json: bool) -> None:
     for start in range(0, len(groups), 7):
         click.echo("    " + "-".join(groups[start : start + 7]))
     click.echo(f"\nNext: helm run --state {directory}")
+
+
+async def _create(store: Store, directory: Path, posture: Posture) -> tuple[str, str]:
+    """Return the printed kit and the fleet's id. A database without a fleet is what an interrupted init left."""
+    if await store.run(has_fleet):
+        raise AlreadyInitialisedError(f"{directory} holds a fleet already; choose another --state directory")
+    vault, data_key = create_vault(directory)
+    kit = await store.run(create_fleet, vault, data_key, posture, now=datetime.datetime.now(datetime.UTC))
+    return kit.printed(), (await store.run(get_fleet)).id
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from grpclib.server import Stream
 
@@ -28,12 +29,16 @@ log = logging.getLogger(__name__)
 
 Count = Callable[[int], None]
 
+# Microseconds: one refusal every ten seconds and relay is what a person can read.
+TELL_INTERVAL: Final = 10_000_000
+
 
 class PassageEdge:
     """Accepts passages; the relay that carries them is trusted with nothing."""
 
     def __init__(self, context: HelmContext) -> None:
         self._context = context
+        self._told: dict[RelayId, int] = {}
 
     def for_relay(self, relay_id: RelayId, count: Count) -> RelayPassages:
         """Return the service for one tunnel; ``count`` is told +1 and -1 as confirmed passages come and go."""
@@ -45,7 +50,7 @@ class PassageEdge:
 
         async def audit(incident: Incident) -> None:
             log.warning("passage through relay %s: %s (%s)", relay_id, incident.trouble.value, incident.detail)
-            context.hub.publish("passage_refused", at=now_us(), node=relay_id, text=incident.trouble.value)
+            self._tell(relay_id, incident)
 
         async with accept_passage(
             call,
@@ -60,6 +65,13 @@ class PassageEdge:
                 await self._serve(passage)
             finally:
                 count(-1)
+
+    def _tell(self, relay_id: RelayId, incident: Incident) -> None:
+        # A beacon can make any number of refusals, and must not push everything else out of the feed.
+        now = now_us()
+        if now - self._told.get(relay_id, 0) >= TELL_INTERVAL:
+            self._told[relay_id] = now
+            self._context.hub.publish("passage_refused", at=now, node=relay_id, text=incident.trouble.value)
 
     async def _serve(self, passage: AcceptedPassage) -> None:
         request, context = passage.request, self._context

@@ -23,6 +23,11 @@ def add_fleet(db: Database, fleet: Fleet) -> None:
     db.execute(f"INSERT INTO fleet ({_COLUMNS}, next_host) VALUES ({marks}, 2)", row)  # noqa: S608 -- constant text
 
 
+def has_fleet(db: Database) -> bool:
+    """Return whether the store holds a fleet."""
+    return db.execute("SELECT 1 FROM fleet").fetchone() is not None
+
+
 def get_fleet(db: Database) -> Fleet:
     """Return the fleet.
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import stat
 from pathlib import Path
 
 import pytest
 
+from pharos.demo.processes import free_port
 from pharos.helm.ca.vault import RecoveryKit
 from pharos.helm.cli import main
+from pharos.helm.store.database import open_store
 from pharos.wire.console import Exit
-from pharos.wire.files import lock_state_directory
+from pharos.wire.files import lock_state_directory, open_state_directory
 from tests.support.commands import invoke, invoke_json, run_program, running_program
 
 
@@ -70,13 +73,14 @@ def test_run_listens_on_loopback_only(tmp_path: Path) -> None:
 
 def test_running_helm_refuses_a_second_and_answers_commands_by_its_socket(tmp_path: Path) -> None:
     state = tmp_path / "s"
+    port = free_port(socket.SOCK_STREAM)
     invoke_json(main, "init", "--state", state)
-    with running_program("helm", "run", "--state", state, "--web-port", "0") as helm:
+    with running_program("helm", "run", "--state", state, "--web-port", str(port)) as helm:
         assert helm.stderr is not None
         for line in helm.stderr:
             if "http://127.0.0.1" in line:
                 break
-        second = invoke(main, "run", "--state", state, "--web-port", "0")
+        second = invoke(main, "run", "--state", state, "--web-port", str(port))
         assert second.exit_code == Exit.FAILED
         assert f"in use by process {helm.pid}; stop it first" in second.stderr
         assert stat.S_IMODE((state / "helm.sock").stat().st_mode) == 0o600
@@ -116,3 +120,15 @@ def test_missing_data_key_stops_every_command_with_the_way_out(tmp_path: Path) -
 def test_version_and_short_help_are_there() -> None:
     assert "helm, version" in invoke(main, "--version").output
     assert invoke(main, "-h").output == invoke(main, "--help").output
+
+
+def test_init_that_was_interrupted_may_be_repeated(tmp_path: Path) -> None:
+    state = open_state_directory(tmp_path / "s")
+    # The databases were made, and then the power went: there is no fleet in them yet.
+    with open_store(state, create=True):
+        pass
+    made = invoke_json(main, "init", "--state", state)
+    again = invoke(main, "init", "--state", state)
+    assert made["fleet"]
+    assert again.exit_code == Exit.FAILED
+    assert "holds a fleet already" in again.stderr

@@ -1,6 +1,5 @@
 """A device, a beacon that may be evil, and helm: real engine, real passage, streams in memory."""
 
-
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
