@@ -81,7 +81,7 @@ def _keep(
         nonce=nonce,
         epoch=reply.epoch,
         revision=reply.revision,
-        signing_keys=(manifest.signing_key,),
+        signing_keys=manifest.signing_keys,
     )
     if not reply.bundle:
         if newest != order:

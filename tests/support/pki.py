@@ -17,7 +17,14 @@ from pharos.wire.pki.denylist import DenyEntry, DenyList
 from pharos.wire.pki.issue import issue, make_device_ca, make_fleet_ca, make_root, make_web_certificate
 from pharos.wire.pki.keys import generate_key, generate_root_key
 from pharos.wire.pki.policy import AdminGrant, Adoption, Ground, Setup, TicketClaim, authorize_issue
-from pharos.wire.pki.profile import BACKDATE, LEAF_LIFETIME, Template, leaf_template, spki_hash
+from pharos.wire.pki.profile import (
+    BACKDATE,
+    LEAF_LIFETIME,
+    Template,
+    intermediate_template,
+    leaf_template,
+    spki_hash,
+)
 from pharos.wire.pki.roles import Authority, Identity, Role
 from pharos.wire.pki.tls import Credentials
 from pharos.wire.pki.trust import Trust
@@ -66,6 +73,19 @@ class SampleFleet:
         if authority is Authority.FLEET:
             return attrs.evolve(self, fleet_ca_key=key, trust=attrs.evolve(self.trust, fleet_ca=ca))
         return attrs.evolve(self, device_ca_key=key, trust=attrs.evolve(self.trust, device_ca=ca))
+
+    def unconstrained(self) -> SampleFleet:
+        """Return the fleet with a Fleet CA of the same key that may vouch for any name."""
+        key = self.fleet_ca_key.public_key()
+        template = intermediate_template(Authority.FLEET, key, root=self.trust.root)
+        fleet_ca = sign_certificate(
+            subject=self.trust.fleet_ca.subject,
+            public_key=key,
+            template=tuple(entry for entry in template if not isinstance(entry[0], x509.NameConstraints)),
+            issuer=self.trust.root.subject,
+            issuer_key=self.root_key,
+        )
+        return attrs.evolve(self, trust=attrs.evolve(self.trust, fleet_ca=fleet_ca))
 
     def deny_list(
         self, *members: Identity, keys: Iterable[bytes] = (), epoch: int = 1, version: int = 1, days: int = 400

@@ -6,15 +6,16 @@ import functools
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 TOOLS = {
     "ip": "iproute2",
     "nft": "nftables",
     "nsenter": "util-linux",
     "ping": "iputils-ping",
-    "sysctl": "procps",
 }
 MACHINE_TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "ssh": "openssh-client"}
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 @functools.cache
@@ -38,4 +39,6 @@ def missing_for_machines() -> str | None:
     if (missing := missing_for_lab()) is not None:
         return missing
     tools = sorted({package for tool, package in MACHINE_TOOLS.items() if shutil.which(tool) is None})
+    if not KEYRING.exists():
+        tools.append(KEYRING.stem)
     return f"the machines' tools are missing: apt install {' '.join(tools)}" if tools else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
-from pharos.wire.rpc.limits import KEEPALIVE_INTERVAL, KEEPALIVE_MISSES
 from tests.system.lab.fleet import links, running_fleet
 
 pytestmark = pytest.mark.system
@@ -19,11 +19,14 @@ SLACK = 3
 """By which a deadline is stretched on a busy machine."""
 
 
+def lost(picture: dict[str, Any]) -> set[str]:
+    return {name for name, link in links(picture).items() if link != "up"}
+
+
 async def test_half_open_links_are_found_and_come_back(tmp_path: Path) -> None:
-    assert KEEPALIVE_INTERVAL * KEEPALIVE_MISSES <= DETECTION
     async with running_fleet(tmp_path, buoys=("buoya", "buoyb"), timeout=SLACK * DETECTION + 120) as fleet:
         lab = fleet.lab
-        down: dict[str, float] = {}
+        after: dict[str, float] = {}
         async with AsyncExitStack() as cuts:
             cut_at = trio.current_time()
             # helm hears no more from one node; nobody hears anybody at the other; the relay hears no more from helm.
@@ -31,14 +34,12 @@ async def test_half_open_links_are_found_and_come_back(tmp_path: Path) -> None:
             await cuts.enter_async_context(lab.cut("buoyb"))
             await cuts.enter_async_context(lab.drop("helm", "beacon"))
             with trio.fail_after(SLACK * DETECTION):
-                while len(down) < 3:
-                    picture = await fleet.wait_status(
-                        lambda picture: any(link != "up" and name not in down for name, link in links(picture).items())
-                    )
-                    for name, link in links(picture).items():
-                        if link != "up":
-                            down.setdefault(name, trio.current_time() - cut_at)
-        # Nobody is missed before half the time of silence has passed: it was the silence, and nothing else.
-        assert all(DETECTION / 3 < after <= SLACK * DETECTION for after in down.values()), down
+                while len(after) < 3:
+                    picture = await fleet.wait_status(lambda picture: not lost(picture) <= after.keys())
+                    for name in lost(picture):
+                        after.setdefault(name, trio.current_time() - cut_at)
+        # A link that works is never silent for a third of the time: that long after the cut none is lost yet, unless it
+        # was lost for another reason.
+        assert min(after.values()) > DETECTION / 3, after
         assert "silent" in fleet.processes["helm"].log.read_text()
         await fleet.wait_settled(peers=0)

@@ -75,7 +75,7 @@ class Enrolled:
             fleet=manifest.trust.fleet,
             device=self.device_id,
             sealing_key=self.secrets.sealing,
-            signing_keys=(manifest.signing_key,),
+            signing_keys=manifest.signing_keys,
             newest=newest,
         )
 

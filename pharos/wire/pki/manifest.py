@@ -27,7 +27,7 @@ from pharos.wire.units import KIB
 
 FORMAT: Final = b"\x01"
 
-# One takes 2.4 KiB, with the successors of all four slots 4.4 KiB; such a one, three times over, still fits.
+# One takes 2.4 KiB, with the successors of all four slots 4 KiB; such a one, three times over, still fits.
 MAX_MANIFEST: Final = 16 * KIB
 
 _CONTEXT: Final = b"pharos/manifest/v1"

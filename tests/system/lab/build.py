@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
+from collections.abc import Iterable
+from pathlib import Path
 
 import trio
 
-from tests.system.lab.commands import inside, run_command, run_ip, run_nft
+from tests.system.lab.commands import run_ip, run_nft
 from tests.system.lab.namespace import Namespace
 from tests.system.lab.topology import GATEWAY, HELM, INTERNET, LAN4, LAN6, NAT, PUBLIC, Host, cable
 
@@ -63,9 +65,10 @@ async def build(lab: str) -> None:
         for host in (HELM, *PUBLIC):
             if host is not NAT:
                 nursery.start_soon(run_ip, _host(host), spaces[host.name])
-    async with trio.open_nursery() as nursery:
-        for host in (HELM, *PUBLIC):
-            nursery.start_soon(_wait_carrier, Namespace(spaces[host.name]))
+    await wait_carrier(Namespace(spaces[INTERNET]), [cable(host.name) for host in PUBLIC])
+    await wait_carrier(Namespace(spaces[NAT.name]), ["lan0"])
+    for host in (HELM, *PUBLIC):
+        await wait_carrier(Namespace(spaces[host.name]), ["eth0"])
 
 
 def _cable(spaces: dict[str, str], host: Host, other: str, device: str) -> str:
@@ -74,12 +77,8 @@ def _cable(spaces: dict[str, str], host: Host, other: str, device: str) -> str:
 
 
 def _bridge() -> list[str]:
-    ports = [line for host in PUBLIC for line in _port(cable(host.name), "br0")]
-    return ["link set lo up", "link set br0 up", *ports]
-
-
-def _port(device: str, bridge: str) -> list[str]:
-    return [f"link set {device} master {bridge}", f"link set {device} up"]
+    ports = [cable(host.name) for host in PUBLIC]
+    return ["link set lo up", "link set br0 up", *[f"link set {port} master br0 up" for port in ports]]
 
 
 def _host(host: Host) -> list[str]:
@@ -106,16 +105,22 @@ def _interface(device: str, host: Host) -> list[str]:
 async def _set_up_nat(space: str) -> None:
     await run_nft(space, FIREWALL)
     await run_ip(["link set lo up", *_interface("eth0", NAT), *_interface("lan0", GATEWAY)], space)
-    forwarding = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]
-    await run_command(*inside(space, ["sysctl", "-qw", *forwarding]))
+    await Namespace(space).call(_forward)
 
 
-async def _wait_carrier(space: Namespace) -> None:
-    """Wait until ``eth0`` has noticed that its cable has two ends, which Linux does in its own time."""
-    request = struct.pack("16s16x", b"eth0")
+def _forward() -> None:
+    # What a thread finds below /proc/sys/net is its own namespace's.
+    for switch in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        (Path("/proc/sys/net") / switch).write_text("1")
+
+
+async def wait_carrier(space: Namespace, devices: Iterable[str]) -> None:
+    """Wait until devices have noticed that their cables have two ends, which Linux does in its own time."""
     with await space.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        while True:
-            (flags,) = struct.unpack("16xH14x", fcntl.ioctl(sock.fileno(), _SIOCGIFFLAGS, request))
-            if flags & _IFF_RUNNING:
-                return
-            await trio.sleep(CARRIER_POLL)
+        for device in devices:
+            request = struct.pack("16s16x", device.encode())
+            while True:
+                (flags,) = struct.unpack("16xH14x", fcntl.ioctl(sock.fileno(), _SIOCGIFFLAGS, request))
+                if flags & _IFF_RUNNING:
+                    break
+                await trio.sleep(CARRIER_POLL)

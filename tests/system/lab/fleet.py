@@ -123,17 +123,22 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
+async def start_fleet(lab: Lab, *, family: int = 4, buoys: Sequence[str] = ("buoya",)) -> LabFleet:
+    """Start a fleet in a lab, and return when all links are up; the caller owns the timeout."""
+    fleet = LabFleet(lab, family)
+    await fleet.start_helm()
+    await fleet.add_beacon("beacon")
+    for host in buoys:
+        await fleet.add_buoy(host)
+    await fleet.wait_settled(peers=0)
+    return fleet
+
+
 @asynccontextmanager
 async def running_fleet(
     folder: Path, *, family: int = 4, buoys: Sequence[str] = ("buoya",), timeout: float = 120
 ) -> AsyncIterator[LabFleet]:
-    """Run a fleet in a lab of its own while the block lasts, all links up; the whole test has ``timeout`` seconds."""
+    """Run a fleet in a lab of its own while the block lasts; the whole test has ``timeout`` seconds."""
     with trio.fail_after(timeout):
         async with open_lab(folder) as lab:
-            fleet = LabFleet(lab, family)
-            await fleet.start_helm()
-            await fleet.add_beacon("beacon")
-            for host in buoys:
-                await fleet.add_buoy(host)
-            await fleet.wait_settled(peers=0)
-            yield fleet
+            yield await start_fleet(lab, family=family, buoys=buoys)

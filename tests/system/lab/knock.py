@@ -69,7 +69,7 @@ class Watch:
         ]
         await self._count("nat", "prerouting", [door.name for door in DOORS], rules)
         # Everything at all that helm did not ask for, but for its own gateway looking for it.
-        uninvited = 'ct state { new, invalid, untracked } counter name "uninvited"'
+        uninvited = 'ct state { new, untracked } counter name "uninvited"'
         rules = [
             f'iifname "eth0" ip saddr != {LAN4} {uninvited}',
             f'iifname "eth0" ip6 saddr != {{ {LAN6}, fe80::/10 }} {uninvited}',

@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from tests.system.lab import janitor
-from tests.system.lab.build import NAMES, OPEN, build
+from tests.system.lab.build import NAMES, OPEN, build, wait_carrier
 from tests.system.lab.commands import CommandError, inside, run_command, run_ip, run_nft
 from tests.system.lab.impair import Counts, Impairment
 from tests.system.lab.namespace import Namespace
@@ -127,6 +127,8 @@ class Lab:
         finally:
             with trio.CancelScope(shield=True):
                 await run_ip([f"link set {cable(host)} up"], self._internet)
+                await wait_carrier(self.namespace(INTERNET), [cable(host)])
+                await wait_carrier(self.namespace(uplink(host).name), ["eth0"])
 
     @asynccontextmanager
     async def drop(self, source: str, target: str) -> AsyncIterator[None]:

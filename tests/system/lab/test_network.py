@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,24 +12,22 @@ import trio
 
 from tests.system.lab import janitor
 from tests.system.lab.network import Lab, open_lab
-from tests.system.lab.relayprocess import ROOT
+from tests.system.lab.owner import running_owner
 from tests.system.lab.traffic import round_trips, send_datagrams
 
 pytestmark = pytest.mark.system
 
 BUILD_TIME = 0.5
 OWNER = """
-import sys, trio
+import trio
 from pathlib import Path
 from tests.system.lab.network import open_lab
 
-async def main():
-    async with open_lab(Path(sys.argv[1])) as lab:
+async def main(folder):
+    async with open_lab(Path(folder)) as lab:
         sleeper = await lab.start("buoya", "sleep", "1000")
         print(lab.name, sleeper.pid, flush=True)
         await trio.sleep_forever()
-
-trio.run(main)
 """
 
 
@@ -130,23 +126,23 @@ async def test_nothing_is_left_when_the_block_raises(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_nothing_is_left_of_an_owner_that_a_signal_ends(tmp_path: Path, number: signal.Signals) -> None:
     with trio.fail_after(60):
-        owner, lab, pid = await start_owner(tmp_path)
-        owner.send_signal(number)
-        await owner.wait()
-        await wait_gone(lab, pid)
+        async with running_owner(OWNER, str(tmp_path)) as (owner, (lab, pid)):
+            assert len(janitor.namespaces(lab)) == 8
+            owner.send_signal(number)
+            await owner.wait()
+            await wait_gone(lab, int(pid))
 
 
 async def test_what_a_killed_janitor_left_is_swept_and_the_living_are_not(tmp_path: Path) -> None:
     with trio.fail_after(60):
-        async with open_lab(tmp_path) as living:
-            owner, lab, pid = await start_owner(tmp_path)
+        async with open_lab(tmp_path) as living, running_owner(OWNER, str(tmp_path)) as (owner, (lab, pid)):
             (child,) = janitors_of(lab)
             os.kill(child, signal.SIGKILL)
             owner.kill()
             await owner.wait()
             # Another lab that opens meanwhile may be the one that sweeps.
             janitor.sweep()
-            await wait_gone(lab, pid)
+            await wait_gone(lab, int(pid))
             assert len(janitor.namespaces(living.name)) == 8
             assert await reaches(living, "clienta", "beacon")
 
@@ -161,17 +157,3 @@ def janitors_of(lab: str) -> list[int]:
         if lab.encode() in words and any(word.endswith(b"janitor.py") for word in words):
             found.append(int(path.parent.name))
     return found
-
-
-async def start_owner(folder: Path) -> tuple[trio.Process, str, int]:
-    """Run a lab in a process of its own; return it, its lab, and the pid of what runs in there."""
-    owner = await trio.lowlevel.open_process(
-        [sys.executable, "-c", OWNER, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT
-    )
-    assert owner.stdout is not None
-    async with owner.stdout:
-        said = b""
-        while not said.endswith(b"\n"):
-            said += await owner.stdout.receive_some()
-    lab, pid = said.decode().split()
-    return owner, lab, int(pid)

@@ -15,7 +15,7 @@ import attrs
 import pytest
 import trio
 
-from pharos.wire.errors import LinkRefusedError, PeerRejectedError
+from pharos.wire.errors import LinkLostError, LinkRefusedError, PeerRejectedError
 from pharos.wire.pki.denylist import DenyCheck
 from pharos.wire.pki.keys import certificate_to_der as der
 from pharos.wire.pki.roles import CONTROL, INGRESS, TUNNEL, WEB, Authority, Identity, ListenerPolicy, Role
@@ -171,7 +171,7 @@ async def gets_in(target: Running, context: ssl.SSLContext, transport: type[Secu
             async with stream:
                 await stream.send_all(GREETING)
                 answer = await stream.receive_some()
-        except (LinkRefusedError, trio.BrokenResourceError):
+        except (LinkLostError, LinkRefusedError, trio.BrokenResourceError):
             answer = b""
     if answer:
         assert answer == ANSWER

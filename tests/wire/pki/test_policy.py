@@ -80,8 +80,7 @@ def names_in(source: str) -> Iterator[str]:
                 yield name
 
 
-def modules_naming(name: str) -> set[str]:
-    package = Path(pharos.__file__).parent
+def modules_naming(name: str, package: Path = Path(pharos.__file__).parent) -> set[str]:
     sources = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
     return {
         path.relative_to(package).as_posix()
