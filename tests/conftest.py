@@ -24,6 +24,8 @@ def everything_wanted() -> bool:
 ALONE = ("packaging", "browser")
 
 
+# First, for xdist reads the groups in its own hook of this name.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for folder in ALONE:

@@ -35,6 +35,10 @@ def utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
+BORN = utc_now()
+"""When the certificates of this run are issued unless a test says otherwise: never later than a test's own "now"."""
+
+
 @attrs.frozen(kw_only=True)
 class SampleFleet:
     """A fleet whose every private key the test holds."""
@@ -111,7 +115,7 @@ class SampleFleet:
             key.public_key(),
             ca=self.trust.anchor(role.authority),
             ca_key=self.ca_key(role.authority),
-            now=now or utc_now(),
+            now=now or BORN,
             serial=x509.random_serial_number(),
         )
         return Credentials(certificate=certificate, key=key)
@@ -149,7 +153,7 @@ class SampleFleet:
 
 def make_fleet(*, now: datetime.datetime | None = None) -> SampleFleet:
     """Found a fleet."""
-    now = now or utc_now()
+    now = now or BORN
     root_key, fleet_ca_key, device_ca_key = generate_root_key(), generate_key(), generate_key()
     root = make_root(root_key, now=now, serial=x509.random_serial_number())
     trust = Trust(
