@@ -20,17 +20,7 @@ def everything_wanted() -> bool:
     return os.environ.get("CI") == "true" or os.environ.get("SUITE") == "all"
 
 
-# Folders whose tests share a cache on disk: one worker runs all of each.
-ALONE = ("packaging", "browser")
-
-
-# First, for xdist reads the groups in its own hook of this name.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        for folder in ALONE:
-            if folder in item.path.parts:
-                item.add_marker(pytest.mark.xdist_group(folder))
     if everything_wanted():
         return
     for item in items:

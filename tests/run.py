@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # How an absent peer says so: all that CI accepts as a reason to skip. What a test may wait for that the set-up does
 # not bring is named here and nowhere else.
 ABSENT_PEERS = ("published test vectors are not at",)
-# Two, as the machines have cores; tests share nothing, and what shares a cache is one group (tests/conftest.py).
+# Two, as the machines have cores. Tests share nothing; the tests of one file, which may share a fixture, stay together.
 WORKERS = "2"
 # Exit codes of pytest: all passed, some failed, none was there to run.
 ORDINARY = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     """Run the quick tests in two processes and then the heavy ones alone, and print the closing line."""
     strict = os.environ.get("CI") == "true"
     heavy = " or ".join(HEAVY)
-    runs = [["-m", f"not ({heavy})", "-n", WORKERS, "--dist", "loadgroup"]]
+    runs = [["-m", f"not ({heavy})", "-n", WORKERS, "--dist", "loadfile"]]
     if strict or os.environ.get("SUITE") == "all":
         runs.append(["-m", heavy])
     passed = failed = 0

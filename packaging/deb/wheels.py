@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -138,10 +139,10 @@ def _download(pins: dict[NormalizedName, tuple[Requirement, frozenset[str]]], ta
     if importlib.util.find_spec("pip") is None:
         raise PackagingError(f"{sys.executable} has no pip to download wheels with: python -m ensurepip")
     print(f"deb: fetching wheels for {target.tag} on {target.arch} (once)", flush=True)
-    # A download that was cut short must not pass for a whole one: the folder gets its name last.
-    scratch = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    # A download that was cut short must not pass for a whole one, nor two at once for each other's: each has a
+    # folder of its own, which gets the name last.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     lines = (
         " ".join([requirement.name + str(requirement.specifier), *(f"--hash=sha256:{h}" for h in sorted(hashes))])
         for requirement, hashes in pins.values()
@@ -153,7 +154,13 @@ def _download(pins: dict[NormalizedName, tuple[Requirement, frozenset[str]]], ta
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise PackagingError(f"{done.stderr}\npip could not download the wheels for {target.tag}, see above")
-    scratch.rename(folder)
+    try:
+        scratch.rename(folder)
+    except OSError:
+        # Somebody else was faster, with the same wheels: every build checks their hashes.
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(scratch)
 
 
 def unpack_wheel(wheel: Path, into: Path) -> set[str]:
