@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
 from typing import Final
 
-from quart import Blueprint, Response, send_from_directory
+import trio
+from quart import Blueprint, Response, request
 
 from pharos.helm.web.problems import problem
 
@@ -25,9 +27,13 @@ def make_spa_blueprint(folder: Path = FOLDER) -> Blueprint:
             return problem(404, "there is no such resource")
         if not (folder / "index.html").is_file():
             return problem(404, "the admin page is not built into this installation; run: make spa")
-        # Only whether it exists is asked here; send_from_directory refuses paths that leave the folder.
-        known = (folder / path).is_file() and not any(part.startswith(".") for part in path.split("/"))
-        response = await send_from_directory(folder, path if known else "index.html")
+        known = _is_public(folder, path)
+        target = folder / (path if known else "index.html")
+        # The files are small. Streaming one would leave it open when a browser goes away in the middle.
+        content = await trio.Path(target).read_bytes()
+        response = Response(content, mimetype=mimetypes.guess_type(target.name)[0] or "application/octet-stream")
+        await response.add_etag()
+        await response.make_conditional(request)
         if known and path.startswith(IMMUTABLE):
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         else:
@@ -35,3 +41,11 @@ def make_spa_blueprint(folder: Path = FOLDER) -> Blueprint:
         return response
 
     return blueprint
+
+
+def _is_public(folder: Path, path: str) -> bool:
+    """Return whether ``path`` is a file of the page: below its folder, and no dotfile."""
+    if not path.isprintable() or any(part.startswith(".") for part in path.split("/")):
+        return False
+    target = (folder / path).resolve()
+    return target.is_relative_to(folder.resolve()) and target.is_file()
