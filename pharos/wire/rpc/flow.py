@@ -6,7 +6,7 @@ hold are therefore bounded by streams x stream window, and not by the connection
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 import trio
@@ -58,6 +58,51 @@ class Credit:
             return 0
         owed, self._owed = self._owed, 0
         return owed
+
+
+class Holder(Protocol):
+    """What keeps octets in memory for a peer that does not take them."""
+
+    held: int
+    """Octets; written by `Holdings` alone."""
+
+    def evict(self) -> None:
+        """Drop them, at the expense of whatever they belong to."""
+
+
+class Holdings:
+    """The octets that connections sharing it keep in memory, at most ``limit`` together.
+
+    Eager credit bounds a stream and a connection, but not a thousand of them. Beyond the limit the largest holder
+    goes: it has been waiting longest for somebody who does not read.
+    """
+
+    __slots__ = ("_holders", "limit", "total")
+
+    def __init__(self, limit: int) -> None:
+        self.limit: Final = limit
+        self.total = 0
+        """Octets held now."""
+        self._holders: set[Holder] = set()
+
+    def update(self, holder: Holder, held: int) -> None:
+        """Note how many octets ``holder`` keeps now, and evict while all keep too many together."""
+        self.total += held - holder.held
+        holder.held = held
+        if held:
+            self._holders.add(holder)
+        else:
+            self._holders.discard(holder)
+        while self.total > self.limit:
+            largest = max(self._holders, key=_held)
+            self._holders.discard(largest)
+            self.total -= largest.held
+            largest.held = 0
+            largest.evict()
+
+
+def _held(holder: Holder) -> int:
+    return holder.held
 
 
 class Gate:

@@ -19,10 +19,12 @@ from h2.exceptions import ProtocolError
 
 from pharos.wire.errors import LinkRefusedError, WireError
 from pharos.wire.rpc import limits
-from pharos.wire.rpc.flow import INNER, Windows
+from pharos.wire.rpc.flow import INNER, Holdings, Windows
+from pharos.wire.rpc.guard import Allowance, Guard
 from pharos.wire.rpc.h2core import Accept, ConnectionCore
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.peer import Peer
+from pharos.wire.rpc.slowness import Slowness
 from pharos.wire.rpc.status import ConnectionLostError, is_peer_fault
 from pharos.wire.rpc.transport import TlsAlertError
 from pharos.wire.units import KIB
@@ -38,10 +40,24 @@ class Connection(ConnectionCore):
 
     The HTTP/2 role is independent of who dialled or of the TLS role: ``client_side`` opens streams, the other
     side runs ``accept`` for each, in the stream's own cancel scope. With a ``keepalive`` (seconds of silence
-    until a PING) a ``receive_some`` of the stream is cancelled now and then, which must lose nothing.
+    until a PING) or an ``idle_timeout`` (seconds without a stream until we say goodbye) a ``receive_some`` of the
+    stream is cancelled now and then, which must lose nothing. Connections may share ``holdings``.
     """
 
-    __slots__ = ("__weakref__", "_doomed", "_ended", "_keepalive", "_scope", "_stream", "heard_at")
+    __slots__ = (
+        "__weakref__",
+        "_alarm",
+        "_doomed",
+        "_ended",
+        "_guard",
+        "_idle_timeout",
+        "_keepalive",
+        "_scope",
+        "_slowness",
+        "_stream",
+        "_writing",
+        "heard_at",
+    )
 
     def __init__(
         self,
@@ -53,6 +69,9 @@ class Connection(ConnectionCore):
         peer: Peer | None = None,
         max_streams: int = limits.MAX_STREAMS,
         keepalive: float | None = limits.KEEPALIVE_INTERVAL,
+        idle_timeout: float | None = None,
+        allowance: Allowance | None = None,
+        holdings: Holdings | None = None,
     ) -> None:
         super().__init__(
             client_side=client_side,
@@ -60,11 +79,17 @@ class Connection(ConnectionCore):
             accept=accept,
             peer=peer or _NOBODY,
             max_streams=max_streams,
+            holdings=holdings,
         )
         self.heard_at = 0.0
         """When the last bytes arrived, on Trio's clock."""
         self._stream = stream
         self._keepalive = math.inf if keepalive is None else keepalive
+        self._idle_timeout = math.inf if idle_timeout is None else idle_timeout
+        self._guard = Guard(allowance or Allowance())
+        self._slowness = Slowness()
+        self._alarm: trio.CancelScope | None = None
+        self._writing = 0
         self._ended = trio.Event()
         self._scope: trio.CancelScope | None = None
         self._doomed = False
@@ -81,7 +106,8 @@ class Connection(ConnectionCore):
                 self._scope = handlers.cancel_scope
                 if self._doomed:
                     self._scope.cancel()
-                self.heard_at = trio.current_time()
+                self.heard_at = self._idle_since = trio.current_time()
+                self._slowness.begin(self.heard_at)
                 self.machine.initiate_connection()
                 handlers.start_soon(self._write)
                 task_status.started(self)
@@ -93,6 +119,7 @@ class Connection(ConnectionCore):
                 handlers.cancel_scope.cancel()
         finally:
             self._end(self._parting)
+            self._hold_output()
             with trio.move_on_after(limits.CLOSE_GRACE, shield=True) as closing:
                 if not self._last_words:
                     closing.cancel()
@@ -118,14 +145,17 @@ class Connection(ConnectionCore):
         No stream is accepted or opened from now on. Returns when the connection has ended.
         """
         with trio.move_on_after(grace):
-            if not self.closed and not self._leaving:
-                self.machine.say_goodbye(self.machine.highest_inbound_stream_id)
-                self.flush()
-            self._leave()
+            self._say_goodbye()
             await self._ended.wait()
             return
         self.close_now()
         await self._ended.wait()
+
+    def _say_goodbye(self, reason: WireError | None = None) -> None:
+        if not self.closed and not self._leaving:
+            self.machine.say_goodbye(self.machine.highest_inbound_stream_id)
+            self.flush()
+        self._leave(reason)
 
     def close_now(self) -> None:
         """End the connection without ado."""
@@ -140,17 +170,29 @@ class Connection(ConnectionCore):
     # -- tasks
 
     async def _read(self, handlers: trio.Nursery) -> None:
-        """Receive until the peer ends, breaks or has been silent for too long."""
+        """Receive until the peer ends, breaks, is silent for too long, or is too slow."""
         misses = 0
         try:
             while misses < limits.KEEPALIVE_MISSES:
                 heard_at = self.heard_at
-                with trio.CancelScope(deadline=heard_at + (misses + 1) * self._keepalive):
+                silent_at = heard_at + (misses + 1) * self._keepalive
+                alarm_at = min(silent_at, self._slowness.due, self._idle_until())
+                with trio.CancelScope(deadline=alarm_at) as self._alarm:
                     await self._receive(handlers)
                     return
-                misses = 0 if self.heard_at > heard_at else misses + 1
-                if 0 < misses < limits.KEEPALIVE_MISSES:
-                    self.ping()
+                now = trio.current_time()
+                if now >= self._slowness.due:
+                    self._end(ConnectionLostError(f"the peer is too slow: {self._slowness.waiting_for}"))
+                    return
+                if now >= self._idle_until():
+                    self._say_goodbye(ConnectionLostError(f"there was no request for {self._idle_timeout:g} s"))
+                    return
+                if self.heard_at > heard_at:
+                    misses = 0
+                elif now >= silent_at:
+                    misses += 1
+                    if misses < limits.KEEPALIVE_MISSES:
+                        self.ping()
             self._end(ConnectionLostError(f"the peer has been silent for {misses * self._keepalive:g} s"))
         except ProtocolError as error:
             self._last_words = True
@@ -163,16 +205,34 @@ class Connection(ConnectionCore):
 
     async def _receive(self, handlers: trio.Nursery) -> None:
         """Receive until the peer ends. May be cancelled: it waits in ``receive_some`` only."""
+        machine = self.machine
+        tally = machine.tally
         while data := await self._stream.receive_some(_RECEIVE_SIZE):
             self.heard_at = trio.current_time()
             while True:
-                self.handle(self._parse(data), handlers)
+                events = self._parse(data)
+                if tally.resets or tally.control:
+                    self._charge()
+                self.handle(events, handlers)
                 self.flush()
-                if not self.machine.unparsed:
+                if not machine.unparsed:
                     break
                 data = b""
                 await trio.lowlevel.cancel_shielded_checkpoint()
+            self._slowness.look(machine, up=self._up.is_set(), now=self.heard_at)
+            if self._alarm is not None and self._slowness.due < self._alarm.deadline:
+                self._alarm.deadline = self._slowness.due
         self._end(self._parting or ConnectionLostError("the peer closed the connection"))
+
+    def _charge(self) -> None:
+        try:
+            self._guard.charge(self.machine.tally, self.heard_at)
+        except ProtocolError:
+            self.machine.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            raise
+
+    def _idle_until(self) -> float:
+        return math.inf if self.streams else self._idle_since + self._idle_timeout
 
     def _parse(self, data: bytes | bytearray) -> list[h2_events.Event]:
         try:
@@ -196,13 +256,21 @@ class Connection(ConnectionCore):
                         return
                     await self._unsent.wait()
                 data = machine.data_to_send()
+                self._writing = len(data)
                 self.room.leave()
                 await self._stream.send_all(data)
+                self._writing = 0
+                if self.held:
+                    self._hold_output()
         except (trio.BrokenResourceError, trio.ClosedResourceError, WireError):
             # What the peer said last, a TLS alert for instance, tells more than that it stopped listening:
             # the reader has a moment to find it.
             await trio.sleep(limits.CLOSE_GRACE)
             self.lose("the peer stopped listening")
+
+    def _hold_output(self) -> None:
+        if self.holdings is not None:
+            self.holdings.update(self, 0 if self.closed else self.machine.pending + self._writing)
 
     def _start_handler(self, stream: H2Stream, accept: Accept, handlers: trio.Nursery) -> None:
         stream.scope = scope = trio.CancelScope()

@@ -7,6 +7,7 @@ here and nowhere else, in `ConnectionCore.handle`; `pharos.wire.rpc.h2conn` is t
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
@@ -19,7 +20,7 @@ from h2.settings import SettingCodes
 
 from pharos.wire.errors import WireError
 from pharos.wire.rpc import limits
-from pharos.wire.rpc.flow import Credit, Gate, Wakeup, Windows
+from pharos.wire.rpc.flow import Credit, Gate, Holdings, Wakeup, Windows
 from pharos.wire.rpc.h2stream import H2Stream, Headers
 from pharos.wire.rpc.hotpath import HotMachine
 from pharos.wire.rpc.peer import Peer
@@ -35,6 +36,8 @@ class ConnectionCore(ABC):
 
     __slots__ = (
         "_accept",
+        "_credited_at",
+        "_idle_since",
         "_last_words",
         "_leaving",
         "_max_streams",
@@ -47,6 +50,8 @@ class ConnectionCore(ABC):
         "closed",
         "credit",
         "error",
+        "held",
+        "holdings",
         "last_message_received",
         "last_message_sent",
         "machine",
@@ -60,7 +65,14 @@ class ConnectionCore(ABC):
     )
 
     def __init__(
-        self, *, client_side: bool, windows: Windows, accept: Accept | None, peer: Peer, max_streams: int
+        self,
+        *,
+        client_side: bool,
+        windows: Windows,
+        accept: Accept | None,
+        peer: Peer,
+        max_streams: int,
+        holdings: Holdings | None,
     ) -> None:
         self.client_side: Final = client_side
         self.windows: Final = windows
@@ -71,6 +83,9 @@ class ConnectionCore(ABC):
         self.error: WireError | None = None
         """Why the connection ended; None while it lives, and after an end that we asked for."""
         self.closed = False
+        self.holdings: Final = holdings
+        self.held = 0
+        """Octets of output, where there are `Holdings`; what has arrived is held by the streams."""
         # What senders wait for: room in the output buffer, the connection's credit, and the peer's leave to
         # open one more stream.
         self.room: Final = Gate(self._has_room)
@@ -87,6 +102,8 @@ class ConnectionCore(ABC):
         self._peer_slots = self.machine.remote_settings.max_concurrent_streams
         self._receipts = Credit(windows.connection // 4)
         self._unsent = Wakeup()
+        self._credited_at = -math.inf
+        self._idle_since = 0.0
         self._up = trio.Event()
         # How it ends: when the last stream has, for what reason; with a word to the peer before, or without.
         self._leaving = False
@@ -96,6 +113,10 @@ class ConnectionCore(ABC):
     @abstractmethod
     def lose(self, reason: str) -> None:
         """End the connection because the peer failed us."""
+
+    @abstractmethod
+    def _hold_output(self) -> None:
+        """Tell the holdings how much output there is."""
 
     @abstractmethod
     def _start_handler(self, stream: H2Stream, accept: Accept, handlers: trio.Nursery) -> None:
@@ -130,7 +151,13 @@ class ConnectionCore(ABC):
         if pending:
             if pending > limits.OUTPUT_CAP and not self.closed:
                 self.lose("the peer does not read what it asks for")
+            if self.holdings is not None:
+                self._hold_output()
             self._unsent.wake()
+
+    def evict(self) -> None:
+        """Give the connection up for the output that it keeps."""
+        self.lose("the peer does not read, and keeps too much waiting")
 
     def forget(self, stream: H2Stream) -> None:
         """Free the HTTP/2 state of a stream if it has ended on both sides."""
@@ -140,7 +167,13 @@ class ConnectionCore(ABC):
     def release(self, stream: H2Stream) -> None:
         """Forget a stream that nobody holds any more."""
         if self.streams.pop(stream.id, None) is not None:
+            if not self.streams:
+                self._idle_since = trio.current_time()
             self._finish_leaving()
+
+    def credit_is_stale(self) -> bool:
+        """Tell whether the peer has given no connection credit either for as long as one waits."""
+        return trio.current_time() - self._credited_at >= limits.PROGRESS_TIMEOUT
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -242,6 +275,7 @@ class ConnectionCore(ABC):
 
     def _on_window(self, event: h2_events.WindowUpdated, _handlers: trio.Nursery) -> None:
         if event.stream_id == 0:
+            self._credited_at = trio.current_time()
             self.credit.leave()
         elif (stream := self.streams.get(event.stream_id)) is not None:
             stream.on_credit()

@@ -7,6 +7,7 @@ One task may send while another receives.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 
     from pharos.wire.rpc.h2core import ConnectionCore
 
+log = logging.getLogger(__name__)
+
 Headers = list[tuple[str, str]]
+
+
+class StreamStalledError(StreamTerminatedError):
+    """The peer took nothing of a stream for too long, or left too much unread; the stream was reset."""
 
 
 class TruncatedMessageError(TruncatedError, StreamTerminatedError):
@@ -46,6 +53,7 @@ class H2Stream:
         "ended",
         "error",
         "headers",
+        "held",
         "id",
         "scope",
         "sent_end",
@@ -62,6 +70,8 @@ class H2Stream:
         self.trailers: Headers | None = None
         self.buffered: Final = bytearray()
         """What arrived and was not read; at most one stream window."""
+        self.held = 0
+        """What arrived and was not credited; counted only where the connection has `Holdings`."""
         self.ended = False
         """The peer's END_STREAM has arrived, though perhaps not been read up to."""
         self.error: StreamTerminatedError | None = None
@@ -151,10 +161,23 @@ class H2Stream:
 
     def credit(self, size: int) -> None:
         """Let the peer send ``size`` bytes more on this stream."""
+        if self.held:
+            self._hold(-size)
         increment = self._credit.add(size)
         if increment and not self.ended and not self._reset and not self.connection.closed:
             self.connection.machine.give_credit(self.id, increment)
             self.connection.flush()
+
+    def _hold(self, more: int) -> None:
+        if (holdings := self.connection.holdings) is not None:
+            holdings.update(self, max(0, self.held + more))
+
+    def evict(self) -> None:
+        """Give the stream up for the octets it keeps; a task that has taken some is cancelled by `scope`."""
+        log.info("a stream of %s was reset: it keeps too much", self.connection.peer.address)
+        self.reset_nowait(ErrorCodes.ENHANCE_YOUR_CALM)
+        self.buffered.clear()
+        self.fail(StreamStalledError("nobody took what had arrived"))
 
     async def _wait_readable(self) -> None:
         if self.error is not None:
@@ -212,7 +235,8 @@ class H2Stream:
     async def send_data(self, data: bytes, end_stream: bool = False) -> None:
         """Send all of ``data`` in as many frames as credit and frame size ask for.
 
-        Raises: StreamTerminatedError — the stream ended early.
+        Raises: StreamTerminatedError — the stream ended early. StreamStalledError, which is one — the peer gave no
+        credit for 30 s (security.md row 40).
         """
         connection = self.connection
         if (
@@ -248,12 +272,22 @@ class H2Stream:
                 # Out of the room, for others may have credit. Which credit is missing decides where to wait;
                 # a stream that has none of its own lets the next one have the connection's.
                 connection.credit.leave()
-                if connection.machine.streams[self.id].outbound_flow_control_window <= 0:
-                    await self._writable.wait()
-                else:
-                    await connection.credit.enter()
+                await self._wait_credit()
         finally:
             connection.credit.leave()
+
+    async def _wait_credit(self) -> None:
+        connection = self.connection
+        ours = connection.machine.streams[self.id].outbound_flow_control_window <= 0
+        with trio.move_on_after(limits.PROGRESS_TIMEOUT) as patience:
+            if ours:
+                await self._writable.wait()
+            else:
+                await connection.credit.enter()
+        # The connection's credit may be going to others who came first; what is ours can go to nobody else.
+        if patience.cancelled_caught and (ours or connection.credit_is_stale()):
+            self.reset_nowait(ErrorCodes.CANCEL)
+            self.fail(StreamStalledError(f"the peer gave no credit for {limits.PROGRESS_TIMEOUT:g} s"))
 
     async def end(self) -> None:
         """End our side.
@@ -313,6 +347,8 @@ class H2Stream:
         """Let go of the stream, resetting it if it has not ended. Idempotent."""
         self.reset_nowait()
         self.buffered.clear()
+        if self.held:
+            self._hold(-self.held)
         self.connection.release(self)
 
     @property
@@ -341,6 +377,7 @@ class H2Stream:
         if data:
             self.buffered.extend(data)
             self._readable.wake()
+            self._hold(len(data))
 
     def on_end(self) -> None:
         self.ended = True

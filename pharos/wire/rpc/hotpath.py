@@ -11,8 +11,15 @@ from typing import Any, Final
 
 from h2.connection import AllowedStreamIDs, ConnectionState
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, RequestReceived, ResponseReceived, TrailersReceived
-from h2.exceptions import FrameTooLargeError
+from h2.events import (
+    DataReceived,
+    Event,
+    InformationalResponseReceived,
+    RequestReceived,
+    ResponseReceived,
+    TrailersReceived,
+)
+from h2.exceptions import DenialOfServiceError, FrameTooLargeError
 from h2.stream import H2Stream as H2StreamState
 from h2.stream import StreamInputs, StreamState
 
@@ -26,6 +33,7 @@ _HEADER: Final = Struct(">HBBBL")
 _HEADER_SIZE: Final = 9
 _DATA: Final = 0x0
 _HEADERS: Final = 0x1
+_RST_STREAM: Final = 0x3
 _CONTINUATION: Final = 0x9
 _END_STREAM: Final = 0x1
 _END_HEADERS: Final = 0x4
@@ -56,6 +64,13 @@ class HotMachine(Machine):
         self._partial = bytearray()
         self.unparsed = False
         """Whole frames are left over from the last `receive_data`."""
+        self.frames = 0
+        """Frames received so far."""
+        self.missing = 0
+        """Octets that the frame begun last still lacks, as far as is known; 0 between frames."""
+        self.header_blocks = 0
+        """Header blocks begun that were not whole in their first frame."""
+        self._block_size = 0
         # The DATA frame at the very end of the output, to which more data of its stream may still be added.
         self._last_data = (0, 0, 0)
 
@@ -77,6 +92,7 @@ class HotMachine(Machine):
         position, size = 0, len(data)
         frames_left = _FRAMES_PER_TURN
         self.unparsed = False
+        self.missing = 0
         while size - position >= _HEADER_SIZE:
             high, low, kind, flags, stream_id = _HEADER.unpack_from(data, position)
             length = high << 8 | low
@@ -85,19 +101,46 @@ class HotMachine(Machine):
                 raise FrameTooLargeError(f"a frame of {length} bytes")
             end = position + _HEADER_SIZE + length
             if end > size:
+                self.missing = end - size
                 break
             if not frames_left:
                 self.unparsed = True
                 break
             frames_left -= 1
+            if kind > _HEADERS or not length or (kind and not flags & _END_HEADERS):
+                self._count(kind, flags, length)
             if kind > _HEADERS or not self._shortcut(
                 kind, flags, stream_id, data[position + _HEADER_SIZE : end], events
             ):
                 events += super().receive_data(data[position:end])
             position = end
+        self.frames += _FRAMES_PER_TURN - frames_left
         if position < size or self._partial:
             self._partial = bytearray(data[position:])
+            if self._partial and not self.missing and not self.unparsed:
+                self.missing = _HEADER_SIZE - len(self._partial)
         return events
+
+    @property
+    def in_header_block(self) -> bool:
+        """Whether a header block has begun that more frames have to end."""
+        return bool(self.incoming_buffer._headers_buffer)
+
+    def _count(self, kind: int, flags: int, length: int) -> None:
+        """Note a frame that is no plain step of a call, for `pharos.wire.rpc.guard`."""
+        if kind == _HEADERS:
+            self.header_blocks += 1
+            self._block_size = length
+        elif kind == _RST_STREAM:
+            # A client is not hurt by resets: it has as many streams as it opened itself.
+            self.tally.resets += not self.config.client_side
+        elif kind != _DATA or not flags & _END_STREAM:
+            self.tally.control += 1
+            if kind == _CONTINUATION:
+                self._block_size += length
+                if self._block_size > limits.MAX_HEADER_BLOCK:
+                    self._terminate_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+                    raise DenialOfServiceError(f"a header block of more than {limits.MAX_HEADER_BLOCK} bytes")
 
     def _shortcut(self, kind: int, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> bool:
         """Do what h2 would, if it is plain; return whether it was."""
@@ -179,6 +222,9 @@ class HotMachine(Machine):
         frame = _HEADER.pack(size >> 8, size & 0xFF, _HEADERS, flags, stream_id) + block
         received = super().receive_data(frame)
         events += received
+        if received and received[0].__class__ is InformationalResponseReceived:
+            # Any number of them may come before the response (RFC 9113 §8.1).
+            self.tally.control += 1
         if received and isinstance(event := received[0], _HEADER_EVENTS):
             headers: list[Any] = event.headers
             if not any(name == "content-length" for name, _ in headers):
@@ -237,6 +283,7 @@ class HotMachine(Machine):
         """
         stream = self.streams.get(stream_id)
         size = len(data)
+        self.tally.sent += size
         if (
             stream is None
             or pad_length is not None

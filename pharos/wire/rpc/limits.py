@@ -12,6 +12,9 @@ MAX_MESSAGE: Final = 1 * MIB
 MAX_HEADER_LIST: Final = 16 * KIB
 MAX_HEADER_FIELDS: Final = 64
 
+# A header block as it comes, before it is decoded. h2 bounds its frames by 64, which is 1 MiB of them (row 38).
+MAX_HEADER_BLOCK: Final = 16 * KIB
+
 # Streams that a peer may hold open at once; passage.md §2.
 MAX_STREAMS: Final = 100
 INNER_STREAMS: Final = 16
@@ -37,3 +40,29 @@ CLOSE_GRACE: Final = 1 * SECONDS
 # h2 remembers how closed streams ended, 65,536 of them by default (6 MB for a long-lived tunnel). It is needed
 # for frames that were in flight when we reset a stream: 4,096 resets within one round trip are plenty.
 REMEMBERED_STREAMS: Final = 4096
+
+# security.md rows 36 and 37: streams that a peer resets, or makes us reset, cost us a handler each. A hundred at once
+# are all streams of a client that gives up; 20 a second are more than a person or a retrying program makes.
+RESET_BURST: Final = 100.0
+RESET_RATE: Final = 20.0
+# Row 39: PING, SETTINGS, WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames. An idle link needs 0.1 a second; one
+# that reads needs a WINDOW_UPDATE or two for each half of a window, and has those free: see DATA_PER_CONTROL.
+CONTROL_BURST: Final = 200.0
+CONTROL_RATE: Final = 100.0
+# Octets of DATA sent that earn the peer one control frame. The busiest readers answer each small message, which is a
+# frame of 256 octets in a passage, with one update. A window opened octet by octet earns nothing to speak of (row 40).
+DATA_PER_CONTROL: Final = 256
+
+# Row 33. After the handshake the preface and SETTINGS come within one time-out, and a server's first request within
+# another; a frame has FRAME_TIMEOUT seconds, and one more for each MIN_RATE octets of its length.
+PREFACE_TIMEOUT: Final = 10 * SECONDS
+FIRST_REQUEST_TIMEOUT: Final = 10 * SECONDS
+FRAME_TIMEOUT: Final = 10 * SECONDS
+MIN_RATE: Final = 100
+
+# Row 40: whoever waits so long for one octet of credit, or of room, will not get it. A reset frees what it holds.
+PROGRESS_TIMEOUT: Final = 30 * SECONDS
+
+# What all connections of a relay may hold for those who do not read: of a thousand devices each could have its
+# 128 KiB window filled both ways, 256 MiB. Beyond 64 MiB the largest stalled stream is reset (passage.md §2).
+RELAY_HOLDINGS: Final = 64 * MIB

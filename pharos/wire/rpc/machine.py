@@ -11,11 +11,13 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
+from h2.exceptions import StreamClosedError
 from h2.settings import SettingCodes
-from hyperframe.frame import Frame, GoAwayFrame
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, RstStreamFrame
 
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import Windows
+from pharos.wire.rpc.guard import Tally
 from pharos.wire.rpc.settings import CompactSettings
 
 # At DEBUG it writes every header's value, several lines each: no place for metadata, and ten times the cost.
@@ -55,6 +57,7 @@ class Machine(H2Connection):
         # The setting is advice to the peer; this is the bound, in force before it acknowledges.
         self.decoder.max_header_list_size = limits.MAX_HEADER_LIST
         self._windows = windows
+        self.tally: Final = Tally()
 
     def initiate_connection(self) -> None:
         """Queue the preface, our SETTINGS and the connection's window."""
@@ -71,6 +74,20 @@ class Machine(H2Connection):
         """Queue a graceful GOAWAY; h2's own ends the connection for the streams in progress, too."""
         frame = GoAwayFrame(0, last_stream_id=last_stream_id, error_code=ErrorCodes.NO_ERROR)
         self._prepare_for_sending([frame])
+
+    def _prepare_for_sending(self, frames: list[Frame]) -> None:
+        # The one place that all resets pass, h2's own for a peer's mistakes included (security.md row 37).
+        if not self.config.client_side:
+            self.tally.resets += sum(frame.__class__ is RstStreamFrame for frame in frames)
+        super()._prepare_for_sending(frames)
+
+    def _handle_data_on_closed_stream(
+        self, events: list[Event], exc: StreamClosedError, frame: DataFrame
+    ) -> tuple[list[Frame], list[Event]]:
+        # RFC 9113 §5.1: what was in flight when we reset a stream is ignored. h2 answers each frame with one more
+        # reset, a thousand for an upload of small messages.
+        frames, events = super()._handle_data_on_closed_stream(events, exc, frame)
+        return [answer for answer in frames if answer.__class__ is not RstStreamFrame], events
 
     # A stream may have ended in bytes that are parsed already, while the events before its end are handled.
 

@@ -17,6 +17,7 @@ from grpclib.metadata import decode_metadata, decode_timeout
 
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import INNER, Windows
+from pharos.wire.rpc.guard import Allowance
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.messages import CODEC, TrioDeadline, decode, receive_message
@@ -138,6 +139,8 @@ async def serve_connection(
     peer: Peer | None = None,
     max_streams: int = limits.MAX_STREAMS,
     keepalive: float | None = limits.KEEPALIVE_INTERVAL,
+    idle_timeout: float | None = None,
+    allowance: Allowance | None = None,
 ) -> None:
     """Answer calls over ``stream``, which it owns and closes, until the peer goes away or we are cancelled."""
     await Connection(
@@ -148,6 +151,8 @@ async def serve_connection(
         peer=peer,
         max_streams=max_streams,
         keepalive=keepalive,
+        idle_timeout=idle_timeout,
+        allowance=allowance,
     ).run()
 
 

@@ -9,6 +9,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from pharos.wire.errors import LinkLostError
+from pharos.wire.rpc import limits
 from tests.support.gen.pharos_test.v1.echo_grpc import EchoStub
 from tests.support.gen.pharos_test.v1.echo_pb2 import Ping, Pong, WatchRequest
 from tests.support.rpc import (
@@ -215,7 +216,11 @@ async def test_lost_connection_cancels_handlers_and_fails_calls(wiring: Wiring) 
 
 
 @every_wiring
-async def test_hundreds_of_cancelled_calls_leave_no_stream_behind(wiring: Wiring) -> None:
+async def test_hundreds_of_cancelled_calls_leave_no_stream_behind(
+    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So many at once are an attack otherwise (security.md row 36).
+    monkeypatch.setattr(limits, "RESET_BURST", 1000.0)
     service = EchoService()
     async with wiring([service]) as channel:
         stub = EchoStub(channel)

@@ -5,6 +5,7 @@ import trio
 import trio.testing
 from h2.events import DataReceived
 
+from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import CONTROL, EDGE, INNER, TUNNEL, Credit, Gate, Windows
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.units import KIB, MIB
@@ -183,7 +184,7 @@ async def unread_streams_leave_room(monkeypatch: pytest.MonkeyPatch, *, eager: b
                 nursery.start_soon(stall)
                 await trio.testing.wait_all_tasks_blocked()
             served = False
-            with trio.move_on_after(60):
+            with trio.move_on_after(limits.PROGRESS_TIMEOUT / 2):
                 payload = b"p" * 500_000
                 served = (await stub.Echo(Ping(seq=1, payload=payload))).payload == payload
             nursery.cancel_scope.cancel()
