@@ -23,6 +23,7 @@ from pharos.wire.pki.tls import server_context
 from pharos.wire.pki.verify import admit_peer
 from pharos.wire.rpc.flow import CONTROL as CONTROL_WINDOWS
 from pharos.wire.rpc.health import Health
+from pharos.wire.rpc.limits import FIRST_REQUEST_TIMEOUT
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.server import Service, serve_connection
 from pharos.wire.rpc.transport import SecureStream, serve_tls
@@ -85,7 +86,9 @@ async def serve_control(
         identity = admit_peer(CONTROL, stream.peer_certificate, trust=membership.trust, now=now)
         log.info("helm connected from %s", stream.peer_address[0])
         peer = Peer(address=stream.peer_address, certificate=stream.peer_certificate, identity=identity)
-        await serve_connection(stream, service, windows=CONTROL_WINDOWS, peer=peer)
+        await serve_connection(
+            stream, service, windows=CONTROL_WINDOWS, peer=peer, idle_timeout=FIRST_REQUEST_TIMEOUT
+        )
 
     context = server_context(membership.credentials, trust=membership.trust, policy=CONTROL)
     await serve_tls(handle, host=host, port=port, context=context, task_status=task_status)
