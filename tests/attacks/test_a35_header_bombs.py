@@ -22,7 +22,7 @@ def in_pieces(stream_id: int, encoded: bytes) -> bytes:
 MANY_FIELDS = block(request_headers("Collect") + [(f"x-{n}", "") for n in range(10_000)])
 LARGE_FIELD = block([*request_headers("Collect"), ("x-large", "v" * 64 * KIB)])
 # RFC 7541: one field of 3,900 octets goes into the table, and each further octet names it again.
-BOMB = block(request_headers("Collect")) + b"\x40\x05x-big\x7f\xbd\x1d" + b"v" * 3900 + b"\xbe" * 4000
+BOMB = block(request_headers("Collect")) + b"\x40\x05x-big\x7f\xbd\x1d" + b"v" * 3900 + b"\xbe" * 1500
 ONE_TOO_MANY = block(request_headers("Collect") + [(f"x-{n}", "") for n in range(60)])
 
 

@@ -28,7 +28,7 @@ CALM = 11
 """ENHANCE_YOUR_CALM (RFC 9113 §7)."""
 MARKER = b"survived"
 """The PING at an attack's end: whoever answers it has borne the attack."""
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def raw(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:

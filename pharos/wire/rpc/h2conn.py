@@ -213,7 +213,11 @@ class Connection(ConnectionCore):
                 events = self._parse(data)
                 if tally.resets or tally.control:
                     self._charge()
-                self.handle(events, handlers)
+                try:
+                    self.handle(events)
+                finally:
+                    if self._fresh:
+                        self._start_handlers(handlers)
                 self.flush()
                 if not machine.unparsed:
                     break
@@ -272,9 +276,14 @@ class Connection(ConnectionCore):
         if self.holdings is not None:
             self.holdings.update(self, 0 if self.closed else self.machine.pending + self._writing)
 
-    def _start_handler(self, stream: H2Stream, accept: Accept, handlers: trio.Nursery) -> None:
-        stream.scope = scope = trio.CancelScope()
-        handlers.start_soon(self._serve, stream, scope, accept)
+    def _start_handlers(self, handlers: trio.Nursery) -> None:
+        fresh, self._fresh = self._fresh, []
+        for stream in fresh:
+            if stream.error is not None or self._accept is None:
+                stream.close()
+                continue
+            stream.scope = scope = trio.CancelScope()
+            handlers.start_soon(self._serve, stream, scope, self._accept)
 
     async def _serve(self, stream: H2Stream, scope: trio.CancelScope, accept: Accept) -> None:
         try:

@@ -37,6 +37,7 @@ class ConnectionCore(ABC):
     __slots__ = (
         "_accept",
         "_credited_at",
+        "_fresh",
         "_idle_since",
         "_last_words",
         "_leaving",
@@ -98,6 +99,8 @@ class ConnectionCore(ABC):
         self.last_message_received: float | None = None
 
         self._accept = accept
+        # Accepted in this turn. Their handlers start at its end: what is reset by then costs no task (row 36).
+        self._fresh: list[H2Stream] = []
         self._max_streams = max_streams
         self._peer_slots = self.machine.remote_settings.max_concurrent_streams
         self._receipts = Credit(windows.connection // 4)
@@ -117,10 +120,6 @@ class ConnectionCore(ABC):
     @abstractmethod
     def _hold_output(self) -> None:
         """Tell the holdings how much output there is."""
-
-    @abstractmethod
-    def _start_handler(self, stream: H2Stream, accept: Accept, handlers: trio.Nursery) -> None:
-        """Start a task for an accepted stream."""
 
     def get_peer(self) -> Peer:
         return self.peer
@@ -224,7 +223,7 @@ class ConnectionCore(ABC):
 
     # -- events
 
-    def handle(self, events: Iterable[h2_events.Event], handlers: trio.Nursery) -> None:
+    def handle(self, events: Iterable[h2_events.Event]) -> None:
         """Do what the peer's events ask for.
 
         Raises: h2's ProtocolError — they break a limit; its GOAWAY is queued.
@@ -232,9 +231,9 @@ class ConnectionCore(ABC):
         for event in events:
             on_event = _ON_EVENT.get(event.__class__)
             if on_event is not None:
-                on_event(self, event, handlers)
+                on_event(self, event)
 
-    def _on_request(self, event: h2_events.RequestReceived, handlers: trio.Nursery) -> None:
+    def _on_request(self, event: h2_events.RequestReceived) -> None:
         stream = H2Stream(self, event.stream_id)
         stream.headers = self._check_headers(event.headers)
         # A handler counts until it has really ended, however soon the peer resets (row 36). h2 bounds the open
@@ -244,43 +243,43 @@ class ConnectionCore(ABC):
             return
         self.streams[stream.id] = stream
         stream.ended = event.stream_ended is not None
-        self._start_handler(stream, self._accept, handlers)
+        self._fresh.append(stream)
 
-    def _on_response(self, event: h2_events.ResponseReceived, _handlers: trio.Nursery) -> None:
+    def _on_response(self, event: h2_events.ResponseReceived) -> None:
         headers = self._check_headers(event.headers)
         if (stream := self.streams.get(event.stream_id)) is not None:
             stream.on_headers(headers)
 
-    def _on_data(self, event: h2_events.DataReceived, _handlers: trio.Nursery) -> None:
+    def _on_data(self, event: h2_events.DataReceived) -> None:
         size = event.flow_controlled_length
         if increment := self._receipts.add(size):
             self.machine.increment_flow_control_window(increment)
         if (stream := self.streams.get(event.stream_id)) is not None:
             stream.on_data(event.data, padding=size - len(event.data))
 
-    def _on_trailers(self, event: h2_events.TrailersReceived, _handlers: trio.Nursery) -> None:
+    def _on_trailers(self, event: h2_events.TrailersReceived) -> None:
         trailers = self._check_headers(event.headers)
         if (stream := self.streams.get(event.stream_id)) is not None:
             stream.on_trailers(trailers)
 
-    def _on_end(self, event: h2_events.StreamEnded, _handlers: trio.Nursery) -> None:
+    def _on_end(self, event: h2_events.StreamEnded) -> None:
         if (stream := self.streams.get(event.stream_id)) is not None:
             stream.on_end()
             self.forget(stream)
 
-    def _on_reset(self, event: h2_events.StreamReset, _handlers: trio.Nursery) -> None:
+    def _on_reset(self, event: h2_events.StreamReset) -> None:
         if (stream := self.streams.get(event.stream_id)) is not None:
             stream.on_reset(StreamResetError(event.error_code))
             self.forget(stream)
 
-    def _on_window(self, event: h2_events.WindowUpdated, _handlers: trio.Nursery) -> None:
+    def _on_window(self, event: h2_events.WindowUpdated) -> None:
         if event.stream_id == 0:
             self._credited_at = trio.current_time()
             self.credit.leave()
         elif (stream := self.streams.get(event.stream_id)) is not None:
             stream.on_credit()
 
-    def _on_settings(self, event: h2_events.RemoteSettingsChanged, _handlers: trio.Nursery) -> None:
+    def _on_settings(self, event: h2_events.RemoteSettingsChanged) -> None:
         self._up.set()
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
             for stream in self.streams.values():
@@ -288,7 +287,7 @@ class ConnectionCore(ABC):
         self._peer_slots = self.machine.remote_settings.max_concurrent_streams
         self.slots.leave()
 
-    def _on_goaway(self, event: h2_events.ConnectionTerminated, _handlers: trio.Nursery) -> None:
+    def _on_goaway(self, event: h2_events.ConnectionTerminated) -> None:
         reason = ConnectionLostError(f"the peer said goodbye (code {event.error_code})")
         for stream in list(self.streams.values()):
             # Its own streams the peer will finish, and ours up to the last it has seen.
@@ -303,7 +302,7 @@ class ConnectionCore(ABC):
         return headers
 
 
-_OnEvent = Callable[[ConnectionCore, Any, trio.Nursery], None]
+_OnEvent = Callable[[ConnectionCore, Any], None]
 _ON_EVENT: Final[dict[type[h2_events.Event], _OnEvent]] = {
     h2_events.RequestReceived: ConnectionCore._on_request,
     h2_events.ResponseReceived: ConnectionCore._on_response,

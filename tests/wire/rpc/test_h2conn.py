@@ -309,12 +309,31 @@ async def test_handlers_that_will_not_end_keep_their_slots() -> None:
     async with scripted(client_side=True, accept=stubborn, max_streams=5) as (peer, connection):
         for number in range(50):
             peer.h2.send_headers(2 * number + 1, request_headers("Echo"))
+            await peer.flush()
+            await trio.testing.wait_all_tasks_blocked()
             peer.h2.reset_stream(2 * number + 1, ErrorCodes.CANCEL)
         await peer.flush()
         await trio.testing.wait_all_tasks_blocked()
         done.set()
         assert started == 10
         assert not connection.closed
+
+
+async def test_stream_that_is_reset_in_the_same_breath_has_no_handler() -> None:
+    started: list[int] = []
+
+    async def note(stream: H2Stream) -> None:
+        started.append(stream.id)
+
+    async with scripted(client_side=True, accept=note, max_streams=5) as (peer, connection):
+        for stream_id in (1, 3, 5, 7, 9):
+            peer.h2.send_headers(stream_id, request_headers("Echo"))
+            if stream_id != 5:
+                peer.h2.reset_stream(stream_id, ErrorCodes.CANCEL)
+        await peer.flush()
+        await trio.testing.wait_all_tasks_blocked()
+        assert started == [5]
+        assert not connection.streams
 
 
 async def test_connection_without_handlers_refuses_streams() -> None:
