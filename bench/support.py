@@ -1,13 +1,17 @@
 """What every bench needs: workers in processes of their own, interleaved rounds, medians, the last line."""
 
+import functools
 import json
+import math
 import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
+
+import psutil
 
 # A connection costs a descriptor at each end; the soft limit is often 1,024.
 _WANTED_FILES: Final = 4096
@@ -16,7 +20,8 @@ _WANTED_FILES: Final = 4096
 class Worker:
     """A Python module run in a process of its own, asked for work in JSON, one object a line.
 
-    Its first line, read at the start, says that it is ready; it ends when its standard input does.
+    Its first line, ``ready``, is waited for when it is needed, so that several can start at once; the process ends when
+    its standard input does.
     """
 
     def __init__(self, module: str, *args: str) -> None:
@@ -24,14 +29,24 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.ready = self._read()
+
+    @functools.cached_property
+    def ready(self) -> dict[str, Any]:
+        """What the worker says of itself when it can work."""
+        return self._read()
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Have one thing done, and return what the worker says of it."""
+        assert self.ready
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return self._read()
+
+    def cpu(self) -> float:
+        """Return the seconds of CPU that the process has used, to a hundredth."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -85,11 +100,26 @@ def paired_ratio(above: Sequence[float], below: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the smallest of ``values`` that so many percent of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
 def raise_file_limit() -> None:
     """Allow this process and its children as many open files as they may have."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def show(title: str, results: Mapping[str, Sequence[float]]) -> None:
+    """Print medians, and between what values they lie, for people to read."""
+    shown = ", ".join(
+        f"{name} {statistics.median(values):,.0f} ({min(values):,.0f}–{max(values):,.0f})"
+        for name, values in results.items()
+    )
+    print(f"{title}: {shown}", flush=True)
 
 
 def report(bench: str, figures: dict[str, float]) -> None:

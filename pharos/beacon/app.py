@@ -16,6 +16,8 @@ from pharos.beacon.upstream import Upstreams
 from pharos.wire.agent import AgentKeys
 from pharos.wire.files import lock_state_directory, open_state_directory
 from pharos.wire.pki.roles import Role
+from pharos.wire.rpc import limits
+from pharos.wire.rpc.flow import Holdings
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +41,27 @@ async def run_beacon(
     with lock_state_directory(state_directory):
         membership = AgentKeys(state_directory, Role.RELAY).membership(now=datetime.datetime.now(datetime.UTC))
         upstreams = Upstreams()
+        # One for both sides: what devices do not read was held for helm a moment ago, and the other way round.
+        holdings = Holdings(limits.RELAY_HOLDINGS)
         async with trio.open_nursery() as nursery:
             tunnel: tuple[str, int] = await nursery.start(
                 functools.partial(
-                    serve_tunnel, upstreams, membership=membership, host=config.host, port=config.tunnel_port
+                    serve_tunnel,
+                    upstreams,
+                    membership=membership,
+                    host=config.host,
+                    port=config.tunnel_port,
+                    holdings=holdings,
                 )
             )
             ingress: tuple[str, int] = await nursery.start(
                 functools.partial(
-                    serve_ingress, upstreams, membership=membership, host=config.host, port=config.ingress_port
+                    serve_ingress,
+                    upstreams,
+                    membership=membership,
+                    host=config.host,
+                    port=config.ingress_port,
+                    holdings=holdings,
                 )
             )
             log.info("beacon %s: clients on TCP %d, helm on TCP %d", membership.identity.id, ingress[1], tunnel[1])

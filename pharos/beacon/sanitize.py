@@ -26,6 +26,8 @@ class Refusal(enum.Enum):
     UNKNOWN_METHOD = "only the passage is served here"
     NEEDS_CERTIFICATE = "this passage needs a device certificate"
     BAD_REQUEST = "not a passage request"
+    TOO_OFTEN = "too many tries from this address"
+    BUSY = "this relay is busy"
 
 
 def forwarded_headers(headers: Iterable[tuple[str, str]], *, fingerprint: str | None) -> Headers | Refusal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -15,6 +16,8 @@ import trio
 
 log = logging.getLogger(__name__)
 
+# A beacon with 10,000 devices, and room for what else a process opens.
+MAX_FILES: Final = 16_384
 LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -51,11 +54,20 @@ def set_up_logging(*, verbose: bool = False) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+def raise_file_limit() -> None:
+    """Allow this process as many descriptors as it may have: the soft limit is 1,024 by custom, a connection each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run_daemon(main: Callable[..., Awaitable[None]]) -> None:
     """Run ``main(task_status=…)`` until SIGTERM or SIGINT; blocks.
 
     systemd hears READY once ``main`` has called ``started``. Exceptions of ``main`` propagate: systemd restarts us.
     """
+    raise_file_limit()
     notifier = Notifier.from_environment()
 
     async def supervise() -> None:

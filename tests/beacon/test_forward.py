@@ -15,7 +15,8 @@ from h2.exceptions import ProtocolError
 from pharos.beacon.forward import forward
 from pharos.wire.rpc.client import Channel, open_channel
 from pharos.wire.rpc.flow import EDGE, TUNNEL, Windows
-from pharos.wire.rpc.h2conn import Accept, Connection
+from pharos.wire.rpc.h2conn import Connection
+from pharos.wire.rpc.h2core import Accept
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.server import Service
 from pharos.wire.rpc.status import StreamResetError
@@ -244,12 +245,12 @@ async def test_error_in_a_forwarding_task_stays_in_it(
 ) -> None:
     """An uncaught protocol error once took the whole relay down (passage.md §6)."""
 
-    def fail() -> H2Stream:
+    def fail(_connection: Connection) -> H2Stream:
         raise ProtocolError("h2 says no")
 
     async with running_relay(Service([EchoService()])) as relay, relay.device() as channel:
         with monkeypatch.context() as patch:
-            patch.setattr(Connection, "create_stream", lambda self: fail() if self is relay.up else H2Stream(self))
+            patch.setattr("pharos.beacon.forward.ForwardedStream", fail)
             with pytest.raises(StreamResetError, match="INTERNAL_ERROR"):
                 await EchoStub(channel).Echo(Ping(seq=1))
         assert "h2 says no" in caplog.text

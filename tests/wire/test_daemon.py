@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pharos.wire.daemon import Notifier, run_daemon, set_up_logging
+from pharos.wire.daemon import MAX_FILES, Notifier, raise_file_limit, run_daemon, set_up_logging
 
 
 @pytest.fixture
@@ -107,3 +108,15 @@ def test_verbose_adds_our_own_detail_and_nobody_elses(capsys: pytest.CaptureFixt
     assert "INFO    pharos.sample: our news" in err
     assert "a header field" not in err
     assert "their detail" not in err
+
+
+def test_daemon_may_open_as_many_files_as_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [(1024, 4096)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, pair: limits.append(pair))
+    raise_file_limit()
+    raise_file_limit()
+    assert limits == [(1024, 4096), (4096, 4096)]
+    limits.append((1024, resource.RLIM_INFINITY))
+    raise_file_limit()
+    assert limits[-1] == (MAX_FILES, resource.RLIM_INFINITY)

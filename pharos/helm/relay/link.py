@@ -1,28 +1,44 @@
-"""The tunnel to one beacon: helm dials as TLS client, and then is the HTTP/2 server on that connection."""
+"""The link to one beacon: tunnels that helm dials as TLS client, to be the HTTP/2 server on them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import functools
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import attrs
 import trio
 
 from pharos.helm.ca.authority import Authority
-from pharos.helm.fleet.dial import dial_member, errors_as_fates
+from pharos.helm.fleet.dial import dial_member
 from pharos.helm.live.board import Board
 from pharos.helm.model.relays import Relay
 from pharos.helm.relay.edge import PassageEdge
-from pharos.wire.errors import LinkLostError
+from pharos.helm.relay.tunnels import TunnelLoad, TunnelPlanner
+from pharos.wire.errors import LinkLostError, LinkRefusedError
+from pharos.wire.link import Backoff
 from pharos.wire.passage.records import MAX_FRAME
+from pharos.wire.passage.server import SESSION_LIMIT
 from pharos.wire.pki.roles import Role
-from pharos.wire.rpc.flow import TUNNEL
+from pharos.wire.rpc.flow import TUNNEL, Wakeup
+from pharos.wire.rpc.guard import TUNNEL_ALLOWANCE
 from pharos.wire.rpc.h2conn import Connection
+from pharos.wire.rpc.h2core import Accept
+from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.limits import TUNNEL_STREAMS
+from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.server import Service
+from pharos.wire.rpc.status import ConnectionLostError
+
+log = logging.getLogger(__name__)
 
 # A frame of a passage with protobuf around it, and not the 1 MiB that other calls may have: a beacon could fill it.
 MAX_FRAME_MESSAGE: Final = MAX_FRAME + 64
+
+OpenStream = Callable[[], Awaitable[tuple[trio.abc.Stream, Peer]]]
 
 
 class RelayLinks:
@@ -35,44 +51,152 @@ class RelayLinks:
 
     @asynccontextmanager
     async def dial(self, relay: Relay) -> AsyncIterator[RelayLink]:
-        """Open the tunnel to a beacon; it is up when the beacon's SETTINGS have arrived.
+        """Open the first tunnel to a beacon; it is up when the beacon's SETTINGS have arrived.
 
         Raises: LinkLostError, LinkRefusedError.
         """
-        stream, peer = await dial_member(self._authority, Role.RELAY, relay.id, relay.address, relay.tunnel_port)
         sighting = self._board.of(relay.id)
 
         def count_passages(change: int) -> None:
+            # Changes only: a link that is being replaced may still be counting its last ones off.
             sighting.peers += change
 
-        connection = Connection(
-            stream,
-            client_side=False,
-            windows=TUNNEL,
-            # The tunnel carries one service only: whatever else a beacon asks for is UNIMPLEMENTED.
-            accept=Service([self._edge.for_relay(relay.id, count_passages)], max_message=MAX_FRAME_MESSAGE),
-            peer=peer,
-            max_streams=TUNNEL_STREAMS,
+        # The tunnel carries one service only: whatever else a beacon asks for is UNIMPLEMENTED.
+        service = Service([self._edge.for_relay(relay.id, count_passages)], max_message=MAX_FRAME_MESSAGE)
+        open_stream = functools.partial(
+            dial_member, self._authority, Role.RELAY, relay.id, relay.address, relay.tunnel_port
         )
-        with errors_as_fates():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(connection.run)
-                await connection.wait_up()
-                sighting.peers = 0
-                yield RelayLink(connection)
-                nursery.cancel_scope.cancel()
+        async with open_relay_link(open_stream, service, name=relay.name) as link:
+            yield link
+
+
+@asynccontextmanager
+async def open_relay_link(
+    open_stream: OpenStream, accept: Accept, *, name: str, backoff: Backoff | None = None
+) -> AsyncIterator[RelayLink]:
+    """Open a link whose tunnels run on what ``open_stream`` gives, and serve their streams by ``accept``.
+
+    Raises: LinkLostError, LinkRefusedError — the first tunnel does not come up.
+    """
+    async with trio.open_nursery() as tunnel_nursery:
+        link = RelayLink(
+            open_stream,
+            accept,
+            name=name,
+            backoff=backoff or Backoff(random=random.random),
+            tunnel_nursery=tunnel_nursery,
+        )
+        await link.open_tunnel()
+        yield link
+        tunnel_nursery.cancel_scope.cancel()
+
+
+@attrs.define(eq=False)
+class _Tunnel:
+    connection: Connection
+    passages: int = 0
+
+    @property
+    def load(self) -> TunnelLoad:
+        try:
+            self.connection.check_open()
+        except ConnectionLostError:
+            return TunnelLoad(self.passages, draining=True)
+        return TunnelLoad(self.passages)
 
 
 class RelayLink:
-    """One tunnel that is up."""
+    """The tunnels to one beacon, as many as its passages need."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        open_stream: OpenStream,
+        accept: Accept,
+        *,
+        name: str,
+        backoff: Backoff,
+        tunnel_nursery: trio.Nursery,
+    ) -> None:
+        self._open_stream = open_stream
+        self._accept = accept
+        self._name = name
+        self._backoff = backoff
+        self._tunnel_nursery = tunnel_nursery
+        self._planner = TunnelPlanner()
+        self._tunnels: list[_Tunnel] = []
+        self._dialling = False
+        self._changed = Wakeup()
+        self._reason = ""
 
     async def run(self) -> None:
-        """Serve passages until the tunnel ends.
+        """Serve passages until the last tunnel has ended, opening and closing others by need.
 
         Raises: LinkLostError.
         """
-        await self._connection.wait_closed()
-        raise LinkLostError(str(self._connection.error or "the beacon closed the tunnel"))
+        while self._tunnels:
+            plan = self._planner.plan([tunnel.load for tunnel in self._tunnels], trio.current_time())
+            if plan.drain is not None:
+                log.info("relay %s: one of %d tunnels is not needed", self._name, len(self._tunnels))
+                # Its passages end by themselves, none later than that.
+                self._tunnel_nursery.start_soon(self._tunnels[plan.drain].connection.drain, SESSION_LIMIT)
+            if plan.dial and not self._dialling:
+                self._dialling = True
+                self._tunnel_nursery.start_soon(self._open_another)
+            with trio.move_on_at(plan.review_at):
+                await self._changed.wait()
+        raise LinkLostError(self._reason or "the beacon closed the tunnel")
+
+    async def open_tunnel(self) -> None:
+        """Open one more tunnel and wait until it is up.
+
+        Raises: LinkLostError, LinkRefusedError.
+        """
+        stream, peer = await self._open_stream()
+
+        async def accept(stream: H2Stream) -> None:
+            tunnel.passages += 1
+            self._changed.wake()
+            try:
+                await self._accept(stream)
+            finally:
+                tunnel.passages -= 1
+                self._changed.wake()
+
+        tunnel = _Tunnel(
+            Connection(
+                stream,
+                client_side=False,
+                windows=TUNNEL,
+                accept=accept,
+                peer=peer,
+                max_streams=TUNNEL_STREAMS,
+                allowance=TUNNEL_ALLOWANCE,
+            )
+        )
+        self._tunnel_nursery.start_soon(self._run_tunnel, tunnel)
+        await tunnel.connection.wait_up()
+        self._tunnels.append(tunnel)
+        self._changed.wake()
+
+    async def _run_tunnel(self, tunnel: _Tunnel) -> None:
+        connection = tunnel.connection
+        await connection.run()
+        if tunnel in self._tunnels:
+            self._tunnels.remove(tunnel)
+            self._reason = str(connection.error or "")
+            log.info("relay %s: a tunnel ended, %d remain", self._name, len(self._tunnels))
+            self._changed.wake()
+
+    async def _open_another(self) -> None:
+        try:
+            await self.open_tunnel()
+            self._backoff.reset()
+            log.info("relay %s: %d tunnels", self._name, len(self._tunnels))
+        except (LinkLostError, LinkRefusedError) as error:
+            # The link stands on its other tunnels. If it falls, its next dial meets this trouble and tells it.
+            delay = self._backoff.next()
+            log.info("relay %s: no further tunnel (%s); next dial in %.1f s", self._name, error, delay)
+            await trio.sleep(delay)
+        finally:
+            self._dialling = False
+        self._changed.wake()

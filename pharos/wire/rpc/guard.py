@@ -49,9 +49,10 @@ class Allowance:
     control_rate: float = attrs.field(factory=lambda: limits.CONTROL_RATE)
 
 
-# A beacon's tunnel carries what hundreds of strangers do: it resets as many passages as it opens. The beacon bounds
-# those (400 a second), so that no stranger can make helm end the tunnel; a beacon that does not is cut off.
-TUNNEL_ALLOWANCE: Final = Allowance(reset_burst=1_500, reset_rate=600, control_burst=2_000, control_rate=1_000)
+# A beacon's tunnel carries what hundreds of strangers do: it resets all passages of a full tunnel (500), and all that
+# the beacon lets in, 1,000 at once and 400 a second. One may count twice, for helm's own reset of it and the beacon's
+# can cross on the way. A beacon that lets in more is cut off, and no stranger can make helm do it.
+TUNNEL_ALLOWANCE: Final = Allowance(reset_burst=3_000, reset_rate=800, control_burst=3_000, control_rate=1_000)
 
 
 @attrs.define

@@ -223,9 +223,8 @@ class Connection(ConnectionCore):
                     break
                 data = b""
                 await trio.lowlevel.cancel_shielded_checkpoint()
-            self._slowness.look(machine, up=self._up.is_set(), now=self.heard_at)
-            if self._alarm is not None and self._slowness.due < self._alarm.deadline:
-                self._alarm.deadline = self._slowness.due
+            if self._slowness.look(machine, up=self._up.is_set(), now=self.heard_at):
+                self._set_alarm()
         self._end(self._parting or ConnectionLostError("the peer closed the connection"))
 
     def _charge(self) -> None:
@@ -234,6 +233,15 @@ class Connection(ConnectionCore):
         except ProtocolError:
             self.machine.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
             raise
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.deadline = min(self.heard_at + self._keepalive, self._slowness.due, self._idle_until())
+
+    def release(self, stream: H2Stream) -> None:
+        super().release(stream)
+        if not self.streams and self._idle_timeout < math.inf:
+            self._set_alarm()
 
     def _idle_until(self) -> float:
         return math.inf if self.streams else self._idle_since + self._idle_timeout

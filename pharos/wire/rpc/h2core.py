@@ -130,6 +130,11 @@ class ConnectionCore(ABC):
         """Make a stream for `H2Stream.send_request`; the caller must close it."""
         return H2Stream(self)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it opens no more streams: it has ended, or one side has said goodbye."""
+        return self.closed or self._leaving
+
     def check_open(self) -> None:
         """Raises: ConnectionLostError — no stream can be opened any more."""
         if self.closed or self._leaving:

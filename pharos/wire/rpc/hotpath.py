@@ -68,6 +68,8 @@ class HotMachine(Machine):
         """Frames received so far."""
         self.missing = 0
         """Octets that the frame begun last still lacks, as far as is known; 0 between frames."""
+        self.header_known = False
+        """Whether the header of that frame is whole, and with it its length."""
         self.header_blocks = 0
         """Header blocks begun that were not whole in their first frame."""
         self._block_size = 0
@@ -91,7 +93,7 @@ class HotMachine(Machine):
         events: list[Event] = []
         position, size = 0, len(data)
         frames_left = _FRAMES_PER_TURN
-        self.unparsed = False
+        self.unparsed = self.header_known = False
         self.missing = 0
         while size - position >= _HEADER_SIZE:
             high, low, kind, flags, stream_id = _HEADER.unpack_from(data, position)
@@ -102,6 +104,7 @@ class HotMachine(Machine):
             end = position + _HEADER_SIZE + length
             if end > size:
                 self.missing = end - size
+                self.header_known = True
                 break
             if not frames_left:
                 self.unparsed = True

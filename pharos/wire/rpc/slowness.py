@@ -28,24 +28,25 @@ class Slowness:
 
     def begin(self, now: float) -> None:
         """Start waiting for the peer's preface and SETTINGS."""
-        self._wait(now + limits.PREFACE_TIMEOUT, "its preface")
+        self.waiting_for, self.due = "its preface", now + limits.PREFACE_TIMEOUT
 
-    def look(self, machine: HotMachine, *, up: bool, now: float) -> None:
-        """Note what is unfinished after a receive; ``up`` once the peer's SETTINGS have arrived."""
+    def look(self, machine: HotMachine, *, up: bool, now: float) -> bool:
+        """Note what is unfinished after a receive; return whether `due` has changed.
+
+        ``up`` is true once the peer's SETTINGS have arrived.
+        """
         if not up:
-            return
+            return False
         if machine.in_header_block:
             # The whole block has one time-out, however many frames it is cut into.
-            if self.waiting_for != "a header block" or self._number != machine.header_blocks:
-                self._wait(now + limits.FRAME_TIMEOUT, "a header block")
-                self._number = machine.header_blocks
+            what, number, due = "a header block", machine.header_blocks, now + limits.FRAME_TIMEOUT
         elif machine.missing:
-            if self.waiting_for != "a frame" or self._number != machine.frames:
-                self._wait(now + limits.FRAME_TIMEOUT + machine.missing / limits.MIN_RATE, "a frame")
-                self._number = machine.frames
-        elif self.waiting_for:
-            self._wait(math.inf, "")
-
-    def _wait(self, due: float, waiting_for: str) -> None:
-        self.due = due
-        self.waiting_for = waiting_for
+            due = now + limits.FRAME_TIMEOUT + machine.missing / limits.MIN_RATE
+            # How long it may take shows when its header is whole.
+            what, number = "a frame", 2 * machine.frames + machine.header_known
+        else:
+            what, number, due = "", 0, math.inf
+        if (what, number) == (self.waiting_for, self._number):
+            return False
+        self.waiting_for, self._number, self.due = what, number, due
+        return True

@@ -9,16 +9,19 @@ import contextlib
 import logging
 import socket
 import ssl
-from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn, Protocol, Self
 
 import trio
 
 from pharos.wire.errors import LinkLostError, LinkRefusedError, PeerRejectedError, RemoteProtocolError
-from pharos.wire.listen import naming_address
+from pharos.wire.listen import BACKLOG, accept_forever, file_limit, naming_address, refuse
+from pharos.wire.rpc.admission import Admission, Bounds, Digest, Place, Refusal
+from pharos.wire.rpc.secure import SecureStream, TlsAlertError, broken, check_end, is_alert, limit_stall, peer_address
 from pharos.wire.rpc.status import is_peer_fault
 from pharos.wire.units import KIB, SECONDS
+
+__all__ = ["SecureStream", "SslStream", "TlsAlertError", "TlsStream", "open_tls", "serve_tls"]
 
 log = logging.getLogger(__name__)
 
@@ -35,34 +38,6 @@ _RECEIVE_SIZE: Final = 64 * KIB
 _Ready = Callable[[socket.socket], Awaitable[None]]
 
 
-class TlsAlertError(trio.BrokenResourceError):
-    """The peer ended the TLS session with an alert: it answered, and said no.
-
-    A TLS 1.3 client learns only here, after its own handshake, that its certificate was refused.
-    """
-
-
-class SecureStream(trio.abc.Stream):
-    """A TLS stream that knows its peer. One task may send while another receives."""
-
-    __slots__ = ()
-
-    peer_certificate: bytes | None
-    """The peer's certificate in DER, or None if it showed none; verified by the TLS context, no more."""
-    peer_address: tuple[str, int]
-
-    @classmethod
-    @abstractmethod
-    async def handshake(cls, tcp: trio.SocketStream, context: ssl.SSLContext, *, server_hostname: str | None) -> Self:
-        """Take over ``tcp`` and shake hands, as the server if ``server_hostname`` is None.
-
-        On any failure, cancellation included, the socket is closed.
-
-        Raises: OSError (ssl.SSLError is one), trio.BrokenResourceError — the handshake failed.
-        RemoteProtocolError — the peer negotiated something else than HTTP/2 in TLS 1.3.
-        """
-
-
 class TlsStream(SecureStream):
     """TLS 1.3 directly on a non-blocking socket."""
 
@@ -70,6 +45,7 @@ class TlsStream(SecureStream):
 
     def __init__(self, secured: ssl.SSLSocket, peer_address: tuple[str, int]) -> None:
         self._socket = secured
+        self.place = None
         self._turn = 0
         # A TLS KeyUpdate can make reader and writer wait for the same readiness, which trio grants to one
         # task only: the other waits here for it.
@@ -78,15 +54,24 @@ class TlsStream(SecureStream):
         self.peer_certificate = None
 
     @classmethod
-    async def handshake(cls, tcp: trio.SocketStream, context: ssl.SSLContext, *, server_hostname: str | None) -> Self:
+    async def handshake(
+        cls,
+        tcp: trio.SocketStream,
+        context: ssl.SSLContext,
+        *,
+        server_hostname: str | None,
+        turns: trio.Lock | None = None,
+    ) -> Self:
         try:
-            address = _peer_address(tcp)
+            address = peer_address(tcp)
             plain = socket.socket(fileno=tcp.socket.detach())
         except BaseException:
             await trio.aclose_forcefully(tcp)
             raise
         try:
             plain.settimeout(0)
+            if server_hostname is None:
+                await _hear(plain)
             secured = context.wrap_socket(
                 plain,
                 server_side=server_hostname is None,
@@ -98,7 +83,7 @@ class TlsStream(SecureStream):
             raise
         self = cls(secured, address)
         try:
-            await self._shake_hands()
+            await self._shake_hands(turns or trio.Lock())
             check_protocol(secured.version(), secured.selected_alpn_protocol())
         except BaseException as error:
             if isinstance(error, ssl.SSLError) and server_hostname is None:
@@ -108,10 +93,11 @@ class TlsStream(SecureStream):
         self.peer_certificate = secured.getpeercert(binary_form=True)
         return self
 
-    async def _shake_hands(self) -> None:
+    async def _shake_hands(self, turns: trio.Lock) -> None:
         while True:
             try:
-                self._socket.do_handshake()
+                async with turns:
+                    self._socket.do_handshake()
             except ssl.SSLWantReadError:
                 await trio.lowlevel.wait_readable(self._socket)
             except ssl.SSLWantWriteError:
@@ -137,7 +123,7 @@ class TlsStream(SecureStream):
         await self._take_turn()
         while True:
             try:
-                return self._socket.recv(_RECEIVE_SIZE if max_bytes is None else max_bytes)
+                data = self._socket.recv(_RECEIVE_SIZE if max_bytes is None else max_bytes)
             except ssl.SSLWantReadError:
                 self._turn = 0
                 await self._wait(trio.lowlevel.wait_readable)
@@ -145,6 +131,10 @@ class TlsStream(SecureStream):
                 await self._wait(trio.lowlevel.wait_writable)
             except (OSError, ValueError) as error:
                 raise self._broken(error) from error
+            else:
+                if not data:
+                    check_end(self._socket)
+                return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._take_turn()
@@ -193,7 +183,7 @@ class TlsStream(SecureStream):
     def _broken(self, error: Exception) -> Exception:
         if self._socket.fileno() < 0:
             return trio.ClosedResourceError("this stream was closed")
-        return _broken(error)
+        return broken(error)
 
 
 class SslStream(SecureStream):
@@ -201,11 +191,19 @@ class SslStream(SecureStream):
 
     def __init__(self, secured: trio.SSLStream[trio.SocketStream]) -> None:
         self._stream = secured
-        self.peer_address = _peer_address(secured.transport_stream)
+        self.place = None
+        self.peer_address = peer_address(secured.transport_stream)
         self.peer_certificate = secured.getpeercert(binary_form=True)
 
     @classmethod
-    async def handshake(cls, tcp: trio.SocketStream, context: ssl.SSLContext, *, server_hostname: str | None) -> Self:
+    async def handshake(
+        cls,
+        tcp: trio.SocketStream,
+        context: ssl.SSLContext,
+        *,
+        server_hostname: str | None,
+        turns: trio.Lock | None = None,
+    ) -> Self:
         secured = trio.SSLStream(
             tcp,
             context,
@@ -228,15 +226,18 @@ class SslStream(SecureStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         try:
-            return await self._stream.receive_some(max_bytes)
+            data = await self._stream.receive_some(max_bytes)
         except trio.BrokenResourceError as error:
-            raise _broken(error.__cause__ or error) from error
+            raise broken(error.__cause__ or error) from error
+        if not data:
+            check_end(self._stream.transport_stream.socket)
+        return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError as error:
-            raise _broken(error.__cause__ or error) from error
+            raise broken(error.__cause__ or error) from error
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -252,11 +253,12 @@ async def open_tls(
     *,
     server_hostname: str,
     transport: type[SecureStream] = TlsStream,
+    user_timeout: float | None = None,
 ) -> SecureStream:
     """Dial ``host`` and shake hands, expecting a certificate for ``server_hostname`` whatever the address is.
 
-    The caller owns the timeout and the stream. That the server accepts *our* certificate shows only later,
-    when its HTTP/2 SETTINGS arrive (`Connection.wait_up`).
+    The caller owns the timeout and the stream. ``user_timeout`` is `USER_TIMEOUT` unless given. That the server accepts
+    *our* certificate shows only later, when its HTTP/2 SETTINGS arrive (`Connection.wait_up`).
 
     Raises: LinkLostError — nobody answers there, or the connection broke off.
     PeerRejectedError — the server's certificate does not verify.
@@ -265,6 +267,7 @@ async def open_tls(
     """
     try:
         tcp = await trio.open_tcp_stream(host, port)
+        limit_stall(tcp.socket, user_timeout)
         return await transport.handshake(tcp, context, server_hostname=server_hostname)
     except ssl.SSLCertVerificationError as error:
         raise PeerRejectedError(f"{server_hostname}: {error.verify_message}") from error
@@ -290,25 +293,41 @@ async def serve_tls(
     host: str,
     port: int,
     context: ssl.SSLContext,
-    handshake_timeout: float = HANDSHAKE_TIMEOUT,
+    handshake_timeout: float | None = None,
+    user_timeout: float | None = None,
+    bounds: Bounds | None = None,
     transport: type[SecureStream] = TlsStream,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Listen on one address and run ``handler`` for each peer that passes the TLS handshake.
 
     ``started`` is called with the bound address. A peer's junk, a failed handshake or an exception of the
-    handler ends that connection and nothing else.
+    handler ends that connection and nothing else. What exceeds the ``bounds`` is reset as soon as it is accepted. A
+    peer counts as unauthenticated until its certificate is verified; without one, until the handler calls
+    `SecureStream.admitted` or returns. The timeouts are `HANDSHAKE_TIMEOUT` and `USER_TIMEOUT` unless given.
 
     Raises: OSError — the address cannot be bound.
     """
+    admission = Admission(bounds or Bounds(), descriptors=file_limit())
+    refusals, failures = Digest(), Digest()
+    turns = trio.Lock()
+    patience = HANDSHAKE_TIMEOUT if handshake_timeout is None else handshake_timeout
 
-    async def serve_peer(tcp: trio.SocketStream) -> None:
+    async def serve_peer(sock: socket.socket, place: Place) -> None:
+        tcp = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        limit_stall(sock, user_timeout)
         try:
-            with trio.fail_after(handshake_timeout):
-                stream = await transport.handshake(tcp, context, server_hostname=None)
+            with trio.fail_after(patience):
+                stream = await transport.handshake(tcp, context, server_hostname=None, turns=turns)
         except (OSError, trio.BrokenResourceError, trio.TooSlowError, RemoteProtocolError) as error:
-            log.info("handshake failed: %r", error)
+            log.debug("handshake failed: %r", error)
+            if (line := failures.note("failed handshakes", repr(error), trio.current_time())) is not None:
+                log.info("port %d: %s", bound_port, line)
             return
+        if stream.peer_certificate is None:
+            stream.place = place
+        else:
+            place.leave()
         try:
             await handler(stream)
         except Exception as error:
@@ -319,11 +338,51 @@ async def serve_tls(
         finally:
             await trio.aclose_forcefully(stream)
 
+    async def occupy(sock: socket.socket, address: str, place: Place) -> None:
+        with place, trio.CancelScope() as scope:
+
+            def make_room() -> None:
+                report(Refusal.STRANGERS, address)
+                scope.cancel()
+
+            place.displaced = make_room
+            await serve_peer(sock, place)
+
+    def report(why: Refusal, address: str) -> None:
+        if (line := refusals.note(why.value, address, trio.current_time())) is not None:
+            log.warning("port %d refuses connections: %s", bound_port, line)
+
+    def take(sock: socket.socket, address: str) -> None:
+        found = admission.admit(address, sock.fileno(), trio.current_time())
+        if isinstance(found, Refusal):
+            refuse(sock)
+            report(found, address)
+        else:
+            peers.start_soon(occupy, sock, address, found)
+
     with naming_address(host, port, "TCP"):
-        listeners = await trio.open_tcp_listeners(port, host=host)
+        listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
     bound_host, bound_port = listeners[0].socket.getsockname()[:2]
-    task_status.started((bound_host, bound_port))
-    await trio.serve_listeners(serve_peer, listeners)
+    async with trio.open_nursery() as peers:
+        task_status.started((bound_host, bound_port))
+        await accept_forever(listeners, take, exhausted=lambda: report(Refusal.FILES, "unseen"))
+    raise AssertionError("listening ends by cancellation only")
+
+
+async def _hear(sock: socket.socket) -> None:
+    """Wait for the first octet: whoever says nothing, or leaves at once, costs no TLS object (some 30 kB).
+
+    Raises: trio.BrokenResourceError — nothing came. OSError.
+    """
+    while True:
+        try:
+            heard = sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(sock)
+        else:
+            if not heard:
+                raise trio.BrokenResourceError("the peer left without a word")
+            return
 
 
 def check_protocol(version: str | None, alpn: str | None) -> None:
@@ -333,19 +392,3 @@ def check_protocol(version: str | None, alpn: str | None) -> None:
     """
     if version != "TLSv1.3" or alpn != "h2":
         raise RemoteProtocolError(f"the peer negotiated {version} with {alpn}, not TLSv1.3 with h2")
-
-
-def is_alert(error: BaseException | None) -> bool:
-    """Tell whether a TLS error is an alert that the peer sent (RFC 8446 §6)."""
-    return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
-
-
-def _broken(error: BaseException) -> trio.BrokenResourceError:
-    if is_alert(error):
-        return TlsAlertError(str(error))
-    return trio.BrokenResourceError(str(error))
-
-
-def _peer_address(tcp: trio.SocketStream) -> tuple[str, int]:
-    host, port = tcp.socket.getpeername()[:2]
-    return host, port

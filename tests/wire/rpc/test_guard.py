@@ -87,8 +87,9 @@ def test_data_earns_the_updates_that_answer_it() -> None:
 
 def test_tunnel_bears_what_a_relay_lets_strangers_do() -> None:
     # All its streams at once, and 400 passages a second opened and given up (pharos.beacon).
-    assert TUNNEL_ALLOWANCE.reset_burst >= 2 * TUNNEL_STREAMS
-    assert TUNNEL_ALLOWANCE.reset_rate > 400
+    # All its streams at once and all that it lets in (pharos.beacon.limiter), each perhaps counted twice.
+    assert TUNNEL_ALLOWANCE.reset_burst >= 2 * (TUNNEL_STREAMS + 1000)
+    assert TUNNEL_ALLOWANCE.reset_rate >= 2 * 400
 
 
 # -- what the machine counts

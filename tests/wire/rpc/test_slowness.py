@@ -8,9 +8,11 @@ import trio.testing
 
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.h2conn import Connection
+from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.slowness import Slowness
-from tests.support.h2peer import EMPTY_SETTINGS, PREFACE
+from tests.support.h2peer import EMPTY_SETTINGS, PREFACE, scripted
 from tests.support.machines import pair
+from tests.support.rpc import request_headers
 from tests.wire.rpc.test_guard import raw
 
 
@@ -35,8 +37,8 @@ def test_frame_has_its_time_and_a_second_for_each_hundred_octets() -> None:
     ping = raw(6, 0, 0, bytes(8))
     assert look(slowness, ping[:1], 5.0, server) == pytest.approx(15.0 + 8 / 100)
     # The header tells how much is to come; until then it was eight octets of header.
-    due = slowness.due
-    assert look(slowness, ping[1:9], 6.0, server) == due
+    due = look(slowness, ping[1:9], 6.0, server)
+    assert due == pytest.approx(16.0 + 8 / 100)
     assert look(slowness, ping[9:10], 7.0, server) == due
     assert look(slowness, ping[10:], 8.0, server) == math.inf
     large = raw(0xEE, 0, 1, bytes(16_000))
@@ -99,13 +101,15 @@ async def test_preface_octet_by_octet_is_dropped(autojump_clock: trio.testing.Mo
 
 async def test_frame_octet_by_octet_is_dropped(autojump_clock: trio.testing.MockClock) -> None:
     when, why = await fate_of(raw(0xEE, 0, 1, bytes(200)), pace=1.0)
-    assert when == pytest.approx(10.0, abs=0.5)
+    # Nine seconds for the header, and then what its length allows.
+    assert when == pytest.approx(9 + 10 + 2, abs=1.5)
     assert why == "the peer is too slow: a frame"
 
 
 async def test_slow_but_honest_frame_is_read(autojump_clock: trio.testing.MockClock) -> None:
-    when, why = await fate_of(raw(0xEE, 0, 1, bytes(1000)), pace=0.005)
-    assert (when, why) == (3600.0, "None")
+    for size, pace in ((1000, 0.005), (10_000, 1 / 150)):
+        when, why = await fate_of(raw(0xEE, 0, 1, bytes(size)), pace=pace)
+        assert (when, why) == (3600.0, "None")
 
 
 async def test_header_block_octet_by_octet_is_dropped(autojump_clock: trio.testing.MockClock) -> None:
@@ -131,3 +135,46 @@ async def test_each_time_out_is_what_ends_it(
     assert (await fate_of(raw(0xEE, 0, 1, bytes(200)), pace=1.0))[0] == 3600.0
     assert (await fate_of(raw(1, 0, 1, b"\x82") + raw(9, 0, 1, b"\x84") * 60, pace=0.5))[0] == 3600.0
     assert (await fate_of(b"", idle_timeout=None))[0] == 3600.0
+
+
+async def test_peer_in_time_is_not_interrupted(autojump_clock: trio.testing.MockClock) -> None:
+    """A receive that is cancelled would end a passage: an alarm that has become moot must not ring."""
+    rung = 0
+    ours, theirs = trio.testing.memory_stream_pair()
+    connection = Connection(ours, client_side=False, keepalive=None)
+    receive = ours.receive_some
+
+    async def counted(max_bytes: int | None = None) -> bytes:
+        nonlocal rung
+        try:
+            return bytes(await receive(max_bytes))
+        except trio.Cancelled:
+            rung += 1
+            raise
+
+    ours.receive_some = counted  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.run)
+        await theirs.send_all(PREFACE + EMPTY_SETTINGS)
+        ping = raw(6, 0, 0, bytes(8))
+        for part in (ping[:5], ping[5:], ping):
+            await theirs.send_all(part)
+            await trio.sleep(1)
+        await trio.sleep(3600)
+        assert not connection.closed
+        assert rung == 0
+        connection.close_now()
+
+
+async def test_connection_whose_last_stream_has_ended_is_not_kept(autojump_clock: trio.testing.MockClock) -> None:
+    async def answer(stream: H2Stream) -> None:
+        await stream.send_headers([(":status", "200")], end_stream=True)
+
+    async with scripted(client_side=True, accept=answer, idle_timeout=60) as (peer, connection):
+        for number in range(3):
+            await trio.sleep(50)
+            peer.h2.send_headers(2 * number + 1, request_headers("Echo"), end_stream=True)
+            await peer.flush()
+        ended = trio.current_time()
+        await connection.wait_closed()
+        assert trio.current_time() - ended == pytest.approx(60, abs=2)

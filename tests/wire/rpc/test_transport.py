@@ -1,7 +1,9 @@
 """Dialling and listening over TLS: who is refused, how, and what it costs the others."""
 
+import re
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -10,13 +12,16 @@ import trio
 import trio.testing
 
 from pharos.wire.errors import LinkLostError, LinkRefusedError, PeerRejectedError, RemoteProtocolError
+from pharos.wire.rpc.admission import Bounds
 from pharos.wire.rpc.client import open_channel
-from pharos.wire.rpc.server import Service
+from pharos.wire.rpc.server import Service, serve_connection
 from pharos.wire.rpc.status import is_peer_fault
 from pharos.wire.rpc.transport import SecureStream, SslStream, TlsAlertError, TlsStream, open_tls, serve_tls
+from tests.support.floods import DATA, END_STREAM, PING, SETTINGS, WINDOW_UPDATE, raw, request
 from tests.support.gen.pharos_test.v1.echo_grpc import EchoStub
-from tests.support.gen.pharos_test.v1.echo_pb2 import Ping
-from tests.support.rpc import HOST, SERVER_NAME, EchoService, Pems, ThrowawayCa, dial, running_server
+from tests.support.gen.pharos_test.v1.echo_pb2 import Ping, WatchRequest
+from tests.support.h2peer import PREFACE
+from tests.support.rpc import HOST, SERVER_NAME, EchoService, Pems, ThrowawayCa, dial, frame, running_server
 
 both_transports = pytest.mark.parametrize("transport", [TlsStream, SslStream])
 
@@ -56,6 +61,8 @@ async def start_serving(
     handle: object,
     context: ssl.SSLContext,
     transport: type[SecureStream] = TlsStream,
+    bounds: Bounds | None = None,
+    user_timeout: float | None = None,
     *,
     task_status: trio.TaskStatus[tuple[str, int]],
 ) -> None:
@@ -65,6 +72,8 @@ async def start_serving(
         port=0,
         context=context,
         transport=transport,
+        bounds=bounds,
+        user_timeout=user_timeout,
         task_status=task_status,
     )
 
@@ -247,7 +256,7 @@ async def test_tls_1_2_is_refused_whatever_the_context_allows(ca: ThrowawayCa, p
         raise AssertionError("a TLS 1.2 peer got through")
 
     async with trio.open_nursery() as nursery:
-        address = await nursery.start(start_serving, handle, server)
+        address: tuple[str, int] = await nursery.start(start_serving, handle, server)
         with pytest.raises((RemoteProtocolError, LinkLostError)):
             await open_tls(*address, client, server_hostname=SERVER_NAME)
         nursery.cancel_scope.cancel()
@@ -327,6 +336,194 @@ async def test_fault_of_the_peer_is_no_error_of_ours(ca: ThrowawayCa, pems: Pems
             assert await stream.receive_some() == b""
         await stream.aclose()
         nursery.cancel_scope.cancel()
+
+
+# -- who counts as a stranger
+
+
+ONE_EACH = Bounds(pending_per_source=1)
+
+
+@asynccontextmanager
+async def greeter(
+    ca: ThrowawayCa, transport: type[SecureStream], *, admits: bool = False
+) -> AsyncIterator[tuple[str, int]]:
+    """One place for each address; whoever gets in is greeted, and stays."""
+
+    async def greet(stream: SecureStream) -> None:
+        if admits:
+            stream.admitted()
+            stream.admitted()
+        await stream.send_all(b"welcome")
+        await trio.sleep_forever()
+
+    context = ca.server_context(ca.issue(SERVER_NAME))
+    context.verify_mode = ssl.CERT_OPTIONAL
+    async with trio.open_nursery() as nursery:
+        yield await nursery.start(start_serving, greet, context, transport, ONE_EACH)
+        nursery.cancel_scope.cancel()
+
+
+async def is_greeted(context: ssl.SSLContext, address: tuple[str, int]) -> SecureStream | None:
+    """Dial, and return the stream if it was greeted."""
+    with trio.fail_after(20):
+        try:
+            stream = await open_tls(*address, context, server_hostname=SERVER_NAME)
+        except LinkLostError:
+            return None
+        assert await stream.receive_some() == b"welcome"
+        return stream
+
+
+@both_transports
+async def test_members_count_until_their_handshake_is_done(
+    ca: ThrowawayCa, pems: Pems, transport: type[SecureStream]
+) -> None:
+    context = ca.client_context(pems)
+    async with greeter(ca, transport) as address:
+        for stream in [await is_greeted(context, address) for _ in range(3)]:
+            assert stream is not None
+            await trio.aclose_forcefully(stream)
+
+
+@both_transports
+async def test_strangers_count_until_they_leave(ca: ThrowawayCa, transport: type[SecureStream]) -> None:
+    context = ca.client_context(None)
+    async with greeter(ca, transport) as address:
+        first = await is_greeted(context, address)
+        assert first is not None
+        assert await is_greeted(context, address) is None
+        await trio.aclose_forcefully(first)
+
+
+@both_transports
+async def test_strangers_count_until_the_handler_admits_them(ca: ThrowawayCa, transport: type[SecureStream]) -> None:
+    context = ca.client_context(None)
+    async with greeter(ca, transport, admits=True) as address:
+        for stream in [await is_greeted(context, address) for _ in range(3)]:
+            assert stream is not None
+            stream.admitted()
+            await trio.aclose_forcefully(stream)
+
+
+async def test_stranger_who_leaves_makes_room(ca: ThrowawayCa) -> None:
+    left = trio.Event()
+
+    async def see_off(stream: SecureStream) -> None:
+        await stream.send_all(b"welcome")
+        while await stream.receive_some():
+            pass
+
+    async def see_all_off(stream: SecureStream) -> None:
+        try:
+            await see_off(stream)
+        finally:
+            left.set()
+
+    context = ca.server_context(ca.issue(SERVER_NAME))
+    context.verify_mode = ssl.CERT_OPTIONAL
+    async with trio.open_nursery() as nursery:
+        address = await nursery.start(start_serving, see_all_off, context, TlsStream, ONE_EACH)
+        for _ in range(2):
+            stream = await is_greeted(ca.client_context(None), address)
+            assert stream is not None
+            await stream.aclose()
+            with trio.fail_after(20):
+                await left.wait()
+            left = trio.Event()
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+
+async def test_oldest_stranger_makes_room_for_a_newcomer(ca: ThrowawayCa) -> None:
+    ended = 0
+
+    async def greet(stream: SecureStream) -> None:
+        nonlocal ended
+        try:
+            await stream.send_all(b"welcome")
+            await trio.sleep_forever()
+        finally:
+            ended += 1
+
+    context = ca.server_context(ca.issue(SERVER_NAME))
+    context.verify_mode = ssl.CERT_OPTIONAL
+    async with trio.open_nursery() as nursery:
+        address = await nursery.start(start_serving, greet, context, TlsStream, Bounds(unauthenticated=2))
+        streams = [await is_greeted(ca.client_context(None), address) for _ in range(3)]
+        with trio.fail_after(20):
+            assert streams[0] is not None
+            with suppress(trio.BrokenResourceError):
+                assert await streams[0].receive_some() == b""
+        assert ended == 1
+        for stream in streams:
+            assert stream is not None
+            await trio.aclose_forcefully(stream)
+        nursery.cancel_scope.cancel()
+
+
+# -- a peer that TCP alone keeps alive
+
+
+STALL = 0.5
+
+
+# All the credit that HTTP/2 has to give (RFC 9113 §6.9.1), and a call that is answered without end.
+GENEROUS = [
+    PREFACE
+    + raw(SETTINGS, 0, 0, struct.pack(">HL", 4, 2**31 - 1))
+    + raw(WINDOW_UPDATE, 0, 0, struct.pack(">L", 2**30)),
+    request(1, "Watch") + raw(DATA, END_STREAM, 1, frame(WatchRequest(size=10_000))),
+]
+
+
+async def outlives_a_deaf_peer(ca: ThrowawayCa, user_timeout: float, transport: type[SecureStream]) -> bool:
+    """Answer a peer whose TCP answers probes, whose program writes now and then, and never reads."""
+    service = Service([EchoService()])
+    ended = trio.Event()
+
+    async def serve(stream: SecureStream) -> None:
+        await serve_connection(stream, service)
+        ended.set()
+
+    async def speak(stream: SecureStream) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while True:
+                await stream.send_all(raw(PING, 0, 0, bytes(8)))
+                await trio.sleep(STALL / 2)
+
+    async with trio.open_nursery() as nursery:
+        context = ca.server_context(ca.issue(SERVER_NAME))
+        address = await nursery.start(start_serving, serve, context, transport, None, user_timeout)
+        stream = await dial(ca, address)
+        for part in GENEROUS:
+            await stream.send_all(part)
+        nursery.start_soon(speak, stream)
+        with trio.move_on_after(6 * STALL):
+            await ended.wait()
+        await trio.aclose_forcefully(stream)
+        nursery.cancel_scope.cancel()
+    return not ended.is_set()
+
+
+@both_transports
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this platform cannot end what does not move")
+async def test_peer_that_never_reads_is_lost(
+    ca: ThrowawayCa, transport: type[SecureStream], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not await outlives_a_deaf_peer(ca, STALL, transport)
+    assert re.search(r"ended: the connection broke: (cut off|\[Errno 110\])", caplog.text)
+    # Zero is never, as the kernel has it.
+    assert await outlives_a_deaf_peer(ca, 0, transport)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this platform cannot end what does not move")
+async def test_both_ends_give_up_what_does_not_move(ca: ThrowawayCa) -> None:
+    async with stream_pair(ca, TlsStream) as (client, server):
+        for stream in (client, server):
+            assert isinstance(stream, TlsStream)
+            assert stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+            assert stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 async def test_address_in_use_is_raised(ca: ThrowawayCa) -> None:
