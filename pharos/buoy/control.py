@@ -86,9 +86,7 @@ async def serve_control(
         identity = admit_peer(CONTROL, stream.peer_certificate, trust=membership.trust, now=now)
         log.info("helm connected from %s", stream.peer_address[0])
         peer = Peer(address=stream.peer_address, certificate=stream.peer_certificate, identity=identity)
-        await serve_connection(
-            stream, service, windows=CONTROL_WINDOWS, peer=peer, idle_timeout=FIRST_REQUEST_TIMEOUT
-        )
+        await serve_connection(stream, service, windows=CONTROL_WINDOWS, peer=peer, idle_timeout=FIRST_REQUEST_TIMEOUT)
 
     context = server_context(membership.credentials, trust=membership.trust, policy=CONTROL)
     await serve_tls(handle, host=host, port=port, context=context, task_status=task_status)

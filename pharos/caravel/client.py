@@ -9,11 +9,14 @@ async with open_client(path) as client:
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from pharos.caravel.errors import NoSuchNodeError
+from pharos.caravel.follow import follow
 from pharos.caravel.profiles.store import ProfileStore
 from pharos.caravel.sync import SyncOutcome, sync
 from pharos.caravel.tunnel.amnezia import Tunnel, open_node_tunnel
@@ -40,6 +43,13 @@ class Client:
         not for this device, not the fleet's, or older than what it holds.
         """
         return await sync(self._store)
+
+    async def follow(self, told: Callable[[SyncOutcome], None]) -> NoReturn:
+        """Stay in touch with helm until cancelled, syncing whenever it says so; ``told`` hears of every sync.
+
+        Raises: HelmRefusedError — this device was revoked.
+        """
+        await follow(self._store, random=random.random, told=told)
 
     def connect(self, node: str | None = None) -> AbstractAsyncContextManager[Tunnel]:
         """Return a context manager that runs a tunnel to a node, by id or name; None takes the first.

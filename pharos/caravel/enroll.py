@@ -22,8 +22,6 @@ from pharos.wire.pki.manifest import verify_manifest
 from pharos.wire.pki.roles import Role
 from pharos.wire.pki.verify import authorize_peer
 from pharos.wire.possession import prove_key
-from pharos.wire.rpc.client import open_channel
-from pharos.wire.rpc.flow import INNER
 from pharos.wire.seal.ticket import TicketLink
 from pharos.wire.units import SECONDS
 
@@ -82,7 +80,7 @@ async def _claim(link: TicketLink, secrets: DeviceSecrets, device_name: str) -> 
                 psk=keys.psk,
                 ticket_id=link.ticket_id,
             ) as passage,
-            open_channel(passage, windows=INNER, authority="helm", keepalive=None) as inner,
+            passage.channel() as inner,
         ):
             stub = account_grpc.EnrolmentStub(inner)
             challenge = await stub.Challenge(pb.ChallengeRequest(), timeout=CALL_TIMEOUT)

@@ -19,11 +19,10 @@ from pharos.caravel.relays import open_member_channel
 from pharos.wire.errors import BundleRollbackError, LinkLostError, LinkRefusedError, RemoteProtocolError, WireError
 from pharos.wire.gen.pharos.account.v1 import account_grpc
 from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
-from pharos.wire.passage.client import open_passage
+from pharos.wire.passage.client import Passage, open_passage
 from pharos.wire.passage.metadata import Purpose
+from pharos.wire.passage.notes import Note
 from pharos.wire.pki.manifest import Manifest, verify_manifest
-from pharos.wire.rpc.client import Channel, open_channel
-from pharos.wire.rpc.flow import INNER
 from pharos.wire.seal.freshness import NONCE_LENGTH, verify_freshness
 from pharos.wire.seal.ticket import BeaconAddress
 from pharos.wire.units import SECONDS
@@ -45,21 +44,46 @@ async def sync(store: ProfileStore) -> SyncOutcome:
 
     Raises: NoAnswerError — nobody answered. BundleError — what came cannot be used; what is kept stays.
     """
-    now = datetime.datetime.now(datetime.UTC)
-    enrolled = store.enrolled()
-    manifest = enrolled.verified_manifest(now)
-    kept = store.bundle()
-    order = (0, 0) if kept is None else kept[0]
-    nonce = secrets.token_bytes(NONCE_LENGTH)
     with failures_as_no_answer():
-        async with (
-            open_member_channel(enrolled, manifest, _beacons(store, enrolled, now)) as outer,
-            open_device_channel(outer, enrolled, manifest) as inner,
-        ):
-            stub = account_grpc.AccountStub(inner)
-            request = pb.SyncRequest(epoch=order[0], revision=order[1], nonce=nonce)
-            reply = await stub.Sync(request, timeout=CALL_TIMEOUT)
-    return _keep(store, enrolled, manifest, reply, nonce, order, now)
+        async with open_device_passage(store) as passage:
+            answer = await ask(passage, store)
+    return answer.keep()
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What helm said to one question, not yet believed."""
+
+    store: ProfileStore
+    reply: pb.SyncReply = attrs.field(repr=False)
+    nonce: bytes
+    order: tuple[int, int]
+    """Of the bundle that was held when it was asked."""
+
+    def keep(self) -> SyncOutcome:
+        """Verify it and keep what is newer.
+
+        Raises: BundleError — it cannot be used; what is kept stays.
+        """
+        now = datetime.datetime.now(datetime.UTC)
+        enrolled = self.store.enrolled()
+        return _keep(self.store, enrolled, enrolled.verified_manifest(now), self.reply, self.nonce, self.order, now)
+
+
+async def ask(passage: Passage, store: ProfileStore) -> Answer:
+    """Ask helm for the newest bundle, by the inner connection of a passage."""
+    order = kept_order(store)
+    nonce = secrets.token_bytes(NONCE_LENGTH)
+    async with passage.channel() as inner:
+        request = pb.SyncRequest(epoch=order[0], revision=order[1], nonce=nonce)
+        reply = await account_grpc.AccountStub(inner).Sync(request, timeout=CALL_TIMEOUT)
+    return Answer(store=store, reply=reply, nonce=nonce, order=order)
+
+
+def kept_order(store: ProfileStore) -> tuple[int, int]:
+    """Return epoch and revision of the bundle that this device holds, (0, 0) if it holds none."""
+    kept = store.bundle()
+    return (0, 0) if kept is None else kept[0]
 
 
 def _keep(
@@ -97,19 +121,26 @@ def _keep(
 
 
 @asynccontextmanager
-async def open_device_channel(outer: Channel, enrolled: Enrolled, manifest: Manifest) -> AsyncIterator[Channel]:
-    """Open the inner channel of a device's passage: Noise from end to end, gRPC inside."""
+async def open_device_passage(store: ProfileStore) -> AsyncIterator[Passage]:
+    """Open this device's passage through the first beacon that answers; light until somebody calls.
+
+    Raises: what `failures_as_no_answer` turns into errors for people.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    enrolled = store.enrolled()
+    manifest = enrolled.verified_manifest(now)
     async with (
+        open_member_channel(enrolled, manifest, _beacons(store, enrolled, now)) as outer,
         open_passage(
             outer,
             purpose=Purpose.DEVICE,
             fleet=manifest.trust.fleet,
             helm_key=manifest.noise_key,
             static=enrolled.secrets.noise,
+            holds=Note(*kept_order(store)),
         ) as passage,
-        open_channel(passage, windows=INNER, authority="helm", keepalive=None) as inner,
     ):
-        yield inner
+        yield passage
 
 
 @contextmanager

@@ -78,7 +78,7 @@ async def _tell(home: Path, crew: Crew, steps: Steps, *, stay: bool) -> None:
         return
     if stay:
         await story.restart_helm()
-        click.echo(f"\nhelm is back at http://localhost:{story.ports.web}; Ctrl-C ends the fleet")
+        click.echo(f"\nhelm is back, and lets you in once: {await story.admin_link()}\nCtrl-C ends the fleet")
         await trio.sleep_forever()
 
 

@@ -1,4 +1,4 @@
-"""What helm shows its browsers: the picture, and the live feed."""
+"""What helm shows its browsers: the picture, and the live feed; here over its Unix socket, where nobody signs in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -13,6 +14,7 @@ import trio
 import trio_websocket
 
 from pharos.demo.errors import DemoError
+from pharos.helm.config import SOCKET_NAME
 from pharos.wire.units import MILLISECONDS
 
 POLL_INTERVAL: Final = 50 * MILLISECONDS
@@ -44,19 +46,19 @@ class Feed:
 
 
 @asynccontextmanager
-async def open_feed(port: int) -> AsyncIterator[Feed]:
+async def open_feed(state: Path) -> AsyncIterator[Feed]:
     """Follow helm's live feed while the block lasts; a helm that stops ends the feed, not the block."""
     feed = Feed()
-    async with (
-        trio_websocket.open_websocket_url(f"ws://127.0.0.1:{port}/api/v1/live") as websocket,
-        trio.open_nursery() as nursery,
-    ):
-        await websocket.get_message()  # the snapshot
+    async with trio.open_nursery() as nursery:
+        stream = await trio.open_unix_socket(state / SOCKET_NAME)
+        websocket = await trio_websocket.wrap_client_stream(nursery, stream, "helm", "/api/v1/live?snapshot=no")
+        await websocket.get_message()  # how the links stand
 
         async def follow() -> None:
             try:
                 while True:
-                    feed.take(json.loads(await websocket.get_message()).get("events", []))
+                    message = json.loads(await websocket.get_message())
+                    feed.take(message.get("deltas", []) + message.get("events", []))
             except trio_websocket.ConnectionClosed:
                 return
 
@@ -65,12 +67,15 @@ async def open_feed(port: int) -> AsyncIterator[Feed]:
         nursery.cancel_scope.cancel()
 
 
-async def wait_status(port: int, holds: Callable[[dict[str, Any]], bool], check: Callable[[], None]) -> dict[str, Any]:
+async def wait_status(
+    state: Path, holds: Callable[[dict[str, Any]], bool], check: Callable[[], None]
+) -> dict[str, Any]:
     """Return helm's picture of the fleet once it is as wanted; ``check`` raises when waiting has become pointless.
 
     Raises: DemoError — helm answers with an error.
     """
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    transport = httpx.AsyncHTTPTransport(uds=str(state / SOCKET_NAME))
+    async with httpx.AsyncClient(transport=transport, base_url="http://helm") as client:
         while True:
             check()
             try:

@@ -62,7 +62,7 @@ class Story:
         """
         step = self._steps.run
         await step("ca", self._make_fleet)
-        async with open_feed(self.ports.web) as feed:
+        async with open_feed(self._state("helm")) as feed:
             await step("enrol-nodes", self._enrol_nodes)
             await step("enrol-beacon", self._enrol_beacon)
             await step("links-up", self._links_up)
@@ -83,14 +83,21 @@ class Story:
         """Bring helm back, for who wants to look around."""
         assert self._helm is not None, "the story was told"
         await self._helm.start()
-        await wait_status(self.ports.web, lambda _picture: True, self._crew.check)
+        await wait_status(self._state("helm"), lambda _picture: True, self._crew.check)
+
+    async def admin_link(self) -> str:
+        """Return a one-time link to the page of the helm that runs."""
+        state = str(self._state("helm"))
+        made = await run_json("helm", "admins", "link", "owner", "--state", state, "--web-port", str(self.ports.web))
+        link: str = made["link"]
+        return link
 
     async def _make_fleet(self) -> str:
         made = await run_json("helm", "init", "--personal", "--state", str(self._state("helm")))
         self._helm = await self._crew.start(
             "helm", "helm", "run", "--state", str(self._state("helm")), "--web-port", str(self.ports.web)
         )
-        await wait_status(self.ports.web, lambda _picture: True, self._crew.check)
+        await wait_status(self._state("helm"), lambda _picture: True, self._crew.check)
         return f"fleet {made['fleet']}"
 
     async def _enrol_nodes(self) -> str:
@@ -141,7 +148,7 @@ class Story:
                 and all(node["applied_revision"] == node["desired_revision"] for node in nodes)
             )
 
-        await wait_status(self.ports.web, holds, self._crew.check)
+        await wait_status(self._state("helm"), holds, self._crew.check)
         return "helm dialled both buoys and the beacon; nothing dials helm"
 
     async def _write_ticket(self) -> str:
@@ -191,7 +198,7 @@ class Story:
     async def _wait_peers(self, count: int) -> None:
         """Wait until both nodes serve so many devices."""
         await wait_status(
-            self.ports.web, lambda picture: all(n["peers"] == count for n in picture["nodes"]), self._crew.check
+            self._state("helm"), lambda picture: all(n["peers"] == count for n in picture["nodes"]), self._crew.check
         )
 
     async def _stop_helm(self, *tunnels: Tunnel) -> str:

@@ -8,20 +8,24 @@ import logging
 
 import trio
 
+from pharos.helm.audit.checkpoints import run_checkpoints
+from pharos.helm.audit.pruning import run_pruning
 from pharos.helm.ca.authority import load_authority
 from pharos.helm.ca.vault import open_vault
 from pharos.helm.config import HelmConfig
 from pharos.helm.context import HelmContext
 from pharos.helm.fleet.desired import DesiredFleet
+from pharos.helm.fleet.expiry import run_expiry
 from pharos.helm.fleet.link import NodeLinks
 from pharos.helm.fleet.supervisor import run_supervisor
 from pharos.helm.live.board import Board, now_us
-from pharos.helm.live.follow import follow_outbox
+from pharos.helm.live.follow import run_feed
 from pharos.helm.live.hub import Hub
 from pharos.helm.relay.edge import PassageEdge
 from pharos.helm.relay.link import RelayLinks
 from pharos.helm.store.database import open_store
 from pharos.helm.store.fleet import get_fleet, next_term
+from pharos.helm.telemetry import retention as telemetry
 from pharos.helm.web.app import make_loopback_app, make_operator_app, serve_loopback, serve_operator
 from pharos.wire.files import lock_state_directory, open_state_directory
 
@@ -49,12 +53,18 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[None] = t
             desired=DesiredFleet(store),
             board=board,
             hub=hub,
+            ingest=context.ingest,
             epoch=fleet.epoch,
             term=term,
         )
         relay_links = RelayLinks(authority=authority, edge=PassageEdge(context), board=board)
         async with trio.open_nursery() as feed_nursery:
-            feed_nursery.start_soon(follow_outbox, store, hub)
+            await feed_nursery.start(run_feed, store, hub)
+            feed_nursery.start_soon(context.ingest.run, store)
+            feed_nursery.start_soon(telemetry.run_pruning, store)
+            feed_nursery.start_soon(run_expiry, store)
+            feed_nursery.start_soon(run_checkpoints, store, authority)
+            feed_nursery.start_soon(run_pruning, store, authority, fleet.posture)
             async with trio.open_nursery() as link_nursery:
                 link_nursery.start_soon(
                     functools.partial(

@@ -9,6 +9,7 @@ from pharos.helm.ca.vault import Vault
 from pharos.helm.live.board import Board
 from pharos.helm.live.hub import Hub
 from pharos.helm.store.database import Store
+from pharos.helm.telemetry.ingest import Ingest
 
 
 @attrs.frozen(kw_only=True)
@@ -22,3 +23,4 @@ class HelmContext:
     hub: Hub
     started_at: int
     """Microseconds since 1970."""
+    ingest: Ingest = attrs.field(factory=Ingest)

@@ -1,6 +1,7 @@
 """Row 7. Position: a certificate that has expired, or is not valid yet, by as little as a second. Wants: to be let in.
 
-Countermeasure: `authorize_peer` judges by the time it is given, to the second; TLS judges by the system's besides.
+Countermeasure: `authorize_peer` judges by the time it is given, to the second, also a leaf that it has verified before;
+TLS judges by the system's besides.
 """
 
 import datetime
@@ -9,6 +10,7 @@ import pytest
 
 from pharos.wire.errors import PeerRejectedError
 from pharos.wire.pki.roles import Role
+from pharos.wire.pki.verified import VerifiedLeaves
 from tests.support.pki import utc_now
 from tests.wire.pki import test_clockfloor as clockfloor
 from tests.wire.pki import test_verify as verify
@@ -36,6 +38,19 @@ def test_a07_edges_are_to_the_second() -> None:
     for outside in (first - SECOND, last + SECOND):
         with pytest.raises(PeerRejectedError, match="does not verify"):
             verify.authorize(leaf, now=outside)
+
+
+def test_a07_leaf_known_from_better_days_expires_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = HOME.member(Role.CONTROLLER).certificate
+    expired = certificate.not_valid_after_utc + SECOND
+    # Red: a memory that does not look at the clock.
+    with monkeypatch.context() as weakened:
+        weakened.setattr(VerifiedLeaves, "recall", lambda self, leaf, _now: self._known.get(leaf))
+        verify.authorize(certificate)
+        assert verify.authorize(certificate, now=expired) == HOME.identity(Role.CONTROLLER)
+    verify.authorize(certificate)
+    with pytest.raises(PeerRejectedError, match="does not verify"):
+        verify.authorize(certificate, now=expired)
 
 
 def test_a07_authority_that_ended_vouches_for_nobody() -> None:

@@ -14,7 +14,7 @@ from pharos.helm.ca.vault import open_vault
 from pharos.helm.profiles.seal import current_bundle
 from pharos.helm.store.bundles import Bundle, put_bundle
 from pharos.helm.store.database import Database, open_store
-from pharos.helm.store.devices import resolve_device
+from pharos.helm.store.devices import list_devices
 from pharos.wire.errors import BundleError, BundleNotForUsError, BundleRollbackError, StateFileError
 from pharos.wire.ids import DeviceId
 from tests.support.fleet import Fleet, running_fleet
@@ -25,9 +25,9 @@ async def stored_bundle(fleet: Fleet, name: str) -> tuple[DeviceId, Bundle]:
     """Read helm's record beside the running helm."""
 
     def read(db: Database) -> tuple[DeviceId, Bundle]:
-        device = resolve_device(db, name)
+        (device,) = [device for device in list_devices(db) if device.name == name]
         authority = load_authority(db, open_vault(fleet.helm_state), now=utc_now())
-        return device.id, current_bundle(db, authority, device, issued=0)
+        return device.id, current_bundle(db, authority, device, at=0)
 
     with open_store(fleet.helm_state) as store:
         return await store.run(read)

@@ -58,7 +58,7 @@ async def test_revoked_device_is_cut_from_a_live_tunnel_and_refused_anew(tmp_pat
             async with phone.connect("a") as cut, laptop.connect("a") as other:
                 assert await echoes(cut, 3) == 3
                 assert await echoes(other, 3) == 3
-                await fleet.ask("POST", "/api/v1/devices/revoke", {"device": "phone"})
+                await fleet.move_device("phone", "revoke")
                 await fleet.wait_settled(peers=1)
                 assert (await cut.ping(3)).received == 0
                 assert (await other.ping(3)).received == 3
@@ -101,7 +101,7 @@ async def test_returning_helm_heals_what_a_node_missed(tmp_path: Path) -> None:
     async with running_fleet(tmp_path) as fleet:
         await enrolled_fleet(fleet, "laptop", "phone")
         await fleet.buoys["a"].stop()
-        await fleet.ask("POST", "/api/v1/devices/revoke", {"device": "phone"})
+        await fleet.move_device("phone", "revoke")
         await fleet.helm.stop()
         # The buoy still serves both, for it heard of nothing.
         await fleet.buoys["a"].start()

@@ -88,8 +88,15 @@ class Fleet:
             await store.run(create_fleet, vault, data_key, Posture.PERSONAL, now=datetime.datetime.now(datetime.UTC))
         await self.helm.start()
 
-    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        return await ask(self.helm_state, method, path, body)
+    async def ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, version: int | None = None
+    ) -> dict[str, Any]:
+        return await ask(self.helm_state, method, path, body, version)
+
+    async def move_device(self, name: str, verb: str) -> None:
+        """Disable, enable or revoke the device of that name."""
+        (device,) = (await self.ask("GET", f"/api/v1/devices?name={name}"))["items"]
+        await self.ask("POST", f"/api/v1/devices/{device['id']}/{verb}", version=device["version"])
 
     async def wait_status(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Return helm's picture once it is as wanted; the test's own timeout ends the wait."""

@@ -14,22 +14,23 @@ from pathlib import Path
 import attrs
 import sqlite_utils
 
+from pharos.helm.accounts.devices import move_device
 from pharos.helm.ca.authority import Authority, create_fleet, load_authority
 from pharos.helm.ca.vault import RecoveryKit, Vault, create_vault, open_vault
 from pharos.helm.context import HelmContext
-from pharos.helm.live.board import Board
+from pharos.helm.live.board import Board, now_us
 from pharos.helm.live.hub import Hub
-from pharos.helm.model.devices import Device, DeviceKeys, DeviceState
+from pharos.helm.model.devices import Device, DeviceAct, DeviceKeys
 from pharos.helm.model.fleet import Posture
 from pharos.helm.model.nodes import Node
 from pharos.helm.model.relays import Relay
 from pharos.helm.onboard.agents import NewNode, NewRelay, adopt_node, adopt_relay
-from pharos.helm.profiles.build import device_addresses
+from pharos.helm.store.changes import Act
 from pharos.helm.store.database import CORE, Database, Store, open_store, transact
-from pharos.helm.store.devices import add_device
-from pharos.helm.store.fleet import get_fleet, next_revision, take_host
+from pharos.helm.store.devices import add_device, get_device
+from pharos.helm.store.fleet import next_revision
 from pharos.helm.store.migrations import core_migrations, telemetry_migrations
-from pharos.helm.store.outbox import append_entry
+from pharos.helm.store.pools import take_addresses
 from pharos.wire.agent import AgentGrant, AgentRequest
 from pharos.wire.files import write_atomic
 from pharos.wire.ids import DeviceId
@@ -135,6 +136,11 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
+def sample_act(*, actor: str = "operator", at: int | None = None) -> Act:
+    """Somebody's act, now unless said otherwise."""
+    return Act(actor=actor, at=now_us() if at is None else at)
+
+
 def node_request() -> AgentRequest:
     """A machine's request to become a node."""
     return AgentRequest(
@@ -169,13 +175,12 @@ def adopt_sample_node(
     **said: object,
 ) -> tuple[Node, AgentGrant]:
     """Bring a node into the fleet."""
-    wanted = new_node(name, **said)
-    return adopt_node(db, authority, request or node_request(), wanted, actor="operator", now=now())
+    return adopt_node(db, sample_act(), authority, request or node_request(), new_node(name, **said))
 
 
 def adopt_sample_relay(db: Database, authority: Authority, name: str = "gate") -> tuple[Relay, AgentGrant]:
     """Bring a relay into the fleet."""
-    return adopt_relay(db, authority, relay_request(), new_relay(name), actor="operator", now=now())
+    return adopt_relay(db, sample_act(), authority, relay_request(), new_relay(name))
 
 
 def sample_keys(number: int) -> DeviceKeys:
@@ -185,20 +190,27 @@ def sample_keys(number: int) -> DeviceKeys:
     )
 
 
-def enrol_sample_device(db: Database, number: int, name: str = "laptop") -> Device:
+def enrol_sample_device(db: Database, number: int, name: str = "laptop", *, user_id: str | None = None) -> Device:
     """Put a device into the record as an enrolment does, certificate apart."""
-    address4, address6 = device_addresses(get_fleet(db), take_host(db))
+    address4, address6 = take_addresses(db)
+    keys = sample_keys(number)
     device = Device(
         id=DeviceId(f"00000000-0000-7000-8000-{number:012d}"),
         name=name,
-        state=DeviceState.ACTIVE,
-        keys=sample_keys(number),
+        user_id=user_id,
+        sealing_key=keys.sealing,
+        derive_key=keys.derive,
+        noise_key=keys.noise,
+        awg_key=keys.awg,
         address4=address4,
         address6=address6,
-        version=1,
-        created_at=STARTED_AT + number,
     )
-    add_device(db, device, actor="test")
-    next_revision(db)
-    append_entry(db, at=device.created_at, kind="device_enrolled", subject=device.id, actor="device", detail=name)
-    return device
+    added = add_device(db, device, Act(actor="device", at=STARTED_AT + number, via="passage"))
+    next_revision(db, profiles=False)
+    return added
+
+
+def revoke_sample_device(db: Database, device_id: str) -> Device:
+    """Revoke a device as it is now."""
+    version = get_device(db, DeviceId(device_id)).version
+    return move_device(db, sample_act(), device_id, version, DeviceAct.REVOKE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import attrs
 import h11
 import httpx
-import hypercorn.trio
 import trio
 import wsproto
 from quart_trio import QuartTrio
 from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, Request, TextMessage
 
 from pharos.helm.web.app import _config
+from pharos.helm.web.server import serve
 
 LOOPBACK = "127.0.0.1"
 
@@ -35,9 +34,7 @@ class Answer:
 async def serving(app: QuartTrio) -> AsyncIterator[int]:
     """Serve ``app`` as helm does, on a free port of loopback; give the port."""
     async with trio.open_nursery() as nursery:
-        (url,) = await nursery.start(
-            functools.partial(hypercorn.trio.serve, app, _config(f"{LOOPBACK}:0"), mode="asgi")
-        )
+        (url,) = await nursery.start(serve, app, _config(f"{LOOPBACK}:0"))
         yield int(url.rpartition(":")[2])
         nursery.cancel_scope.cancel()
 
@@ -81,12 +78,16 @@ async def _answer(stream: trio.SocketStream, connection: h11.Connection) -> Answ
 
 
 class WebSocket:
-    """The browser's end of one WebSocket."""
+    """The browser's end of one WebSocket; it answers no PING."""
 
     def __init__(self, stream: trio.SocketStream, machine: wsproto.WSConnection) -> None:
         self._stream = stream
         self._machine = machine
         self._events = machine.events()
+
+    async def send(self, event: wsproto.events.Event) -> None:
+        """Send a message, or close."""
+        await self._stream.send_all(self._machine.send(event))
 
     async def receive(self) -> str | int:
         """Return the next message, or the code with which the other end closed."""

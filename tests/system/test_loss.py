@@ -50,5 +50,5 @@ async def test_node_is_told_of_a_new_device_while_packets_are_lost(tmp_path: Pat
         async with fleet.lab.lose("buoya", LOSS):
             await fleet.enrol("clienta")
             await fleet.wait_settled(peers=1)
-            await fleet.ask("POST", "/api/v1/devices/revoke", {"device": "clienta"})
+            await fleet.revoke("clienta")
             await fleet.wait_settled(peers=0)

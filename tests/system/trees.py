@@ -40,6 +40,8 @@ RECIPE = (
     "--dpkgopt=path-exclude=/usr/share/locale/*",
     "--dpkgopt=force-unsafe-io",
     '--aptopt=Acquire::Languages "none"',
+    # A mirror may stumble; who waits for it would rather wait a little longer.
+    '--aptopt=Acquire::Retries "5"',
     # The builder's; nspawn gives each machine its own.
     '--customize-hook=rm -f "$1/etc/hostname"',
 )

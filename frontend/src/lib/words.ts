@@ -48,6 +48,20 @@ export const words = {
     nothingYet: "There is no picture of the fleet yet. This page goes on by itself as soon as helm answers. Tunnels go on without helm.",
   },
 
+  door: {
+    title: "Sign in",
+    name: "Name",
+    password: "Password",
+    code: "Code",
+    codeHint: "from your authenticator, if you have set one up",
+    enter: "Sign in",
+    hint: "No password yet? On helm's machine, this prints a link that lets you in once:",
+    command: "helm admins link owner",
+    wrong: "That did not let you in. Links work once; codes work once, too.",
+    often: "Too many tries. Wait a minute, then try again.",
+    silent: "helm is not answering. Try again.",
+  },
+
   status: {
     healthy: "Healthy",
     sending: "Sending",

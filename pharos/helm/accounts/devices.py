@@ -2,25 +2,82 @@
 
 from __future__ import annotations
 
-import datetime
+from collections.abc import Mapping
+from typing import Any, Final
 
-from pharos.helm.model.devices import Device, DeviceState
-from pharos.helm.store.database import Database, microseconds
-from pharos.helm.store.devices import get_device, resolve_device, set_device_state
-from pharos.helm.store.fleet import next_revision
-from pharos.helm.store.outbox import append_entry
+from pharos.helm.accounts.tickets import check_device_name
+from pharos.helm.accounts.users import check_note
+from pharos.helm.errors import ConflictError, InvalidRequestError
+from pharos.helm.model.devices import TRANSITIONS, Device, DeviceAct, DeviceState
+from pharos.helm.model.fleet import Posture
+from pharos.helm.store.certificates import revoke_certificates
+from pharos.helm.store.changes import Act
+from pharos.helm.store.database import Database
+from pharos.helm.store.devices import DEVICES, count_live_devices
+from pharos.helm.store.fleet import get_fleet, next_revision
+from pharos.helm.store.records import change_record, check_version, get_record
+from pharos.helm.store.users import USERS
+
+DEVICE_LIMITS: Final = {Posture.PERSONAL: 10, Posture.ENTERPRISE: 5}
+"""Of a user who has no limit of their own."""
+# 64-bit counters, with room for sums.
+_LARGEST: Final = 2**62
 
 
-def revoke_device(db: Database, id_or_name: str, *, actor: str, now: datetime.datetime) -> Device:
-    """Revoke a device: every node drops it, and its passage is refused. Its keys can never enrol again.
+def change_device(db: Database, act: Act, device_id: str, version: int, values: Mapping[str, Any]) -> Device:
+    """Change what an operator says of a device; its keys never change, and its state is changed otherwise.
 
-    Raises: NotFoundError, ConflictError — the name fits none or several.
+    Raises: InvalidRequestError — a value does not fit. NotFoundError — there is no such device or user. ConflictError —
+    it is revoked, or the user it is given to has as many devices as they may have. StaleVersionError.
     """
-    device = resolve_device(db, id_or_name)
+    device = get_record(db, DEVICES, device_id)
+    check_version(DEVICES, device, version)
     if device.state is DeviceState.REVOKED:
-        return device
-    at = microseconds(now.timestamp())
-    set_device_state(db, device, DeviceState.REVOKED, at=at, actor=actor)
-    next_revision(db)
-    append_entry(db, at=at, kind="device_revoked", subject=device.id, actor=actor, detail=device.name)
-    return get_device(db, device.id)
+        raise ConflictError("a device that is revoked cannot be changed")
+    user_id = values.get("user_id")
+    if user_id is not None and user_id != device.user_id:
+        check_device_limit(db, user_id)
+    changed = change_record(db, DEVICES, device_id, version, _checked(values), act)
+    if changed != device:
+        next_revision(db, profiles=False)
+    return changed
+
+
+def move_device(db: Database, act: Act, device_id: str, version: int, verb: DeviceAct) -> Device:
+    """Disable, enable or revoke a device: every node drops it or takes it back, and so do its passages.
+
+    The keys of a revoked one can never enrol again.
+
+    Raises: ConflictError — its state does not allow it. StaleVersionError, NotFoundError.
+    """
+    device = get_record(db, DEVICES, device_id)
+    check_version(DEVICES, device, version)
+    state = TRANSITIONS.get((device.state, verb))
+    if state is None:
+        raise ConflictError(f"a device that is {device.state.value} cannot be {verb.past}")
+    moved = change_record(db, DEVICES, device_id, version, {"state": state}, act, verb=verb.past, detail=device.name)
+    if state is DeviceState.REVOKED:
+        revoke_certificates(db, act, device_id)
+    next_revision(db, profiles=False)
+    return moved
+
+
+def check_device_limit(db: Database, user_id: str) -> None:
+    """Raises: ConflictError — the user has as many devices as they may have. NotFoundError — there is no such user."""
+    user = get_record(db, USERS, user_id)
+    limit = DEVICE_LIMITS[get_fleet(db).posture] if user.device_limit is None else user.device_limit
+    if count_live_devices(db, user_id) >= limit:
+        raise ConflictError(f"{user.name} may have {limit} devices and has them; revoke one, or raise the limit")
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    checked = dict(values)
+    if "name" in checked:
+        check_device_name(checked["name"])
+    if "note" in checked:
+        check_note(checked["note"])
+    for name in ("expires_at", "quota_bytes", "rate_limit"):
+        value = checked.get(name)
+        if value is not None and not 0 < value < _LARGEST:
+            raise InvalidRequestError(f"{name} has to be above zero, or null for none")
+    return checked

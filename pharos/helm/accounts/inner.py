@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 
 from grpclib.const import Status
@@ -12,11 +11,13 @@ from grpclib.server import Stream
 from pharos.helm.accounts.claim import REFUSED, DeviceClaim, claim_ticket
 from pharos.helm.context import HelmContext
 from pharos.helm.errors import ConflictError, InvalidRequestError, NotAllowedError, NotFoundError
-from pharos.helm.model.devices import Device, DeviceKeys, DeviceState
+from pharos.helm.live.board import now_us
+from pharos.helm.model.devices import Device, DeviceKeys
 from pharos.helm.profiles.seal import current_bundle
-from pharos.helm.store.bundles import Bundle
+from pharos.helm.store.bundles import Bundle, note_held
+from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
-from pharos.helm.store.devices import get_device
+from pharos.helm.store.devices import get_device, is_allowed
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.gen.pharos.account.v1 import account_grpc
 from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
@@ -51,7 +52,7 @@ class Enrolment(account_grpc.EnrolmentBase):
             raise GRPCError(Status.FAILED_PRECONDITION, "ask for a challenge first")
         try:
             claim = self._claim_from(request, ephemeral)
-            device, certificate, bundle = await self._context.store.run(self._enrol, claim, _now())
+            device, certificate, bundle = await self._context.store.run(self._enrol, claim, now_us())
         except NotAllowedError as error:
             log.warning("ticket %s: %s", self._ticket_id.hex(), error)
             raise GRPCError(Status.PERMISSION_DENIED, REFUSED) from error
@@ -88,10 +89,10 @@ class Enrolment(account_grpc.EnrolmentBase):
             device_name=request.device_name,
         )
 
-    def _enrol(self, db: Database, claim: DeviceClaim, now: datetime.datetime) -> tuple[Device, bytes, Bundle]:
+    def _enrol(self, db: Database, claim: DeviceClaim, now: int) -> tuple[Device, bytes, Bundle]:
         authority = self._context.authority
-        device, certificate = claim_ticket(db, authority, claim, now=now)
-        return device, certificate, current_bundle(db, authority, device, issued=int(now.timestamp()))
+        device, certificate = claim_ticket(db, Act(actor="device", at=now, via="passage"), authority, claim)
+        return device, certificate, current_bundle(db, authority, device, at=now)
 
 
 class Account(account_grpc.AccountBase):
@@ -108,7 +109,7 @@ class Account(account_grpc.AccountBase):
             raise GRPCError(Status.INVALID_ARGUMENT, f"a sync needs a nonce of {NONCE_LENGTH} octets")
         authority = self._context.authority
         try:
-            bundle = await self._context.store.run(self._newest, _now())
+            bundle = await self._context.store.run(self._newest, now_us(), (request.epoch, request.revision))
         except (NotFoundError, NotAllowedError) as error:
             raise GRPCError(Status.PERMISSION_DENIED, str(error)) from error
         known = (request.epoch, request.revision) == (bundle.epoch, bundle.revision)
@@ -124,12 +125,10 @@ class Account(account_grpc.AccountBase):
             )
         )
 
-    def _newest(self, db: Database, now: datetime.datetime) -> Bundle:
+    def _newest(self, db: Database, now: int, held: tuple[int, int]) -> Bundle:
         device = get_device(db, self._device_id)
-        if device.state is not DeviceState.ACTIVE:
-            raise NotAllowedError("this device was revoked")
-        return current_bundle(db, self._context.authority, device, issued=int(now.timestamp()))
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
+        if not is_allowed(db, device.id, now):
+            raise NotAllowedError("this device was revoked or disabled, or has expired")
+        bundle = current_bundle(db, self._context.authority, device, at=now)
+        note_held(db, device.id, epoch=held[0], revision=held[1], at=now)
+        return bundle

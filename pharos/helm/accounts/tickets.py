@@ -1,4 +1,7 @@
-"""Invite a device: one link, shown once; the record keeps what can check it and nothing that can use it."""
+"""Invite a device: one link, shown once; the record keeps what can check it and nothing that can use it.
+
+And withdraw what nobody has used yet.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,19 @@ from typing import Final
 
 import attrs
 
+from pharos.helm.accounts.users import check_name
 from pharos.helm.ca.authority import Authority
 from pharos.helm.ca.vault import Vault
-from pharos.helm.errors import InvalidRequestError
+from pharos.helm.errors import ConflictError, InvalidRequestError
 from pharos.helm.model.nodes import NodeState
-from pharos.helm.model.tickets import Ticket
-from pharos.helm.store.database import Database, microseconds
-from pharos.helm.store.outbox import append_entry
+from pharos.helm.model.tickets import Ticket, TicketState
+from pharos.helm.store.changes import Act
+from pharos.helm.store.database import Database
+from pharos.helm.store.records import add_record, change_record, check_version, get_record
 from pharos.helm.store.relays import list_relays
-from pharos.helm.store.tickets import add_ticket
+from pharos.helm.store.tickets import TICKETS
+from pharos.helm.store.times import moment
+from pharos.helm.store.users import USERS
 from pharos.wire.ids import TicketId
 from pharos.wire.pki.profile import spki_hash
 from pharos.wire.seal.ticket import (
@@ -30,13 +37,13 @@ from pharos.wire.seal.ticket import (
 SHORTEST: Final = datetime.timedelta(minutes=1)
 # helm may be asleep when the device comes, so a ticket can outlive a holiday weekend, but not be forgotten.
 LONGEST: Final = datetime.timedelta(days=7)
-MAX_NAME: Final = 64
 
 
 @attrs.frozen(kw_only=True)
 class Invitation:
     """A ticket as its maker hands it on."""
 
+    ticket: Ticket
     link: str = attrs.field(repr=False)
     """Contains the secret; it is shown once and kept nowhere."""
     expires_at: datetime.datetime
@@ -44,19 +51,22 @@ class Invitation:
 
 def invite_device(
     db: Database,
+    act: Act,
     authority: Authority,
     vault: Vault,
     *,
     device_name: str,
     lifetime: datetime.timedelta,
-    actor: str,
-    now: datetime.datetime,
+    user_id: str | None = None,
 ) -> Invitation:
-    """Write a ticket for one new device.
+    """Write a ticket for one new device, somebody's or nobody's in particular.
 
     Raises: InvalidRequestError — the name or the lifetime does not fit, or no relay could carry the device.
+    NotFoundError — there is no such user.
     """
     check_device_name(device_name)
+    if user_id is not None:
+        get_record(db, USERS, user_id)
     if not SHORTEST <= lifetime <= LONGEST:
         raise InvalidRequestError(f"a ticket lives from one minute to seven days, not {lifetime}")
     relays = [relay for relay in list_relays(db) if relay.state is NodeState.ACTIVE]
@@ -73,22 +83,31 @@ def invite_device(
         secret=secrets.token_bytes(TICKET_SECRET_LENGTH),
     )
     keys = link.keys()
-    expires_at = now + lifetime
-    at = microseconds(now.timestamp())
     ticket = Ticket(
-        id=link.ticket_id,
+        id=link.ticket_id.hex(),
         device_name=device_name,
+        user_id=user_id,
         psk=vault.wrap(psk_name(link.ticket_id), PSK_VERSION, keys.psk),
         proof=keys.proof_hash,
-        expires_at=microseconds(expires_at.timestamp()),
-        used_keys=None,
-        device_id=None,
+        expires_at=act.at + lifetime // datetime.timedelta(microseconds=1),
+        created_by=act.actor,
     )
-    add_ticket(db, ticket, at=at, actor=actor)
-    append_entry(
-        db, at=at, kind="ticket_made", subject=link.ticket_id.hex(), actor=actor, detail=f"for {device_name!r}"
-    )
-    return Invitation(link=link.render(), expires_at=expires_at)
+    made = add_record(db, TICKETS, ticket, act, verb="made", detail=f"for {device_name!r}")
+    return Invitation(ticket=made, link=link.render(), expires_at=moment(made.expires_at))
+
+
+def withdraw_ticket(db: Database, act: Act, ticket_id: str, version: int) -> Ticket:
+    """Make a ticket that nobody has used worthless.
+
+    Raises: ConflictError — it is not open any more. StaleVersionError, NotFoundError.
+    """
+    ticket = get_record(db, TICKETS, ticket_id)
+    check_version(TICKETS, ticket, version)
+    if ticket.state(act.at) is not TicketState.OPEN:
+        raise ConflictError(f"a ticket that is {ticket.state(act.at).value} cannot be withdrawn")
+    changes = {"withdrawn_at": act.at}
+    detail = f"for {ticket.device_name!r}"
+    return change_record(db, TICKETS, ticket_id, version, changes, act, verb="withdrawn", detail=detail)
 
 
 PSK_VERSION: Final = 1
@@ -104,6 +123,4 @@ def check_device_name(name: str) -> str:
 
     Raises: InvalidRequestError — empty, too long, padded with blanks, or with control characters in it.
     """
-    if not 0 < len(name) <= MAX_NAME or name != name.strip() or not name.isprintable():
-        raise InvalidRequestError(f"a device's name has 1 to {MAX_NAME} printable characters")
-    return name
+    return check_name(name, "device")

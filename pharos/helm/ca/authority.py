@@ -14,9 +14,13 @@ from nacl.signing import SigningKey
 
 from pharos.helm.ca.vault import RecoveryKit, Vault
 from pharos.helm.errors import AlreadyInitialisedError
+from pharos.helm.model.certificates import facts_of
 from pharos.helm.model.fleet import Fleet, Posture
+from pharos.helm.store.certificates import CERTIFICATES
+from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database, microseconds
 from pharos.helm.store.fleet import add_fleet, get_fleet, get_secret, has_fleet, put_secret
+from pharos.helm.store.records import insert_record
 from pharos.wire.agent import AgentRequest
 from pharos.wire.ids import ControllerId, DeviceId, TicketId, uuid7
 from pharos.wire.noise.keys import KeyPair
@@ -122,6 +126,7 @@ def create_fleet(
     )
     fid = fleet_id(root)
     at = now.timestamp()
+    act = Act(actor="helm", at=microseconds(at), via="helm")
     controller_id = ControllerId(uuid7(int(at * 1e9), secrets.token_bytes(10)))
     controller = issue(
         authorize_issue(Identity(fleet=fid, role=Role.CONTROLLER, id=controller_id), Setup()),
@@ -154,9 +159,11 @@ def create_fleet(
             controller=certificate_to_der(controller),
             controller_id=controller_id,
             manifest=manifest,
-            created_at=microseconds(at),
+            created_at=act.at,
         ),
+        act,
     )
+    insert_record(db, CERTIFICATES, facts_of(controller, Role.CONTROLLER, controller_id), act)
     kit = RecoveryKit.create()
     for wrapper, name, secret in (
         (vault, _FLEET_CA, key_to_der(fleet_ca_key)),

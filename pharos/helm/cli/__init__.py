@@ -5,10 +5,18 @@ from __future__ import annotations
 import click
 
 import pharos
+from pharos.helm.cli.admins import admins, tokens
+from pharos.helm.cli.alerts import alerts, settings
+from pharos.helm.cli.audit import audit
 from pharos.helm.cli.devices import devices
 from pharos.helm.cli.life import init, run
 from pharos.helm.cli.nodes import nodes
+from pharos.helm.cli.pools import pools
+from pharos.helm.cli.profiles import profiles
 from pharos.helm.cli.relays import relays
+from pharos.helm.cli.sessions import sessions
+from pharos.helm.cli.users import groups, users
+from pharos.helm.cli.watch import watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,5 +31,22 @@ def main() -> None:
     """
 
 
-for command in (init, run, nodes, relays, devices):
+for command in (
+    init,
+    run,
+    nodes,
+    relays,
+    devices,
+    profiles,
+    pools,
+    audit,
+    users,
+    groups,
+    admins,
+    tokens,
+    alerts,
+    settings,
+    sessions,
+    watch,
+):
     main.add_command(command)

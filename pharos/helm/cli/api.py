@@ -22,25 +22,30 @@ _CODES: Final = {
     HTTPStatus.CONFLICT: Exit.CONFLICT,
     HTTPStatus.FORBIDDEN: Exit.REFUSED,
     HTTPStatus.UNAUTHORIZED: Exit.REFUSED,
+    HTTPStatus.SERVICE_UNAVAILABLE: Exit.UNREACHABLE,
 }
 
 
-def call(state: Path, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ask helm of this state directory for one act; blocks.
+def call(
+    state: Path, method: str, path: str, body: dict[str, Any] | None = None, *, version: int | None = None
+) -> dict[str, Any]:
+    """Ask helm of this state directory for one act; blocks. ``version`` is that of the record that the act is about.
 
     Raises: CommandError — helm said no or went away, with the exit code that fits. NotInitialisedError — no fleet.
     """
-    return trio.run(ask, state, method, path, body)
+    return trio.run(ask, state, method, path, body, version)
 
 
-async def ask(state: Path, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+async def ask(
+    state: Path, method: str, path: str, body: dict[str, Any] | None = None, version: int | None = None
+) -> dict[str, Any]:
     """Do as ``call``, in a program that runs Trio already.
 
     Raises: CommandError, NotInitialisedError.
     """
-    response = await _answer(open_state_directory(state), method, path, body)
+    response = await _answer(open_state_directory(state), method, path, body, version)
     if response.is_success:
-        answer: dict[str, Any] = response.json()
+        answer: dict[str, Any] = response.json() if response.content else {}
         return answer
     try:
         detail = response.json()["detail"]
@@ -49,12 +54,14 @@ async def ask(state: Path, method: str, path: str, body: dict[str, Any] | None =
     raise CommandError(detail, _CODES.get(HTTPStatus(response.status_code), Exit.FAILED))
 
 
-async def _answer(state: Path, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+async def _answer(
+    state: Path, method: str, path: str, body: dict[str, Any] | None, version: int | None
+) -> httpx.Response:
     socket = state / SOCKET_NAME
     if socket.is_socket():
         transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(uds=str(socket))
         try:
-            return await _send(transport, method, path, body)
+            return await _send(transport, method, path, body, version)
         except httpx.ConnectError:
             # A helm that was killed leaves its socket; the lock below tells whether one lives.
             pass
@@ -67,11 +74,12 @@ async def _answer(state: Path, method: str, path: str, body: dict[str, Any] | No
     from pharos.helm.cli.offline import open_offline
 
     async with open_offline(state) as transport:
-        return await _send(transport, method, path, body)
+        return await _send(transport, method, path, body, version)
 
 
 async def _send(
-    transport: httpx.AsyncBaseTransport, method: str, path: str, body: dict[str, Any] | None
+    transport: httpx.AsyncBaseTransport, method: str, path: str, body: dict[str, Any] | None, version: int | None
 ) -> httpx.Response:
+    headers = {} if version is None else {"If-Match": f'"{version}"'}
     async with httpx.AsyncClient(transport=transport, base_url=BASE, timeout=TIMEOUT) as client:
-        return await client.request(method, path, json=body)
+        return await client.request(method, path, json=body, headers=headers)

@@ -6,15 +6,16 @@ import datetime
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import segno
-from rich.console import Console
-from rich.table import Table
 
 from pharos.helm.cli.api import call
 from pharos.helm.cli.options import json_option, state_option
-from pharos.wire.console import print_json, reports_errors
+from pharos.helm.cli.records import API, change, do, path_of, print_record, print_table, read_all, read_one
+from pharos.helm.cli.states import print_moved, print_shown
+from pharos.wire.console import CommandError, Exit, print_json, reports_errors
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 
@@ -34,6 +35,21 @@ class Lifetime(click.ParamType[datetime.timedelta]):
         return datetime.timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
+def read_device(state: Path, id_or_name: str) -> dict[str, Any]:
+    """Return the device with that id, or the only one with that name that is not revoked, or was.
+
+    Raises: CommandError — none, or several; the message lists their ids.
+    """
+    matches = read_all(state, "devices", {"id": id_or_name}) or read_all(state, "devices", {"name": id_or_name})
+    live = [device for device in matches if device["state"] != "revoked"] or matches
+    if not live:
+        raise CommandError(f"there is no device {id_or_name!r}; see: helm devices list")
+    if len(live) > 1:
+        ids = ", ".join(device["id"] for device in live)
+        raise CommandError(f"{id_or_name!r} is the name of {len(live)} devices: {ids}", Exit.CONFLICT)
+    return call(state, "GET", path_of("devices", live[0]["id"]))
+
+
 @click.group()
 def devices() -> None:
     """The devices of your users."""
@@ -42,20 +58,25 @@ def devices() -> None:
 @devices.command()
 @click.argument("name")
 @state_option
+@click.option("--user", help="Whose device it will be, by id or name.")
 @click.option("--ttl", type=Lifetime(), default="15m", show_default=True, help="How long it can be used, up to 7d.")
 @click.option("--qr/--no-qr", default=None, help="Show a QR code (default: on a terminal).")
 @json_option
 @reports_errors
-def invite(name: str, state: Path, ttl: datetime.timedelta, *, qr: bool | None, as_json: bool) -> None:
+def invite(
+    name: str, state: Path, ttl: datetime.timedelta, *, user: str | None, qr: bool | None, as_json: bool
+) -> None:
     """Write a ticket for a new device: one link, shown once, good for one device.
 
     \b
     Example:
-      helm devices invite "Ada's phone"
+      helm devices invite "Ada's phone" --user ada
       helm devices invite laptop --ttl 2h --json
     """
-    body = {"device_name": name, "seconds": int(ttl.total_seconds())}
-    answer = call(state, "POST", "/api/v1/tickets", body)
+    body: dict[str, Any] = {"device_name": name, "seconds": int(ttl.total_seconds())}
+    if user is not None:
+        body["user"] = read_one(state, "users", user)["id"]
+    answer = call(state, "POST", f"{API}/tickets", body)
     if as_json:
         print_json(answer)
         return
@@ -65,25 +86,141 @@ def invite(name: str, state: Path, ttl: datetime.timedelta, *, qr: bool | None, 
     click.echo(f"On the device: caravel enroll '<link>'   (until {answer['expires_at']})", err=True)
 
 
-@devices.command("list")
+@devices.command()
+@state_option
+@click.option("--state-is", type=click.Choice(["open", "used", "withdrawn", "expired"]), help="Only these.")
+@json_option
+@reports_errors
+def tickets(state: Path, *, state_is: str | None, as_json: bool) -> None:
+    """List the tickets that were written; their links were shown once.
+
+    \b
+    Example:
+      helm devices tickets --state-is open
+    """
+    found = read_all(state, "tickets", {"state": state_is})
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("for", "state", "until", "by", "id"),
+        [(t["device_name"], t["state"], t["expires_at"], t["created_by"], t["id"]) for t in found],
+    )
+
+
+@devices.command()
+@click.argument("ticket")
 @state_option
 @json_option
 @reports_errors
-def list_(state: Path, *, as_json: bool) -> None:
+def withdraw(ticket: str, state: Path, *, as_json: bool) -> None:
+    """Make a ticket worthless that nobody has used, by its id.
+
+    \b
+    Example:
+      helm devices withdraw 0123456789abcdef
+    """
+    record = do(state, "tickets", call(state, "GET", path_of("tickets", ticket)), "withdraw")
+    if as_json:
+        print_json(record)
+    else:
+        click.echo(f"the ticket for {record['device_name']} is {record['state']}")
+
+
+@devices.command("list")
+@state_option
+@click.option("--state-is", type=click.Choice(["active", "disabled", "revoked"]), help="Only these.")
+@click.option("--user", help="Only this user's, by id or name.")
+@click.option("--search", help="Part of the name.")
+@json_option
+@reports_errors
+def list_(state: Path, *, state_is: str | None, user: str | None, search: str | None, as_json: bool) -> None:
     """List the devices.
 
     \b
     Example:
       helm devices list
+      helm devices list --user ada --state-is active
     """
-    found = call(state, "GET", "/api/v1/status")["devices"]
+    user_id = None if user is None else read_one(state, "users", user)["id"]
+    seen = {device["id"]: device for device in call(state, "GET", f"{API}/status")["devices"]}
+    filters = {"state": state_is, "user": user_id, "q": search}
+    found = [seen.get(record["id"], {}) | record for record in read_all(state, "devices", filters)]
     if as_json:
         print_json(found)
         return
-    table = Table("name", "state", "last handshake", "id", box=None, pad_edge=False)
-    for device in found:
-        table.add_row(device["name"], device["state"], device["last_handshake_at"] or "never", device["id"])
-    Console().print(table)
+    print_table(
+        ("name", "state", "address", "last handshake", "id"),
+        [(d["name"], d["state"], d["address4"], d.get("last_handshake_at") or "never", d["id"]) for d in found],
+    )
+
+
+@devices.command()
+@click.argument("device")
+@state_option
+@json_option
+@reports_errors
+def show(device: str, state: Path, *, as_json: bool) -> None:
+    """Show a device, by id or name.
+
+    \b
+    Example:
+      helm devices show "Ada's phone"
+    """
+    record = read_device(state, device)
+    if not as_json:
+        record |= {"user": record["user"] and record["user"]["name"], **record.pop("keys")}
+    print_shown(record, as_json=as_json)
+
+
+@devices.command()
+@click.argument("device")
+@click.argument("name")
+@state_option
+@json_option
+@reports_errors
+def rename(device: str, name: str, state: Path, *, as_json: bool) -> None:
+    """Call a device something else.
+
+    \b
+    Example:
+      helm devices rename "Ada's phone" "Ada's old phone"
+    """
+    changed = change(state, "devices", read_device(state, device), {"name": name})
+    if as_json:
+        print_record(changed, as_json=True)
+    else:
+        click.echo(f"{changed['id']} is {changed['name']}")
+
+
+@devices.command()
+@click.argument("device")
+@state_option
+@json_option
+@reports_errors
+def disable(device: str, state: Path, *, as_json: bool) -> None:
+    """Keep a device out, by id or by name, until it is enabled.
+
+    \b
+    Example:
+      helm devices disable "Ada's phone"
+    """
+    print_moved(do(state, "devices", read_device(state, device), "disable"), as_json=as_json)
+
+
+@devices.command()
+@click.argument("device")
+@state_option
+@json_option
+@reports_errors
+def enable(device: str, state: Path, *, as_json: bool) -> None:
+    """Let a device in again, by id or by name.
+
+    \b
+    Example:
+      helm devices enable "Ada's phone"
+    """
+    print_moved(do(state, "devices", read_device(state, device), "enable"), as_json=as_json)
 
 
 @devices.command()
@@ -98,8 +235,4 @@ def revoke(device: str, state: Path, *, as_json: bool) -> None:
     Example:
       helm devices revoke "Ada's phone"
     """
-    answer = call(state, "POST", "/api/v1/devices/revoke", {"device": device})
-    if as_json:
-        print_json(answer)
-    else:
-        click.echo(f"{answer['name']} ({answer['id']}) is {answer['state']}")
+    print_moved(do(state, "devices", read_device(state, device), "revoke"), as_json=as_json)

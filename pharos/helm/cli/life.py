@@ -10,18 +10,25 @@ from typing import Any
 import click
 import trio
 
+from pharos.helm.accounts.admins import make_first_admin
 from pharos.helm.ca.authority import create_fleet
 from pharos.helm.ca.vault import create_vault
 from pharos.helm.cli.options import json_option, state_option
-from pharos.helm.config import HelmConfig
+from pharos.helm.config import WEB_PORT, HelmConfig
 from pharos.helm.errors import AlreadyInitialisedError
+from pharos.helm.live.board import now_us
+from pharos.helm.model.admins import OPERATOR
 from pharos.helm.model.fleet import Posture
+from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Store, open_store
 from pharos.helm.store.fleet import get_fleet, has_fleet
 from pharos.wire.config import read_config
 from pharos.wire.console import print_json, reports_errors
 from pharos.wire.daemon import run_daemon, set_up_logging
 from pharos.wire.files import lock_state_directory, open_state_directory
+
+# The owner's name until it is changed: `helm admins` knows no nameless ones.
+FIRST_ADMIN = "owner"
 
 
 @click.command()
@@ -40,9 +47,11 @@ def init(state: Path, posture: str, *, as_json: bool) -> None:
     """
     directory = open_state_directory(state)
     with lock_state_directory(directory), open_store(directory, create=True) as store:
-        kit, fleet = trio.run(_create, store, directory, Posture(posture))
+        kit, fleet, secret = trio.run(_create, store, directory, Posture(posture))
+    link = f"http://localhost:{WEB_PORT}/#link={secret}"
     if as_json:
-        print_json({"fleet": fleet, "state": str(directory), "posture": posture, "recovery_kit": kit})
+        facts = {"fleet": fleet, "state": str(directory), "posture": posture, "recovery_kit": kit, "admin_link": link}
+        print_json(facts)
         return
     click.echo(f"Fleet {fleet} is in {directory}.\n")
     click.echo("Recovery kit: print it and keep it off this machine. It alone opens a backup, and the root key.\n")
@@ -50,15 +59,22 @@ def init(state: Path, posture: str, *, as_json: bool) -> None:
     for start in range(0, len(groups), 7):
         click.echo("    " + "-".join(groups[start : start + 7]))
     click.echo(f"\nNext: helm run --state {directory}")
+    click.echo("Then sign in, once, within 24 hours (helm admins link makes another):\n")
+    click.echo(f"    {link}")
 
 
-async def _create(store: Store, directory: Path, posture: Posture) -> tuple[str, str]:
-    """Return the printed kit and the fleet's id. A database without a fleet is what an interrupted init left."""
+async def _create(store: Store, directory: Path, posture: Posture) -> tuple[str, str, str]:
+    """Return the printed kit, the fleet's id and the secret of the first owner's link.
+
+    A database without a fleet is what an interrupted init left.
+    """
     if await store.run(has_fleet):
         raise AlreadyInitialisedError(f"{directory} holds a fleet already; choose another --state directory")
     vault, data_key = create_vault(directory)
     kit = await store.run(create_fleet, vault, data_key, posture, now=datetime.datetime.now(datetime.UTC))
-    return kit.printed(), (await store.run(get_fleet)).id
+    act = Act(actor=OPERATOR.name, at=now_us())
+    first = await store.run(make_first_admin, act, FIRST_ADMIN)
+    return kit.printed(), (await store.run(get_fleet)).id, first.secret
 
 
 @click.command()

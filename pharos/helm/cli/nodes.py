@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from pharos.helm.cli.api import call
 from pharos.helm.cli.options import json_option, request_file_type, state_option
+from pharos.helm.cli.records import API, change, print_table, read_all, read_one
+from pharos.helm.cli.states import Verb, add_remove_command, add_show_command, add_state_commands, print_shown
 from pharos.wire.console import print_json, reports_errors
+
+STATES = ("joining", "active", "draining", "disabled", "revoked")
 
 
 @click.group()
@@ -39,7 +41,7 @@ def add(state: Path, request_file: TextIO, *, as_json: bool, tags: tuple[str, ..
       ssh root@203.0.113.7 buoy csr --install - < grant.json
     """
     body = values | {"request": request_file.read(), "tags": list(tags)}
-    answer = call(state, "POST", "/api/v1/nodes", body)
+    answer = call(state, "POST", f"{API}/nodes", body)
     if as_json:
         print_json(answer)
     else:
@@ -48,27 +50,91 @@ def add(state: Path, request_file: TextIO, *, as_json: bool, tags: tuple[str, ..
 
 @nodes.command("list")
 @state_option
+@click.option("--state-is", "node_state", type=click.Choice(STATES), help="Only these.")
+@click.option("--tag", help="Only nodes with this tag.")
 @json_option
 @reports_errors
-def list_(state: Path, *, as_json: bool) -> None:
+def list_(state: Path, *, node_state: str | None, tag: str | None, as_json: bool) -> None:
     """List the nodes and how they are.
 
     \b
     Example:
       helm nodes list --json
+      helm nodes list --tag eu
     """
-    found = call(state, "GET", "/api/v1/status")["nodes"]
+    seen = {node["id"]: node for node in call(state, "GET", f"{API}/status")["nodes"]}
+    found = [seen.get(r["id"], {}) | r for r in read_all(state, "nodes", {"state": node_state, "tag": tag})]
     if as_json:
         print_json(found)
         return
-    table = Table("name", "address", "state", "link", "peers", "applied", box=None, pad_edge=False)
-    for node in found:
-        table.add_row(
-            node["name"],
-            node["address"],
-            node["state"],
-            node["link"] + (f": {node['detail']}" if node["detail"] else ""),
-            str(node["peers"]),
-            f"{node['applied_revision']} of {node['desired_revision']}",
-        )
-    Console().print(table)
+    print_table(
+        ("name", "address", "state", "link", "peers", "applied", "tags"),
+        [
+            (
+                node["name"],
+                node["address"],
+                node["state"],
+                link_of(node),
+                node.get("peers"),
+                f"{node.get('applied_revision')} of {node.get('desired_revision')}",
+                node["tags"],
+            )
+            for node in found
+        ],
+    )
+
+
+@nodes.command()
+@click.argument("node")
+@click.argument("name")
+@state_option
+@json_option
+@reports_errors
+def rename(node: str, name: str, state: Path, *, as_json: bool) -> None:
+    """Call a node something else.
+
+    \b
+    Example:
+      helm nodes rename amsterdam amsterdam-1
+    """
+    print_shown(change(state, "nodes", read_one(state, "nodes", node), {"name": name}), as_json=as_json)
+
+
+@nodes.command()
+@click.argument("node")
+@click.argument("tags", nargs=-1, required=True)
+@state_option
+@click.option("--remove", "removes", is_flag=True, help="Take the tags away.")
+@json_option
+@reports_errors
+def tag(node: str, tags: tuple[str, ...], state: Path, *, removes: bool, as_json: bool) -> None:
+    """Give a node tags, by which groups grant access.
+
+    \b
+    Example:
+      helm nodes tag amsterdam eu fast
+      helm nodes tag amsterdam fast --remove
+    """
+    record = read_one(state, "nodes", node)
+    wanted = set(record["tags"]) - set(tags) if removes else set(record["tags"]) | set(tags)
+    print_shown(change(state, "nodes", record, {"tags": sorted(wanted)}), as_json=as_json)
+
+
+def link_of(member: dict[str, Any]) -> str | None:
+    """Return how the link to a node or relay is, and why."""
+    link: str | None = member.get("link")
+    return f"{link}: {member['detail']}" if member.get("detail") else link
+
+
+add_show_command(nodes, "nodes", "amsterdam")
+add_state_commands(
+    nodes,
+    "nodes",
+    "amsterdam",
+    Verb(name="drain", says="Leave a node out of new profiles; it serves who is there."),
+    Verb(name="resume", says="End draining a node."),
+    Verb(name="disable", says="Let a node serve nobody, until it is enabled."),
+    Verb(name="enable", says="Let a node serve again."),
+    Verb(name="revoke", says="Put a node out of the fleet for ever.", final=True),
+)
+add_remove_command(nodes, "nodes", "amsterdam", "Remove a node that is revoked from the record.")

@@ -18,3 +18,4 @@ state_option = click.option(
 # Bytes that are no text become signs that no document has, so that the file is refused as what it is not.
 request_file_type = click.File("r", encoding="utf-8", errors="replace")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from pharos.helm.cli.api import call
+from pharos.helm.cli.nodes import STATES, link_of
 from pharos.helm.cli.options import json_option, request_file_type, state_option
+from pharos.helm.cli.records import API, change, print_table, read_all, read_one
+from pharos.helm.cli.states import Verb, add_remove_command, add_show_command, add_state_commands, print_shown
 from pharos.wire.console import print_json, reports_errors
 
 
@@ -39,7 +40,7 @@ def add(state: Path, request_file: TextIO, *, as_json: bool, **values: Any) -> N
       helm relays add --request request.json --address 203.0.113.9 --name gate > grant.json
       ssh root@203.0.113.9 beacon csr --install - < grant.json
     """
-    answer = call(state, "POST", "/api/v1/relays", values | {"request": request_file.read()})
+    answer = call(state, "POST", f"{API}/relays", values | {"request": request_file.read()})
     if as_json:
         print_json(answer)
     else:
@@ -48,21 +49,52 @@ def add(state: Path, request_file: TextIO, *, as_json: bool, **values: Any) -> N
 
 @relays.command("list")
 @state_option
+@click.option("--state-is", "relay_state", type=click.Choice(STATES), help="Only these.")
 @json_option
 @reports_errors
-def list_(state: Path, *, as_json: bool) -> None:
+def list_(state: Path, *, relay_state: str | None, as_json: bool) -> None:
     """List the relays and how they are.
 
     \b
     Example:
       helm relays list
     """
-    found = call(state, "GET", "/api/v1/status")["relays"]
+    seen = {relay["id"]: relay for relay in call(state, "GET", f"{API}/status")["relays"]}
+    found = [seen.get(record["id"], {}) | record for record in read_all(state, "relays", {"state": relay_state})]
     if as_json:
         print_json(found)
         return
-    table = Table("name", "address", "state", "link", "passages", box=None, pad_edge=False)
-    for relay in found:
-        link = relay["link"] + (f": {relay['detail']}" if relay["detail"] else "")
-        table.add_row(relay["name"], relay["address"], relay["state"], link, str(relay["passages"]))
-    Console().print(table)
+    print_table(
+        ("name", "address", "state", "link", "passages"),
+        [(r["name"], r["address"], r["state"], link_of(r), r.get("passages")) for r in found],
+    )
+
+
+@relays.command()
+@click.argument("relay")
+@click.argument("name")
+@state_option
+@json_option
+@reports_errors
+def rename(relay: str, name: str, state: Path, *, as_json: bool) -> None:
+    """Call a relay something else.
+
+    \b
+    Example:
+      helm relays rename gate gate-1
+    """
+    print_shown(change(state, "relays", read_one(state, "relays", relay), {"name": name}), as_json=as_json)
+
+
+add_show_command(relays, "relays", "gate")
+add_state_commands(
+    relays,
+    "relays",
+    "gate",
+    Verb(name="drain", says="Leave a relay out of new profiles and tickets; it carries who comes."),
+    Verb(name="resume", says="End draining a relay."),
+    Verb(name="disable", says="Let a relay carry nobody, until it is enabled."),
+    Verb(name="enable", says="Let a relay carry devices again."),
+    Verb(name="revoke", says="Put a relay out of the fleet for ever.", final=True),
+)
+add_remove_command(relays, "relays", "gate", "Remove a relay that is revoked from the record.")

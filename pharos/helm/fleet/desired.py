@@ -6,12 +6,13 @@ import attrs
 import trio
 
 from pharos.helm.fleet.reconcile import DesiredNode
+from pharos.helm.live.board import now_us
 from pharos.helm.model.devices import Device
 from pharos.helm.model.fleet import Fleet
 from pharos.helm.model.nodes import Node
 from pharos.helm.profiles.build import build_desired
 from pharos.helm.store.database import Database, Store
-from pharos.helm.store.devices import list_devices
+from pharos.helm.store.devices import list_allowed_devices
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.nodes import list_nodes
 from pharos.wire.ids import NodeId
@@ -22,6 +23,7 @@ class _Snapshot:
     fleet: Fleet
     nodes: dict[NodeId, Node]
     devices: list[Device]
+    """Those that may use the fleet."""
 
 
 class DesiredFleet:
@@ -52,4 +54,4 @@ def _read_if_newer(db: Database, known: int | None) -> _Snapshot | None:
     fleet = get_fleet(db)
     if fleet.revision == known:
         return None
-    return _Snapshot(fleet, {node.id: node for node in list_nodes(db)}, list_devices(db))
+    return _Snapshot(fleet, {node.id: node for node in list_nodes(db)}, list_allowed_devices(db, now_us()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -14,7 +16,8 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from pharos.helm.ca.authority import Authority
 from pharos.wire.errors import LinkLostError, LinkRefusedError, PeerRejectedError, RemoteProtocolError
 from pharos.wire.pki.roles import Identity, Role
-from pharos.wire.pki.tls import client_context
+from pharos.wire.pki.tls import Credentials, client_context
+from pharos.wire.pki.trust import Trust
 from pharos.wire.pki.verify import authorize_peer
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.transport import SecureStream, open_tls
@@ -55,7 +58,7 @@ async def dial_member(
     identity = Identity(fleet=authority.trust.fleet, role=role, id=member_id)
     name = identity.dns_name
     assert name is not None, "helm dials nodes and relays only, and they have DNS names"
-    context = client_context(trust=authority.trust, credentials=authority.controller)
+    context = _context(authority.trust, authority.controller)
     with errors_as_fates():
         with trio.fail_after(DIAL_TIMEOUT):
             stream = await open_tls(host, port, context, server_hostname=name)
@@ -71,3 +74,10 @@ async def dial_member(
             await trio.aclose_forcefully(stream)
             raise
     return stream, Peer(address=stream.peer_address, certificate=stream.peer_certificate, identity=seen)
+
+
+# One context takes a millisecond to make, and 28 kB where each link has its own. What it is made of is its key, so that
+# after a rotation or a renewal the next dial makes another; two, for both are in use meanwhile.
+@functools.lru_cache(maxsize=2)
+def _context(trust: Trust, credentials: Credentials) -> ssl.SSLContext:
+    return client_context(trust=trust, credentials=credentials)

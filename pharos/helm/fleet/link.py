@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, NoReturn
@@ -12,12 +13,14 @@ from pharos.helm.ca.authority import Authority
 from pharos.helm.fleet.desired import DesiredFleet
 from pharos.helm.fleet.dial import dial_member, errors_as_fates
 from pharos.helm.fleet.reconcile import ObservedNode, observed_after, plan
-from pharos.helm.live.board import Board
+from pharos.helm.live.board import Board, now_us
 from pharos.helm.live.hub import Hub
 from pharos.helm.model.nodes import Node
+from pharos.helm.model.telemetry import NodeEvent
 from pharos.helm.store.database import Store
-from pharos.helm.store.handshakes import NodeEvent, add_events
-from pharos.wire.convert import EventKind, TunnelEvent, event_from, fence_from, push_to, report_from
+from pharos.helm.telemetry.ingest import Ingest
+from pharos.helm.telemetry.readings import READ_EVERY, reading_of
+from pharos.wire.convert import EventKind, NodeReport, TunnelEvent, event_from, fence_from, push_to, report_from
 from pharos.wire.desired import Fence
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
@@ -42,6 +45,7 @@ class NodeLinks:
         desired: DesiredFleet,
         board: Board,
         hub: Hub,
+        ingest: Ingest,
         epoch: int,
         term: int,
     ) -> None:
@@ -50,6 +54,7 @@ class NodeLinks:
         self.desired = desired
         self.board = board
         self.hub = hub
+        self.ingest = ingest
         self.epoch = epoch
         self.term = term
 
@@ -82,13 +87,14 @@ class NodeLink:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._reconcile)
             nursery.start_soon(self._listen)
+            nursery.start_soon(self._read_counters)
             await self._connection.wait_closed()
             raise LinkLostError(str(self._connection.error or "the node closed the link"))
 
     async def _reconcile(self) -> NoReturn:
         links, node = self._links, self._node
         with errors_as_fates():
-            report = report_from(await self._stub.Status(pb.StatusRequest(), timeout=CALL_TIMEOUT))
+            report = await self._status()
             if report.node_id != node.id or report.awg_key != node.awg_key or report.derive_key != node.derive_key:
                 raise LinkRefusedError("the node reports other keys than it joined with; adopt it anew")
             observed = ObservedNode(
@@ -112,6 +118,21 @@ class NodeLink:
         sighting = self._links.board.of(self._node.id)
         sighting.applied, sighting.peers = applied, peers
 
+    async def _status(self) -> NodeReport:
+        """Ask the node how it is, which is also a reading of its counters."""
+        started = now_us()
+        report = report_from(await self._stub.Status(pb.StatusRequest(), timeout=CALL_TIMEOUT))
+        at = now_us()
+        if report.node_id == self._node.id:
+            self._links.ingest.offer_reading(reading_of(report, at=at, latency=max(at - started, 0)))
+        return report
+
+    async def _read_counters(self) -> NoReturn:
+        with errors_as_fates():
+            while True:
+                await trio.sleep(_until_next_reading(self._node.id, now_us()))
+                await self._status()
+
     async def _listen(self) -> None:
         with errors_as_fates():
             async with self._stub.Watch.open() as stream:
@@ -120,7 +141,7 @@ class NodeLink:
                     events = [event for event in map(event_from, batch.events) if event is not None]
                     for event in events:
                         self._publish(event)
-                    await self._links.store.record(add_events, [self._row(event) for event in events])
+                    self._links.ingest.offer_events([self._row(event) for event in events])
         raise LinkLostError("the node ended its event stream")
 
     def _publish(self, event: TunnelEvent) -> None:
@@ -137,3 +158,16 @@ class NodeLink:
             device_id=None if event.kind is EventKind.GAP else event.device_id,
             detail=event.detail,
         )
+
+
+def _until_next_reading(node_id: str, at: int) -> float:
+    """Return the seconds from ``at`` to the next time at which this node is read.
+
+    Each node has its own moment, so that not all are asked at once, and far enough from where charts begin a new point
+    that every point gets one reading.
+    """
+    period = round(READ_EVERY * 1_000_000)
+    margin = period // 15
+    moment = margin + zlib.crc32(node_id.encode()) % (period - 2 * margin)
+    wait = (moment - at) % period
+    return (wait or period) / 1e6

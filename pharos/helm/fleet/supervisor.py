@@ -12,8 +12,8 @@ import attrs
 import trio
 
 from pharos.helm.live.board import Board
-from pharos.helm.model.nodes import Node, NodeState
-from pharos.helm.model.relays import Relay
+from pharos.helm.model.nodes import LINKED, Node
+from pharos.helm.model.relays import TUNNELLED, Relay
 from pharos.helm.store.database import Database, Store
 from pharos.helm.store.nodes import list_nodes
 from pharos.helm.store.relays import list_relays
@@ -36,7 +36,7 @@ async def run_supervisor(
     dial_node: Callable[[Node], AbstractAsyncContextManager[Link]],
     dial_relay: Callable[[Relay], AbstractAsyncContextManager[Link]],
 ) -> NoReturn:
-    """Keep one link task per active node and relay, until cancelled.
+    """Keep one link task per node and relay that shall be reached, until cancelled.
 
     A member whose record changed is dialled anew, and so a refused link gets its next chance by an operator's act.
     """
@@ -44,7 +44,7 @@ async def run_supervisor(
     async with trio.open_nursery() as link_nursery:
         while True:
             commits = store.commits
-            members = await store.run(_active_members)
+            members = await store.run(_linked_members)
             for gone in tasks.keys() - members.keys():
                 tasks.pop(gone).scope.cancel()
                 board.forget(gone)
@@ -85,6 +85,7 @@ async def _keep_link(task: _Task, dial: Callable[[], AbstractAsyncContextManager
             return
 
 
-def _active_members(db: Database) -> dict[str, Member]:
-    members: list[Member] = [*list_nodes(db), *list_relays(db)]
-    return {member.id: member for member in members if member.state is NodeState.ACTIVE}
+def _linked_members(db: Database) -> dict[str, Member]:
+    members: list[Member] = [node for node in list_nodes(db) if node.state in LINKED]
+    members += [relay for relay in list_relays(db) if relay.state in TUNNELLED]
+    return {member.id: member for member in members}

@@ -48,6 +48,10 @@ class Board:
             text = f"{name}: {detail}" if detail else name
             self._hub.publish(f"link_{state.value}", at=now_us(), node=member_id, text=text)
 
+    def seen(self) -> dict[str, Sighting]:
+        """Return all sightings by id."""
+        return dict(self._sightings)
+
     def forget(self, member_id: str) -> None:
         """Drop what was seen of a member that left the fleet."""
         self._sightings.pop(member_id, None)

@@ -1,91 +1,84 @@
-"""The live feed: changes of the record, of links and of tunnels, numbered, to every subscriber."""
+"""The live feed's middle: what happens goes to every subscriber, in order, and nobody who is slow holds it up."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final, NoReturn
 
-import attrs
 import trio
+
+from pharos.helm.live.deltas import Batch, Delta, LiveEvent, Nouns
+from pharos.helm.live.subscriber import QUEUE_SIZE, Subscriber
+from pharos.wire.units import MILLISECONDS
 
 # What a page shows when it opens.
 RECENT: Final = 100
-# A browser tab that sleeps for a minute of a busy fleet; what it misses beyond that it reads anew.
-QUEUE_SIZE: Final = 2_000
-
-
-@attrs.frozen(kw_only=True)
-class LiveEvent:
-    """One thing that just happened."""
-
-    sequence: int
-    at: int
-    """Microseconds since 1970."""
-    kind: str
-    node: str | None = None
-    """Id of a node or relay."""
-    device: str | None = None
-    text: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the event for a page."""
-        return attrs.asdict(self)
+# What happens within this time is one message: 50 messages a second at most, which no eye tells from at once.
+GATHER: Final = 20 * MILLISECONDS
 
 
 class Hub:
-    """Hands events to subscribers; publishing never blocks."""
+    """Hands deltas and events to subscribers; publishing never blocks."""
 
     def __init__(self) -> None:
-        self._sequence = 0
+        self._numbered = 0
         self._recent: deque[LiveEvent] = deque(maxlen=RECENT)
+        self._waiting: deque[LiveEvent] = deque(maxlen=QUEUE_SIZE)
+        self._stirred = trio.Event()
         self._subscribers: set[Subscriber] = set()
+        self.sequence = 0
+        """Of the outbox: up to where it was handed out."""
+        self.position = 0
+        """Grows with whatever is published: while it stands still, so does the picture."""
 
     def publish(
         self, kind: str, *, at: int, node: str | None = None, device: str | None = None, text: str = ""
     ) -> None:
-        """Number an event and hand it out."""
-        self._sequence += 1
-        event = LiveEvent(sequence=self._sequence, at=at, kind=kind, node=node, device=device, text=text)
+        """Number a passing event; it goes out with the next batch."""
+        self._waiting.append(self.remember(kind, at=at, node=node, device=device, text=text))
+        self._stirred.set()
+
+    def remember(
+        self, kind: str, *, at: int, node: str | None = None, device: str | None = None, text: str = ""
+    ) -> LiveEvent:
+        """Number an event and keep it for the pages that open later; it goes out to nobody."""
+        self._numbered += 1
+        self.position += 1
+        event = LiveEvent(sequence=self._numbered, at=at, kind=kind, node=node, device=device, text=text)
         self._recent.append(event)
-        for subscriber in self._subscribers:
-            subscriber.offer(event)
+        return event
 
     def recent(self) -> list[LiveEvent]:
         """Return the newest events, oldest first."""
         return list(self._recent)
 
+    def hand_out(self, deltas: Sequence[Delta]) -> None:
+        """Give the next deltas of the outbox, and the events that wait, to every subscriber."""
+        if deltas:
+            self.sequence = deltas[-1].sequence
+            self.position += 1
+        batch = Batch(deltas, list(self._waiting), self.sequence)
+        self._waiting.clear()
+        for subscriber in self._subscribers:
+            subscriber.offer(batch)
+
+    async def run_events(self) -> NoReturn:
+        """Hand out events that no delta takes along, until cancelled."""
+        while True:
+            await self._stirred.wait()
+            self._stirred = trio.Event()
+            if self._waiting:
+                self.hand_out(())
+                await trio.sleep(GATHER)
+
     @asynccontextmanager
-    async def open_subscriber(self) -> AsyncIterator[Subscriber]:
-        """Yield a subscriber that sees every event from now on."""
-        subscriber = Subscriber()
+    async def open_subscriber(self, nouns: Nouns = None) -> AsyncIterator[Subscriber]:
+        """Yield a subscriber that sees everything from now on of the nouns it may read."""
+        subscriber = Subscriber(nouns, self.sequence)
         self._subscribers.add(subscriber)
         try:
             yield subscriber
         finally:
             self._subscribers.discard(subscriber)
-
-
-@attrs.define(eq=False)
-class Subscriber:
-    """One bounded queue; when it is full the oldest event gives way and the count of lost ones goes up."""
-
-    lost: int = attrs.field(default=0, init=False)
-    _events: deque[LiveEvent] = attrs.field(factory=lambda: deque(maxlen=QUEUE_SIZE), init=False)
-    _arrived: trio.Event = attrs.field(factory=trio.Event, init=False)
-
-    def offer(self, event: LiveEvent) -> None:
-        """Queue an event."""
-        self.lost += len(self._events) == QUEUE_SIZE
-        self._events.append(event)
-        self._arrived.set()
-
-    async def receive(self) -> list[LiveEvent]:
-        """Wait for events and take all there are."""
-        while not self._events:
-            self._arrived = trio.Event()
-            await self._arrived.wait()
-        events = list(self._events)
-        self._events.clear()
-        return events

@@ -1,8 +1,10 @@
-"""A user's device as helm records it: public keys only."""
+"""A user's device as helm records it, public keys only, and what an admin can make of it."""
 
 from __future__ import annotations
 
 import enum
+from types import MappingProxyType
+from typing import Final
 
 import attrs
 
@@ -13,7 +15,34 @@ class DeviceState(enum.Enum):
     """Whether a device may use the fleet."""
 
     ACTIVE = "active"
+    DISABLED = "disabled"
+    """Kept out until it is enabled again; it keeps its certificate and its addresses."""
     REVOKED = "revoked"
+    """For ever: its keys can never enrol again."""
+
+
+class DeviceAct(enum.Enum):
+    """What can be done about a device's state."""
+
+    DISABLE = "disable"
+    ENABLE = "enable"
+    REVOKE = "revoke"
+
+    @property
+    def past(self) -> str:
+        """As the audit and the feed tell it: ``revoked``."""
+        return self.value + "d"
+
+
+TRANSITIONS: Final = MappingProxyType(
+    {
+        (DeviceState.ACTIVE, DeviceAct.DISABLE): DeviceState.DISABLED,
+        (DeviceState.ACTIVE, DeviceAct.REVOKE): DeviceState.REVOKED,
+        (DeviceState.DISABLED, DeviceAct.ENABLE): DeviceState.ACTIVE,
+        (DeviceState.DISABLED, DeviceAct.REVOKE): DeviceState.REVOKED,
+    }
+)
+"""What each act makes of each state; a pair that is not here is refused."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,12 +65,31 @@ class Device:
 
     id: DeviceId
     name: str
-    state: DeviceState
-    keys: DeviceKeys
+    user_id: str | None = None
+    """Whose it is; None: nobody's in particular."""
+    state: DeviceState = DeviceState.ACTIVE
+    note: str = ""
+    sealing_key: bytes = attrs.field(repr=False)
+    derive_key: bytes = attrs.field(repr=False)
+    noise_key: bytes = attrs.field(repr=False)
+    awg_key: bytes = attrs.field(repr=False)
     address4: str
     """Its IPv4 address inside the tunnel, the same on every node."""
     address6: str
     """Its IPv6 ULA inside the tunnel, the same on every node."""
-    version: int
-    created_at: int
+    expires_at: int | None = None
+    """Microseconds since 1970; from then on it is kept out."""
+    quota_bytes: int | None = None
+    """Octets in both directions, per period of its user; None: only the user's own quota counts."""
+    rate_limit: int | None = None
+    """Bits per second in each direction; None: no limit."""
+    version: int = 1
+    created_at: int = 0
     """Microseconds since 1970."""
+    updated_at: int = 0
+    updated_by: str = ""
+
+    @property
+    def keys(self) -> DeviceKeys:
+        """The four public keys."""
+        return DeviceKeys(sealing=self.sealing_key, derive=self.derive_key, noise=self.noise_key, awg=self.awg_key)

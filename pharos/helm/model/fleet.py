@@ -29,9 +29,9 @@ class Fleet:
     revision: int
     """Only grows: one more at each change that nodes or devices must hear of."""
     pool4: str
-    """IPv4 network of device addresses in CIDR notation; its first host is every node's own tunnel address."""
+    """IPv4 network of the first address pool in CIDR notation; its first host is every node's own tunnel address."""
     pool6: str
-    """IPv6 ULA network of device addresses, /64; its first host is every node's own tunnel address."""
+    """IPv6 ULA network of the first address pool; its first host is every node's own tunnel address."""
     root: bytes
     """DER."""
     fleet_ca: bytes

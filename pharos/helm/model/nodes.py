@@ -1,8 +1,10 @@
-"""A buoy as helm records it."""
+"""A buoy as helm records it, and what an admin can make of it."""
 
 from __future__ import annotations
 
 import enum
+from types import MappingProxyType
+from typing import Final
 
 import attrs
 
@@ -13,9 +15,51 @@ from pharos.wire.ids import NodeId
 class NodeState(enum.Enum):
     """What an admin decided about a node or relay; whether it answers is seen, not recorded."""
 
+    JOINING = "joining"
+    """It is being set up; nobody is told of it yet."""
     ACTIVE = "active"
+    DRAINING = "draining"
+    """It serves who is there, and new profiles leave it out."""
     DISABLED = "disabled"
+    """It serves nobody, until it is enabled again."""
     REVOKED = "revoked"
+    """For ever."""
+
+
+class NodeAct(enum.Enum):
+    """What can be done about the state of a node or relay."""
+
+    JOIN = "join"
+    DRAIN = "drain"
+    RESUME = "resume"
+    DISABLE = "disable"
+    ENABLE = "enable"
+    REVOKE = "revoke"
+
+    @property
+    def past(self) -> str:
+        """As the audit and the feed tell it: ``drained``."""
+        return {"join": "joined", "drain": "drained"}.get(self.value, self.value.removesuffix("e") + "ed")
+
+
+TRANSITIONS: Final = MappingProxyType(
+    {
+        (NodeState.JOINING, NodeAct.JOIN): NodeState.ACTIVE,
+        (NodeState.JOINING, NodeAct.REVOKE): NodeState.REVOKED,
+        (NodeState.ACTIVE, NodeAct.DRAIN): NodeState.DRAINING,
+        (NodeState.ACTIVE, NodeAct.DISABLE): NodeState.DISABLED,
+        (NodeState.ACTIVE, NodeAct.REVOKE): NodeState.REVOKED,
+        (NodeState.DRAINING, NodeAct.RESUME): NodeState.ACTIVE,
+        (NodeState.DRAINING, NodeAct.DISABLE): NodeState.DISABLED,
+        (NodeState.DRAINING, NodeAct.REVOKE): NodeState.REVOKED,
+        (NodeState.DISABLED, NodeAct.ENABLE): NodeState.ACTIVE,
+        (NodeState.DISABLED, NodeAct.REVOKE): NodeState.REVOKED,
+    }
+)
+"""What each act makes of each state, for nodes and relays alike; a pair that is not here is refused."""
+
+LINKED: Final = frozenset({NodeState.ACTIVE, NodeState.DRAINING, NodeState.DISABLED})
+"""A node in one of these is kept linked: a disabled one has to hear that it has no peers any more."""
 
 
 @attrs.frozen(kw_only=True)
@@ -28,13 +72,20 @@ class Node:
     """Host name or IP address, without a port."""
     control_port: int
     awg_port: int
-    tags: tuple[str, ...]
-    state: NodeState
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    state: NodeState = NodeState.ACTIVE
     awg_key: bytes
     """AmneziaWG public key, 32 bytes."""
     derive_key: bytes
     """X25519 public key for the blind derivation, 32 bytes."""
     awg_parameters: ObfuscationParameters
-    version: int
-    created_at: int
+    spki: bytes = attrs.field(repr=False)
+    """SHA-256 of the public key of its certificate."""
+    certificate: bytes = attrs.field(repr=False)
+    """DER, the newest."""
+    version: int = 1
+    created_at: int = 0
     """Microseconds since 1970."""
+    updated_at: int = 0
+    updated_by: str = ""

@@ -1,11 +1,16 @@
-"""A beacon as helm records it."""
+"""A beacon as helm records it; its states are those of a node (`pharos.helm.model.nodes`)."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import attrs
 
 from pharos.helm.model.nodes import NodeState
 from pharos.wire.ids import RelayId
+
+TUNNELLED: Final = frozenset({NodeState.ACTIVE, NodeState.DRAINING})
+"""helm dials the tunnel of a relay in one of these: nothing passes through a disabled one."""
 
 
 @attrs.frozen(kw_only=True)
@@ -20,7 +25,14 @@ class Relay:
     """Where clients arrive."""
     tunnel_port: int
     """Where helm dials in to be reached."""
-    state: NodeState
-    version: int
-    created_at: int
+    note: str = ""
+    state: NodeState = NodeState.ACTIVE
+    spki: bytes = attrs.field(repr=False)
+    """SHA-256 of the public key of its certificate."""
+    certificate: bytes = attrs.field(repr=False)
+    """DER, the newest."""
+    version: int = 1
+    created_at: int = 0
     """Microseconds since 1970."""
+    updated_at: int = 0
+    updated_by: str = ""

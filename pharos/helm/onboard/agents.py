@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import ipaddress
 import re
 import secrets
@@ -10,18 +9,23 @@ from typing import Final
 
 import attrs
 
+from pharos.helm.accounts.users import check_note, check_tags
 from pharos.helm.ca.authority import Authority
 from pharos.helm.errors import InvalidRequestError
 from pharos.helm.model.nodes import Node, NodeState
 from pharos.helm.model.relays import Relay
-from pharos.helm.store.database import Database, microseconds
+from pharos.helm.store.certificates import keep_certificate
+from pharos.helm.store.changes import Act
+from pharos.helm.store.database import Database
 from pharos.helm.store.fleet import next_revision
-from pharos.helm.store.nodes import add_node, find_node_by_key
-from pharos.helm.store.outbox import append_entry
-from pharos.helm.store.relays import add_relay, find_relay_by_key
+from pharos.helm.store.ids import fresh_id
+from pharos.helm.store.nodes import NODES, find_node_by_key
+from pharos.helm.store.records import add_record
+from pharos.helm.store.relays import RELAYS, find_relay_by_key
+from pharos.helm.store.times import moment
 from pharos.wire.agent import AgentGrant, AgentRequest, grant_of
 from pharos.wire.awg.params import generate
-from pharos.wire.ids import NodeId, RelayId, uuid7
+from pharos.wire.ids import NodeId, RelayId
 from pharos.wire.pki.csr import verify_csr
 from pharos.wire.pki.keys import certificate_from_der, certificate_to_der
 from pharos.wire.pki.profile import spki_hash
@@ -41,6 +45,7 @@ class NewNode:
     control_port: int
     awg_port: int
     tags: tuple[str, ...] = ()
+    note: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,10 +56,11 @@ class NewRelay:
     address: str
     ingress_port: int
     tunnel_port: int
+    note: str = ""
 
 
 def adopt_node(
-    db: Database, authority: Authority, request: AgentRequest, wanted: NewNode, *, actor: str, now: datetime.datetime
+    db: Database, act: Act, authority: Authority, request: AgentRequest, wanted: NewNode
 ) -> tuple[Node, AgentGrant]:
     """Certify a node and record it. The same request again gets the same grant, for the first may have been lost.
 
@@ -63,37 +69,32 @@ def adopt_node(
     if request.role is not Role.NODE or request.awg_key is None or request.derive_key is None:
         raise InvalidRequestError("that is the request of a relay; use: helm relays add")
     check_name(wanted.name)
+    check_note(wanted.note)
     address = check_address(wanted.address, wanted.control_port, wanted.awg_port)
-    for tag in wanted.tags:
-        check_name(tag)
+    wanted = attrs.evolve(wanted, address=address, tags=check_tags(wanted.tags))
     spki = spki_hash(verify_csr(request.csr))
     known = find_node_by_key(db, spki)
-    if known is not None and _same(known[0], wanted) and known[0].awg_key == request.awg_key:
-        return known[0], grant_of(certificate_from_der(known[1]), trust=authority.trust, role=Role.NODE)
-    node_id = NodeId(new_id(now))
-    certificate = authority.certify_agent(request, node_id, operator=actor, now=now)
+    if known is not None and _same(known, wanted) and known.awg_key == request.awg_key:
+        return known, grant_of(certificate_from_der(known.certificate), trust=authority.trust, role=Role.NODE)
+    node_id = NodeId(fresh_id())
+    certificate = authority.certify_agent(request, node_id, operator=act.actor, now=moment(act.at))
     node = Node(
         id=node_id,
-        name=wanted.name,
-        address=address,
-        control_port=wanted.control_port,
-        awg_port=wanted.awg_port,
-        tags=wanted.tags,
-        state=NodeState.ACTIVE,
+        **attrs.asdict(wanted, recurse=False),
         awg_key=request.awg_key,
         derive_key=request.derive_key,
         awg_parameters=generate(secrets.token_bytes),
-        version=1,
-        created_at=microseconds(now.timestamp()),
+        spki=spki,
+        certificate=certificate_to_der(certificate),
     )
-    add_node(db, node, certificate=certificate_to_der(certificate), spki=spki, actor=actor)
+    added = add_record(db, NODES, node, act, detail=node.name)
+    keep_certificate(db, act, certificate, Role.NODE, node_id)
     next_revision(db)
-    append_entry(db, at=node.created_at, kind="node_added", subject=node.id, actor=actor, detail=node.name)
-    return node, grant_of(certificate, trust=authority.trust, role=Role.NODE)
+    return added, grant_of(certificate, trust=authority.trust, role=Role.NODE)
 
 
 def adopt_relay(
-    db: Database, authority: Authority, request: AgentRequest, wanted: NewRelay, *, actor: str, now: datetime.datetime
+    db: Database, act: Act, authority: Authority, request: AgentRequest, wanted: NewRelay
 ) -> tuple[Relay, AgentGrant]:
     """Certify a relay and record it. The same request again gets the same grant, for the first may have been lost.
 
@@ -102,40 +103,28 @@ def adopt_relay(
     if request.role is not Role.RELAY:
         raise InvalidRequestError("that is the request of a node; use: helm nodes add")
     check_name(wanted.name)
-    address = check_address(wanted.address, wanted.ingress_port, wanted.tunnel_port)
-    if wanted.ingress_port == wanted.tunnel_port:
-        raise InvalidRequestError("a relay's ingress and tunnel port have to differ, for both are TCP")
+    check_note(wanted.note)
+    address = check_relay_address(wanted.address, ingress_port=wanted.ingress_port, tunnel_port=wanted.tunnel_port)
+    wanted = attrs.evolve(wanted, address=address)
     spki = spki_hash(verify_csr(request.csr))
     known = find_relay_by_key(db, spki)
-    if known is not None and _same(known[0], wanted):
-        return known[0], grant_of(certificate_from_der(known[1]), trust=authority.trust, role=Role.RELAY)
-    relay_id = RelayId(new_id(now))
-    certificate = authority.certify_agent(request, relay_id, operator=actor, now=now)
+    if known is not None and _same(known, wanted):
+        return known, grant_of(certificate_from_der(known.certificate), trust=authority.trust, role=Role.RELAY)
+    relay_id = RelayId(fresh_id())
+    certificate = authority.certify_agent(request, relay_id, operator=act.actor, now=moment(act.at))
     relay = Relay(
-        id=relay_id,
-        name=wanted.name,
-        address=address,
-        ingress_port=wanted.ingress_port,
-        tunnel_port=wanted.tunnel_port,
-        state=NodeState.ACTIVE,
-        version=1,
-        created_at=microseconds(now.timestamp()),
+        id=relay_id, **attrs.asdict(wanted, recurse=False), spki=spki, certificate=certificate_to_der(certificate)
     )
-    add_relay(db, relay, certificate=certificate_to_der(certificate), spki=spki, actor=actor)
+    added = add_record(db, RELAYS, relay, act, detail=relay.name)
+    keep_certificate(db, act, certificate, Role.RELAY, relay_id)
     next_revision(db)
-    append_entry(db, at=relay.created_at, kind="relay_added", subject=relay.id, actor=actor, detail=relay.name)
-    return relay, grant_of(certificate, trust=authority.trust, role=Role.RELAY)
+    return added, grant_of(certificate, trust=authority.trust, role=Role.RELAY)
 
 
 def _same(record: Node | Relay, wanted: NewNode | NewRelay) -> bool:
     return record.state is NodeState.ACTIVE and all(
         getattr(record, field.name) == getattr(wanted, field.name) for field in attrs.fields(type(wanted))
     )
-
-
-def new_id(now: datetime.datetime) -> str:
-    """Return a fresh UUIDv7."""
-    return uuid7(int(now.timestamp() * 1_000_000) * 1000, secrets.token_bytes(10))
 
 
 def check_name(name: str) -> str:
@@ -167,4 +156,15 @@ def check_address(address: str, *ports: int) -> str:
     for port in ports:
         if not 0 < port < 65536:
             raise InvalidRequestError(f"{port} is not a port (1 to 65535)")
+    return host
+
+
+def check_relay_address(address: str, *, ingress_port: int, tunnel_port: int) -> str:
+    """Return a relay's host as ``check_address`` does, with its ports checked.
+
+    Raises: InvalidRequestError.
+    """
+    host = check_address(address, ingress_port, tunnel_port)
+    if ingress_port == tunnel_port:
+        raise InvalidRequestError("a relay's ingress and tunnel port have to differ, for both are TCP")
     return host

@@ -53,12 +53,14 @@ def build_profile(fleet: Fleet, device: Device, nodes: Iterable[Node], relays: I
 
 
 def build_desired(fleet: Fleet, node: Node, devices: Iterable[Device]) -> DesiredNode:
-    """Return what this node is to be."""
+    """Return what this node is to be for the devices that may use the fleet: a disabled one serves none of them."""
     return DesiredNode(
         revision=fleet.revision,
         awg=node.awg_parameters,
         addresses=node_addresses(fleet),
-        peers={
+        peers={}
+        if node.state is NodeState.DISABLED
+        else {
             device.id: Peer(
                 device_id=device.id,
                 awg_key=device.keys.awg,
@@ -78,16 +80,5 @@ def peer_networks(device: Device) -> tuple[str, ...]:
 
 
 def node_addresses(fleet: Fleet) -> tuple[str, ...]:
-    """Return the address that every node answers at inside the tunnel: the first host of both pools."""
+    """Return the address that every node answers at inside the tunnel: the first host of the first pool."""
     return tuple(str(ipaddress.ip_network(pool)[1]) for pool in (fleet.pool4, fleet.pool6))
-
-
-def device_addresses(fleet: Fleet, host: int) -> tuple[str, str]:
-    """Return IPv4 and IPv6 address number ``host`` of the pools.
-
-    Raises: IndexError — the IPv4 pool is used up.
-    """
-    pool4 = ipaddress.ip_network(fleet.pool4)
-    if host >= pool4.num_addresses - 1:
-        raise IndexError(f"the address pool {fleet.pool4} is used up")
-    return str(pool4[host]), str(ipaddress.ip_network(fleet.pool6)[host])

@@ -12,18 +12,19 @@ from pharos.helm.accounts.inner import Account, Enrolment
 from pharos.helm.accounts.tickets import PSK_VERSION, psk_name
 from pharos.helm.context import HelmContext
 from pharos.helm.live.board import now_us
-from pharos.helm.model.devices import DeviceState
+from pharos.helm.relay.online import OnlineDevices
 from pharos.helm.store.database import Database
-from pharos.helm.store.devices import find_by_noise_key, fingerprints_of
+from pharos.helm.store.devices import find_by_noise_key, fingerprints_of, is_allowed
 from pharos.helm.store.tickets import find_ticket
 from pharos.wire.gen.pharos.relay.v1 import passage_grpc
 from pharos.wire.gen.pharos.relay.v1 import passage_pb2 as pb
-from pharos.wire.ids import RelayId, TicketId
+from pharos.wire.ids import DeviceId, RelayId, TicketId
+from pharos.wire.passage.accepted import AcceptedPassage, DeviceRecord
+from pharos.wire.passage.admission import Door
 from pharos.wire.passage.metadata import Purpose
-from pharos.wire.passage.server import AcceptedPassage, DeviceRecord, Incident, accept_passage
-from pharos.wire.rpc.flow import INNER
-from pharos.wire.rpc.limits import INNER_STREAMS
-from pharos.wire.rpc.server import Service, serve_connection
+from pharos.wire.passage.notes import Note
+from pharos.wire.passage.server import Incident, accept_passage
+from pharos.wire.rpc.server import Service
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,17 @@ class PassageEdge:
 
     def __init__(self, context: HelmContext) -> None:
         self._context = context
+        self._door = Door()
         self._told: dict[RelayId, int] = {}
+        self.online: Final = OnlineDevices()
 
     def for_relay(self, relay_id: RelayId, count: Count) -> RelayPassages:
         """Return the service for one tunnel; ``count`` is told +1 and -1 as confirmed passages come and go."""
         return RelayPassages(self, relay_id, count)
+
+    def notify(self, device_id: DeviceId, epoch: int, rev: int) -> bool:
+        """Tell a device which bundle is its newest; return whether it is here to be told. Never waits."""
+        return self.online.notify(device_id, Note(epoch, rev))
 
     async def accept(self, call: Stream[pb.Frame, pb.Frame], relay_id: RelayId, count: Count) -> None:
         """Serve one passage to its end."""
@@ -55,7 +62,9 @@ class PassageEdge:
         async with accept_passage(
             call,
             fleet=context.authority.trust.fleet,
-            static=context.authority.noise,
+            keys=(context.authority.noise,),
+            door=self._door,
+            beacon=relay_id,
             find_psk=self._find_psk,
             find_device=self._find_device,
             audit=audit,
@@ -74,17 +83,16 @@ class PassageEdge:
             self._context.hub.publish("passage_refused", at=now, node=relay_id, text=incident.trouble.value)
 
     async def _serve(self, passage: AcceptedPassage) -> None:
-        request, context = passage.request, self._context
-        if request.purpose is Purpose.ENROL and request.ticket_id is not None:
-            handshake_hash = passage.stream.handshake_hash
-            service = Service([Enrolment(context, ticket_id=request.ticket_id, handshake_hash=handshake_hash)])
-        elif passage.device is not None:
-            service = Service([Account(context, passage.device.id)])
+        request, context, device = passage.request, self._context, passage.device
+        if device is not None:
+            with self.online.joined(device.id, passage):
+                await passage.serve(Service([Account(context, device.id)]))
+        elif request.purpose is Purpose.ENROL and request.ticket_id is not None:
+            ticket_id, handshake_hash = request.ticket_id, passage.handshake_hash
+            await passage.serve(Service([Enrolment(context, ticket_id=ticket_id, handshake_hash=handshake_hash)]))
         else:
             # Account login belongs to a later version; until then nobody may log in.
-            service = Service([])
-        # The hop between device and beacon is kept alive already, and calls have deadlines: no PING of our own.
-        await serve_connection(passage.stream, service, windows=INNER, max_streams=INNER_STREAMS, keepalive=None)
+            await passage.serve(Service([]))
 
     async def _find_psk(self, ticket_id: TicketId) -> bytes | None:
         ticket = await self._context.store.run(find_ticket, ticket_id)
@@ -111,6 +119,6 @@ class RelayPassages(passage_grpc.PassageBase):
 
 def _device_record(db: Database, noise_key: bytes) -> DeviceRecord | None:
     device = find_by_noise_key(db, noise_key)
-    if device is None or device.state is not DeviceState.ACTIVE:
+    if device is None or not is_allowed(db, device.id, now_us()):
         return None
     return DeviceRecord(id=device.id, fingerprints=fingerprints_of(db, device.id))

@@ -1,47 +1,107 @@
-"""Open, check and migrate the two databases, and run plain functions on them from Trio."""
+"""The two databases of a helm, and the only bridges from Trio to them."""
 
 from __future__ import annotations
 
-import math
-import os
+import functools
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
-import sqlite_utils
 import trio
-from sqlite_utils import Migrations
 
-from pharos.helm.errors import DatabaseCorruptError, NotInitialisedError
+from pharos.helm.errors import NotInitialisedError
+from pharos.helm.store.checks import CORE as CORE
+from pharos.helm.store.checks import TELEMETRY as TELEMETRY
+from pharos.helm.store.checks import check_private
+from pharos.helm.store.condition import RETRY_AFTER, Condition, code_of
+from pharos.helm.store.connections import BUSY_TIMEOUT, CHECKED_AT_ONCE, is_checked_at_once, open_reading, open_writing
 from pharos.helm.store.migrations import core_migrations, telemetry_migrations
-from pharos.wire.files import PRIVATE_FILE
-from pharos.wire.units import SECONDS
-
-Database = sqlite3.Connection
-"""What every store function takes first; it runs inside one transaction of ``Store.run``."""
+from pharos.helm.store.times import microseconds as microseconds
+from pharos.helm.store.writer import GROUP, Writer
+from pharos.helm.store.writer import Database as Database
+from pharos.helm.store.writer import transact as transact
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-CORE: Final = "core.db"
-TELEMETRY: Final = "telemetry.db"
-# A backup or a curious sqlite3 shell may hold the file for a moment; longer than that the caller is told to retry.
-BUSY_TIMEOUT: Final = 5 * SECONDS
+
+class File:
+    """One open database: who writes, who reads beside them, and its condition."""
+
+    def __init__(self, path: Path, writing: Database, reading: Database, *, group: int, retry_after: float) -> None:
+        self.path: Final = path
+        self.condition: Final = Condition(path, retry_after=retry_after)
+        self._writer = Writer(writing, group=group)
+        self._reading = reading
+        self._reader = trio.CapacityLimiter(1)
+        self.commits = 0
+        self.commit_seconds = 0.0
+        """How long those who changed something waited for it, together."""
+
+    async def write(self, work: Callable[[Database], R]) -> tuple[R, bool]:
+        """Run a function in a durable transaction; return its result, and whether it changed anything.
+
+        While nothing can be written, functions that only read go on.
+
+        Raises: BusyError, ReadOnlyError, DatabaseCorruptError.
+        """
+        if not self.condition.may_try():
+            return await self._read_instead(work), False
+        began = trio.current_time()
+        try:
+            result, wrote = await self._writer.run(work)
+        except sqlite3.Error as error:
+            if (meaning := self.condition.judge(error)) is None:
+                raise
+            raise meaning from error
+        if wrote:
+            self.condition.wrote()
+            self.commits += 1
+            self.commit_seconds += trio.current_time() - began
+        return result, wrote
+
+    async def read(self, work: Callable[[Database], R]) -> R:
+        """Run a function on one snapshot, beside the writer.
+
+        Raises: BusyError, DatabaseCorruptError.
+        """
+        try:
+            return await trio.to_thread.run_sync(_at_one_moment, self._reading, work, limiter=self._reader)
+        except sqlite3.Error as error:
+            if _would_write(error) or (meaning := self.condition.judge(error)) is None:
+                raise
+            raise meaning from error
+
+    async def _read_instead(self, work: Callable[[Database], R]) -> R:
+        try:
+            return await self.read(work)
+        except sqlite3.OperationalError as error:
+            if not _would_write(error):
+                raise
+        raise self.condition.refusal()
 
 
 class Store:
-    """The two open databases; ``run`` and ``record`` are the only bridges from Trio to SQLite."""
+    """The two open databases.
 
-    def __init__(self, core: Database, telemetry: Database) -> None:
-        self._core = core
-        self._telemetry = telemetry
-        # One thread at a time per file: SQLite has one writer, and a connection belongs to one thread at a time.
-        self._core_turn = trio.CapacityLimiter(1)
-        self._telemetry_turn = trio.CapacityLimiter(1)
+    ``run`` and ``record`` change them, ``read`` and ``read_telemetry`` look at what is committed and wait for nobody.
+    """
+
+    def __init__(self, state: Path, core: File, telemetry: File, *, telemetry_checked: bool) -> None:
+        self.state: Final = state
+        self.core: Final = core
+        self.telemetry: Final = telemetry
+        self.telemetry_checked: Final = telemetry_checked
+        """Whether ``telemetry.db`` was small enough to be checked whole at start."""
         self._commits = 0
         self._committed = trio.lowlevel.ParkingLot()
+
+    @property
+    def condition(self) -> Condition:
+        """Whether the record can be changed."""
+        return self.core.condition
 
     @property
     def commits(self) -> int:
@@ -52,21 +112,37 @@ class Store:
         """Run ``function(db, …)`` in one durable transaction on ``core.db``; its exceptions roll back and propagate.
 
         A cancelled caller still waits for its transaction: half a write does not exist.
+
+        Raises: BusyError, ReadOnlyError, DatabaseCorruptError — nothing was changed.
         """
-        result, wrote = await trio.to_thread.run_sync(
-            lambda: _counted(self._core, function, *args, **kwargs), limiter=self._core_turn
-        )
+        result, wrote = await self.core.write(lambda db: function(db, *args, **kwargs))
         if wrote:
             self._commits += 1
             self._committed.unpark_all()
         return result
 
+    async def read(self, function: Callable[Concatenate[Database, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run ``function(db, …)`` on one snapshot of ``core.db``, which holds every change acknowledged before.
+
+        It waits for no write, and may make none.
+
+        Raises: BusyError, DatabaseCorruptError.
+        """
+        return await self.core.read(lambda db: function(db, *args, **kwargs))
+
     async def record(self, function: Callable[Concatenate[Database, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run ``function(db, …)`` in one transaction on ``telemetry.db``, which never delays a durable commit."""
-        result, _ = await trio.to_thread.run_sync(
-            lambda: _counted(self._telemetry, function, *args, **kwargs), limiter=self._telemetry_turn
-        )
+        """Run ``function(db, …)`` in one transaction on ``telemetry.db``, which never delays a durable commit.
+
+        Raises: as ``run``.
+        """
+        result, _ = await self.telemetry.write(lambda db: function(db, *args, **kwargs))
         return result
+
+    async def read_telemetry(
+        self, function: Callable[Concatenate[Database, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run ``function(db, …)`` on one snapshot of ``telemetry.db``, beside those who record."""
+        return await self.telemetry.read(lambda db: function(db, *args, **kwargs))
 
     async def wait_commit(self, seen: int) -> int:
         """Return the number of commits once it is larger than ``seen``."""
@@ -75,73 +151,55 @@ class Store:
         return self._commits
 
 
-def transact(db: Database, function: Callable[Concatenate[Database, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run ``function(db, …)`` in one transaction; commit if it returns, roll back if it raises."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        result = function(db, *args, **kwargs)
-        db.execute("COMMIT")
-    except BaseException:
-        # SQLite has rolled back by itself where the disk was full; COMMIT may fail and leave the transaction open.
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return result
-
-
-def _counted(
-    db: Database, function: Callable[Concatenate[Database, P], R], *args: P.args, **kwargs: P.kwargs
-) -> tuple[R, bool]:
-    before = db.total_changes
-    return transact(db, function, *args, **kwargs), db.total_changes != before
-
-
 @contextmanager
-def open_store(state: Path, *, create: bool = False) -> Iterator[Store]:
-    """Open both databases below ``state``, checked and migrated.
+def open_store(
+    state: Path,
+    *,
+    create: bool = False,
+    busy_timeout: float = BUSY_TIMEOUT,
+    retry_after: float = RETRY_AFTER,
+    group: int = GROUP,
+    checked_at_once: int = CHECKED_AT_ONCE,
+) -> Iterator[Store]:
+    """Open both databases below ``state``, checked and migrated. The caller holds the directory's lock.
+
+    Times are in seconds; ``group`` is how many changes may share a commit, ``checked_at_once`` how large, in bytes, a
+    ``telemetry.db`` may be that is checked whole before this returns.
 
     Raises: NotInitialisedError — there is none and ``create`` is false. DatabaseCorruptError — a file is damaged.
+    StateFileError — another user can reach them. ReadOnlyError, BusyError — they cannot be opened now.
     """
     if not create and not (state / CORE).exists():
         raise NotInitialisedError(f"{state} holds no fleet; run: helm init --personal --state {state}")
-    with (
-        _open(state / CORE, core_migrations, synchronous="FULL") as core,
-        _open(state / TELEMETRY, telemetry_migrations, synchronous="NORMAL") as telemetry,
-    ):
-        yield Store(core, telemetry)
+    check_private(state)
+    core_path, telemetry_path = state / CORE, state / TELEMETRY
+    with ExitStack() as stack:
+        writing = functools.partial(open_writing, busy_timeout=busy_timeout)
+        core = stack.enter_context(writing(core_path, core_migrations, synchronous="FULL"))
+        telemetry = stack.enter_context(
+            writing(telemetry_path, telemetry_migrations, synchronous="NORMAL", checked_at_once=checked_at_once)
+        )
+        files = [
+            File(
+                path,
+                db,
+                stack.enter_context(open_reading(path, busy_timeout=busy_timeout)),
+                group=group,
+                retry_after=retry_after,
+            )
+            for path, db in ((core_path, core), (telemetry_path, telemetry))
+        ]
+        yield Store(state, *files, telemetry_checked=is_checked_at_once(telemetry_path, checked_at_once))
 
 
-@contextmanager
-def _open(path: Path, migrations: Migrations, *, synchronous: str) -> Iterator[Database]:
-    # SQLite takes an empty file for a new database; ours are never empty, so this one lost what it held.
-    if path.exists() and path.stat().st_size == 0:
-        raise _corrupt(path, "it is empty")
-    # SQLite makes its files with the umask; ours has to be private from its first byte, and so have -wal and -shm.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
+def _at_one_moment(db: Database, work: Callable[[Database], R]) -> R:
+    db.execute("BEGIN")
     try:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute(f"PRAGMA synchronous = {synchronous}")
-            db.execute("PRAGMA foreign_keys = ON")
-            verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            raise _corrupt(path, str(error)) from error
-        if verdict != "ok":
-            raise _corrupt(path, verdict)
-        db.row_factory = sqlite3.Row
-        migrations.apply(sqlite_utils.Database(db))
-        yield db
+        return work(db)
     finally:
-        db.close()
+        if db.in_transaction:
+            db.execute("ROLLBACK")
 
 
-def _corrupt(path: Path, why: str) -> DatabaseCorruptError:
-    return DatabaseCorruptError(
-        f"{path} is corrupt ({why}) and was left as it is; move it away and put a copy from a backup in its place"
-    )
-
-
-def microseconds(seconds: float) -> int:
-    """Return a wall-clock time in whole microseconds, as every table keeps it."""
-    return math.floor(seconds * 1_000_000)
+def _would_write(error: sqlite3.Error) -> bool:
+    return code_of(error) == sqlite3.SQLITE_READONLY

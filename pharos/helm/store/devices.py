@@ -1,19 +1,48 @@
-"""Rows of the devices table, their certificates and their sealed bundles."""
+"""The devices table, and the certificates that are bound to a device."""
 
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
 
 from pharos.helm.errors import ConflictError, NotFoundError
-from pharos.helm.model.devices import Device, DeviceKeys, DeviceState
+from pharos.helm.model.devices import Device, DeviceState
+from pharos.helm.model.users import UserState
+from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
+from pharos.helm.store.records import Noun, add_record, get_record
 from pharos.wire.ids import DeviceId
 
-_COLUMNS = "id, name, state, sealing_key, derive_key, noise_key, awg_key, address4, address6, version, created_at"
-_OWNER_OF_KEY = "SELECT id FROM devices WHERE sealing_key = ? OR derive_key = ? OR noise_key = ? OR awg_key = ?"
+_KEYS: Final = ("sealing_key", "derive_key", "noise_key", "awg_key")
+
+DEVICES: Final = Noun(
+    kind="device",
+    table="devices",
+    columns=(
+        *("id", "name", "user_id", "state", "note", *_KEYS, "address4", "address6"),
+        *("expires_at", "quota_bytes", "rate_limit"),
+    ),
+    model=Device,
+    hidden=frozenset(_KEYS),
+    filters={
+        "id": "id = ?",
+        "name": "name = ?",
+        "state": "state = ?",
+        "user": "user_id = ?",
+        "q": "LOWER(name) LIKE LOWER(?) ESCAPE '!'",
+    },
+)
+
+_OWNER_OF_KEY: Final = f"SELECT id FROM devices WHERE {' OR '.join(f'{name} = ?' for name in _KEYS)}"  # noqa: S608
+# Whoever is disabled or has expired, the device or its user, is kept out; parameters: the time, twice.
+_ALLOWED: Final = (
+    f"devices.state = '{DeviceState.ACTIVE.value}' AND (devices.expires_at IS NULL OR devices.expires_at > ?)"  # noqa: S608
+    f" AND (user_id IS NULL OR user_id IN (SELECT id FROM users WHERE users.state = '{UserState.ACTIVE.value}'"
+    " AND (users.expires_at IS NULL OR users.expires_at > ?)))"
+)
 
 
-def add_device(db: Database, device: Device, *, actor: str) -> None:
+def add_device(db: Database, device: Device, act: Act) -> Device:
     """Write a new device.
 
     Raises: ConflictError — one of its public keys belongs to another device, live or revoked, for whichever use.
@@ -21,30 +50,44 @@ def add_device(db: Database, device: Device, *, actor: str) -> None:
     keys = device.keys.in_order()
     if any(db.execute(_OWNER_OF_KEY, (key,) * len(keys)).fetchone() for key in keys):
         raise ConflictError("one of these public keys belongs to another device")
-    try:
-        db.execute(
-            f"INSERT INTO devices ({_COLUMNS}, updated_at, updated_by)"  # noqa: S608 -- constant text
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                device.id,
-                device.name,
-                device.state.value,
-                *device.keys.in_order(),
-                device.address4,
-                device.address6,
-                device.version,
-                device.created_at,
-                device.created_at,
-                actor,
-            ),
-        )
-    except sqlite3.IntegrityError as error:
-        raise ConflictError("one of these public keys belongs to another device") from error
+    return add_record(db, DEVICES, device, act, verb="enrolled", detail=device.name)
 
 
 def list_devices(db: Database) -> list[Device]:
     """Return every device, oldest first."""
-    return [_device(row) for row in db.execute(f"SELECT {_COLUMNS} FROM devices ORDER BY id")]  # noqa: S608 -- constant
+    rows = db.execute(f"SELECT {DEVICES.all_columns} FROM devices ORDER BY id")  # noqa: S608 -- names of a Noun
+    return [DEVICES.load(row) for row in rows]
+
+
+def list_allowed_devices(db: Database, at: int) -> list[Device]:
+    """Return the devices that may use the fleet as of ``at``, oldest first."""
+    query = f"SELECT {DEVICES.all_columns} FROM devices WHERE {_ALLOWED} ORDER BY id"  # noqa: S608 -- constant text
+    return [DEVICES.load(row) for row in db.execute(query, (at, at))]
+
+
+def is_allowed(db: Database, device_id: DeviceId, at: int) -> bool:
+    """Return whether a device may use the fleet as of ``at``: neither it nor its user is disabled or has expired."""
+    query = f"SELECT 1 FROM devices WHERE id = ? AND {_ALLOWED}"  # noqa: S608 -- constant text
+    return db.execute(query, (device_id, at, at)).fetchone() is not None
+
+
+def next_expiry(db: Database, after: int) -> int | None:
+    """Return when the next device or user expires, None where none will."""
+    row = db.execute(
+        "SELECT MIN(expires_at) FROM (SELECT expires_at FROM devices WHERE expires_at > ?"
+        " UNION ALL SELECT expires_at FROM users WHERE expires_at > ?) AS ends",
+        (after, after),
+    ).fetchone()
+    expiry: int | None = row[0]
+    return expiry
+
+
+def count_live_devices(db: Database, user_id: str) -> int:
+    """Return how many devices of a user are not revoked."""
+    count: int = db.execute(
+        "SELECT COUNT(*) FROM devices WHERE user_id = ? AND state <> ?", (user_id, DeviceState.REVOKED.value)
+    ).fetchone()[0]
+    return count
 
 
 def get_device(db: Database, device_id: DeviceId) -> Device:
@@ -52,48 +95,16 @@ def get_device(db: Database, device_id: DeviceId) -> Device:
 
     Raises: NotFoundError.
     """
-    row = db.execute(f"SELECT {_COLUMNS} FROM devices WHERE id = ?", (device_id,)).fetchone()  # noqa: S608 -- constant
-    if row is None:
-        raise NotFoundError(f"there is no device {device_id!r}")
-    return _device(row)
+    return get_record(db, DEVICES, device_id)
 
 
 def find_by_noise_key(db: Database, key: bytes) -> Device | None:
     """Return the device that proved this Noise key."""
-    row = db.execute(f"SELECT {_COLUMNS} FROM devices WHERE noise_key = ?", (key,)).fetchone()  # noqa: S608 -- constant
-    return None if row is None else _device(row)
+    row = db.execute(f"SELECT {DEVICES.all_columns} FROM devices WHERE noise_key = ?", (key,)).fetchone()  # noqa: S608
+    return None if row is None else DEVICES.load(row)
 
 
-def resolve_device(db: Database, id_or_name: str) -> Device:
-    """Return the device with that id, or the only active one with that name.
-
-    Raises: NotFoundError — none. ConflictError — the name is not unique; the message lists the ids.
-    """
-    matches = [device for device in list_devices(db) if device.id == id_or_name]
-    if not matches:
-        matches = [d for d in list_devices(db) if d.name == id_or_name and d.state is DeviceState.ACTIVE]
-    if not matches:
-        raise NotFoundError(f"there is no active device {id_or_name!r}")
-    if len(matches) > 1:
-        raise ConflictError(f"{id_or_name!r} is the name of {len(matches)} devices: {', '.join(d.id for d in matches)}")
-    return matches[0]
-
-
-def set_device_state(db: Database, device: Device, state: DeviceState, *, at: int, actor: str) -> None:
-    """Change the state of the record that was read as ``device``.
-
-    Raises: ConflictError — somebody changed it since.
-    """
-    row = db.execute(
-        "UPDATE devices SET state = ?, version = version + 1, updated_at = ?, updated_by = ?"
-        " WHERE id = ? AND version = ? RETURNING version",
-        (state.value, at, actor, device.id, device.version),
-    ).fetchone()
-    if row is None:
-        raise ConflictError(f"device {device.name!r} has changed since it was read; look again")
-
-
-def add_certificate(
+def bind_certificate(
     db: Database, device_id: DeviceId, *, fingerprint: str, spki: bytes, certificate: bytes, not_after: int
 ) -> None:
     """Bind a certificate to a device.
@@ -111,7 +122,10 @@ def add_certificate(
 
 
 def certificate_of(db: Database, device_id: DeviceId) -> bytes:
-    """Return the newest certificate of a device (DER)."""
+    """Return the newest certificate of a device (DER).
+
+    Raises: NotFoundError.
+    """
     row = db.execute(
         "SELECT certificate FROM device_certificates WHERE device_id = ? ORDER BY not_after DESC LIMIT 1", (device_id,)
     ).fetchone()
@@ -125,18 +139,3 @@ def fingerprints_of(db: Database, device_id: DeviceId) -> frozenset[str]:
     """Return the SHA-256 fingerprints of every certificate bound to a device, lower-case hexadecimal."""
     rows = db.execute("SELECT fingerprint FROM device_certificates WHERE device_id = ?", (device_id,))
     return frozenset(row["fingerprint"] for row in rows)
-
-
-def _device(row: sqlite3.Row) -> Device:
-    return Device(
-        id=DeviceId(row["id"]),
-        name=row["name"],
-        state=DeviceState(row["state"]),
-        keys=DeviceKeys(
-            sealing=row["sealing_key"], derive=row["derive_key"], noise=row["noise_key"], awg=row["awg_key"]
-        ),
-        address4=row["address4"],
-        address6=row["address6"],
-        version=row["version"],
-        created_at=row["created_at"],
-    )

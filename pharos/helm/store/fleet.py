@@ -6,7 +6,9 @@ import attrs
 
 from pharos.helm.errors import NotInitialisedError
 from pharos.helm.model.fleet import Fleet, Posture
+from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
+from pharos.helm.store.pools import add_default_pool
 from pharos.wire.ids import ControllerId, FleetId
 
 _COLUMNS = (
@@ -15,12 +17,12 @@ _COLUMNS = (
 )
 
 
-def add_fleet(db: Database, fleet: Fleet) -> None:
-    """Write the one row of a new fleet."""
+def add_fleet(db: Database, fleet: Fleet, act: Act) -> None:
+    """Write the one row of a new fleet, and its first address pool."""
     row = attrs.asdict(fleet) | {"posture": fleet.posture.value}
     marks = ", ".join(f":{column.strip()}" for column in _COLUMNS.split(","))
-    # Host 1 of both pools is the nodes' own; the first device is host 2.
-    db.execute(f"INSERT INTO fleet ({_COLUMNS}, next_host) VALUES ({marks}, 2)", row)  # noqa: S608 -- constant text
+    db.execute(f"INSERT INTO fleet ({_COLUMNS}) VALUES ({marks})", row)  # noqa: S608 -- constant text
+    add_default_pool(db, fleet.pool4, fleet.pool6, act)
 
 
 def has_fleet(db: Database) -> bool:
@@ -53,16 +55,22 @@ def next_term(db: Database) -> int:
     return term
 
 
-def next_revision(db: Database) -> int:
-    """Count one change that nodes or devices must hear of, in the caller's transaction; return the new revision."""
-    revision: int = db.execute("UPDATE fleet SET revision = revision + 1 RETURNING revision").fetchone()[0]
+def next_revision(db: Database, *, profiles: bool = True) -> int:
+    """Count one change that nodes or devices must hear of, in the caller's transaction; return the new revision.
+
+    Without ``profiles`` it is one that alters the profile of no device that had one before.
+    """
+    if profiles:
+        query = "UPDATE fleet SET revision = revision + 1, profiles_revision = revision + 1 RETURNING revision"
+    else:
+        query = "UPDATE fleet SET revision = revision + 1 RETURNING revision"
+    revision: int = db.execute(query).fetchone()[0]
     return revision
 
 
-def take_host(db: Database) -> int:
-    """Return the next free host number of the address pools, used once and never again."""
-    host: int = db.execute("UPDATE fleet SET next_host = next_host + 1 RETURNING next_host - 1").fetchone()[0]
-    return host
+def set_node_networks(db: Database, network4: str, network6: str) -> None:
+    """Change the networks in which every node has its own address inside the tunnel: those of the first pool."""
+    db.execute("UPDATE fleet SET pool4 = ?, pool6 = ?", (network4, network6))
 
 
 def put_secret(db: Database, name: str, version: int, wrapped: bytes) -> None:

@@ -1,44 +1,72 @@
-"""Rows of the tickets table; a ticket is consumed by one conditional UPDATE."""
+"""The tickets table; a ticket is consumed by one conditional UPDATE."""
 
 from __future__ import annotations
 
-import sqlite3
+import time
+from typing import Any, Final
 
 from pharos.helm.model.tickets import Ticket
+from pharos.helm.store.changes import Act, record_change
 from pharos.helm.store.database import Database
+from pharos.helm.store.records import Noun, find_record, get_record
 from pharos.wire.ids import DeviceId, TicketId
 
-_COLUMNS = "id, device_name, psk, proof, expires_at, used_keys, device_id"
+_STATE: Final = (
+    "CASE WHEN used_at IS NOT NULL THEN 'used' WHEN withdrawn_at IS NOT NULL THEN 'withdrawn'"
+    " WHEN expires_at <= ? THEN 'expired' ELSE 'open' END = ?"
+)
 
 
-def add_ticket(db: Database, ticket: Ticket, *, at: int, actor: str) -> None:
-    """Write a new ticket; its id is random, so no conflict is expected."""
-    db.execute(
-        "INSERT INTO tickets (id, device_name, psk, proof, expires_at, created_at, created_by)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (ticket.id, ticket.device_name, ticket.psk, ticket.proof, ticket.expires_at, at, actor),
-    )
+def _in_state(state: str) -> tuple[str, list[Any]]:
+    return _STATE, [_now(), state]
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+TICKETS: Final = Noun(
+    kind="ticket",
+    table="tickets",
+    columns=(
+        *("id", "device_name", "user_id", "psk", "proof", "expires_at", "created_by"),
+        *("used_at", "used_keys", "device_id", "withdrawn_at"),
+    ),
+    model=Ticket,
+    hidden=frozenset({"psk", "proof", "used_keys"}),
+    filters={"state": _in_state, "user": "user_id = ?", "device": "device_id = ?"},
+    sorts={"created_at": "created_at"},
+    enrich=lambda ticket: {"state": ticket.state(_now()).value},
+)
 
 
 def find_ticket(db: Database, ticket_id: TicketId) -> Ticket | None:
     """Return the ticket, used or not, expired or not."""
-    row = db.execute(f"SELECT {_COLUMNS} FROM tickets WHERE id = ?", (ticket_id,)).fetchone()  # noqa: S608 -- constant
-    return None if row is None else _ticket(row)
+    return find_record(db, TICKETS, ticket_id.hex())
 
 
-def consume_ticket(db: Database, ticket_id: TicketId, *, keys: bytes, device_id: DeviceId, at: int) -> bool:
-    """Use the ticket up for these keys; False where it is used or expired, so that two racing claims get one True."""
+def consume_ticket(db: Database, ticket_id: TicketId, act: Act, *, keys: bytes, device_id: DeviceId) -> bool:
+    """Use the ticket up for these keys, so that of two racing claims one gets True.
+
+    False where it is used, withdrawn or expired.
+    """
     row = db.execute(
-        "UPDATE tickets SET used_at = ?, used_keys = ?, device_id = ?"
-        " WHERE id = ? AND used_at IS NULL AND expires_at > ? RETURNING id",
-        (at, keys, device_id, ticket_id, at),
+        "UPDATE tickets SET used_at = ?, used_keys = ?, device_id = ?,"
+        " version = version + 1, updated_at = ?, updated_by = ?"
+        " WHERE id = ? AND used_at IS NULL AND withdrawn_at IS NULL AND expires_at > ? RETURNING id",
+        (act.at, keys, device_id, act.at, act.actor, ticket_id.hex(), act.at),
     ).fetchone()
-    return row is not None
-
-
-def _ticket(row: sqlite3.Row) -> Ticket:
-    values = dict(row)
-    device_id = values["device_id"]
-    return Ticket(
-        **values | {"id": TicketId(values["id"]), "device_id": None if device_id is None else DeviceId(device_id)}
+    if row is None:
+        return False
+    used = get_record(db, TICKETS, ticket_id.hex())
+    record_change(
+        db,
+        act,
+        TICKETS.kind,
+        "used",
+        subject=used.id,
+        version=used.version,
+        body=TICKETS.view(used),
+        detail=f"for {used.device_name!r}",
     )
+    return True

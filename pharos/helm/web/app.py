@@ -2,49 +2,74 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import socket
 from pathlib import Path
 from typing import Final
 
-import hypercorn.trio
 import trio
 from hypercorn.config import Config
+from quart import g
+from quart_schema import Info, QuartSchema
 from quart_trio import QuartTrio
 
+import pharos
 from pharos.helm.config import SOCKET_NAME
 from pharos.helm.context import HelmContext
-from pharos.helm.web.acts import make_acts_blueprint
+from pharos.helm.model.admins import OPERATOR
+from pharos.helm.web.charts import make_charts_blueprint
+from pharos.helm.web.describe import Provider
 from pharos.helm.web.guard import guard_loopback
+from pharos.helm.web.live import make_live_blueprint
+from pharos.helm.web.metrics import make_metrics_blueprint
+from pharos.helm.web.nouns import RESOURCES
+from pharos.helm.web.nouns.audit import make_audit_blueprint
+from pharos.helm.web.nouns.sessions import make_sessions_blueprint
+from pharos.helm.web.permissions import check_permissions, permissions
 from pharos.helm.web.problems import handle_errors
+from pharos.helm.web.resources import API, make_resource_blueprint
+from pharos.helm.web.server import serve
+from pharos.helm.web.session import make_session_blueprint, recognise_callers
+from pharos.helm.web.settings import make_settings_blueprint
 from pharos.helm.web.spa import make_spa_blueprint
 from pharos.helm.web.status import make_status_blueprint
 from pharos.wire.errors import StateFileError
 from pharos.wire.listen import naming_address
-from pharos.wire.units import KIB
+from pharos.wire.units import KIB, SECONDS
 
 # The largest body is an agent's request, some 2 kB of JSON.
 MAX_BODY: Final = 256 * KIB
+# What comes in over a WebSocket is one word; the limit is that of security.md row 42.
+MAX_MESSAGE: Final = 64 * KIB
+# What watches idle connections between us and a browser, such as a forwarded port, often waits for a minute.
+PING_INTERVAL: Final = 20 * SECONDS
 # sun_path has 108 bytes on Linux and 104 on macOS, its closing zero included.
 MAX_SOCKET_PATH: Final = 103
 
 
 def make_operator_app(context: HelmContext) -> QuartTrio:
-    """Return what the operator's commands speak to: everything."""
-    app = _make_app()
-    app.register_blueprint(make_status_blueprint(context))
-    app.register_blueprint(make_acts_blueprint(context))
+    """Return what the operator's commands speak to, over the Unix socket."""
+    app = _make_app(context)
+
+    @app.before_request
+    @app.before_websocket
+    async def recognise() -> None:
+        # Whoever can open the socket could as well read the database (docs/adr/0015).
+        g.principal = OPERATOR
+
+    check_permissions(app, permissions(RESOURCES))
     return app
 
 
 def make_loopback_app(context: HelmContext, hosts: set[str]) -> QuartTrio:
-    """Return what browsers on this machine see: the picture, the feed and the page that shows them."""
-    app = _make_app()
+    """Return what browsers on this machine see, once somebody has signed in: the page, and all that it shows."""
+    app = _make_app(context)
     guard_loopback(app, hosts)
-    app.register_blueprint(make_status_blueprint(context))
+    recognise_callers(app, context)
+    app.register_blueprint(make_session_blueprint(context))
     app.register_blueprint(make_spa_blueprint())
+    check_permissions(app, permissions(RESOURCES))
     return app
 
 
@@ -61,7 +86,7 @@ async def serve_operator(
     config.umask = 0o177
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(functools.partial(hypercorn.trio.serve, app, config, mode="asgi"))
+            await nursery.start(serve, app, config)
             task_status.started()
     finally:
         path.unlink(missing_ok=True)
@@ -77,14 +102,34 @@ async def serve_loopback(
     # The server takes the descriptor over, and closes it.
     config = _config(f"fd://{listener.detach()}")
     async with trio.open_nursery() as nursery:
-        await nursery.start(functools.partial(hypercorn.trio.serve, app, config, mode="asgi"))
+        await nursery.start(serve, app, config)
         task_status.started()
 
 
-def _make_app() -> QuartTrio:
+def _make_app(context: HelmContext) -> QuartTrio:
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     handle_errors(app)
+    app.register_blueprint(make_status_blueprint(context))
+    app.register_blueprint(make_live_blueprint(context, RESOURCES))
+    for resource in RESOURCES:
+        app.register_blueprint(make_resource_blueprint(context, resource))
+    app.register_blueprint(make_settings_blueprint(context))
+    app.register_blueprint(make_audit_blueprint(context))
+    app.register_blueprint(make_sessions_blueprint(context))
+    app.register_blueprint(make_charts_blueprint(context))
+    app.register_blueprint(make_metrics_blueprint(context))
+    QuartSchema(
+        app,
+        info=Info(title="Pharos", version=pharos.__version__),
+        openapi_path=f"{API}/openapi.json",
+        # Their pages would come from other people's servers.
+        swagger_ui_path=None,
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+        conversion_preference="msgspec",
+        openapi_provider_class=Provider,
+    )
     return app
 
 
@@ -96,5 +141,6 @@ def _config(bind: str) -> Config:
     config.errorlog = logging.getLogger("hypercorn.error")
     config.include_server_header = False
     config.h11_max_incomplete_size = 16 * KIB
-    config.graceful_timeout = 1
+    config.websocket_max_message_size = MAX_MESSAGE
+    config.websocket_ping_interval = PING_INTERVAL
     return config

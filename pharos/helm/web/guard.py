@@ -26,6 +26,10 @@ HEADERS = {
 }
 
 
+# The page itself, or a person who typed the address.
+OWN_SITES = frozenset({"same-origin", "none"})
+
+
 def guard_loopback(app: QuartTrio, hosts: Collection[str]) -> None:
     """Refuse requests whose Host is not one of ``hosts`` (``localhost:8440``) or whose Origin is another site's."""
     origins = {f"http://{host}" for host in hosts}
@@ -39,6 +43,10 @@ def guard_loopback(app: QuartTrio, hosts: Collection[str]) -> None:
 
     @app.before_request
     async def check_request() -> Response | None:
+        # Browsers say by themselves whose page asks; programs do not say it at all.
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        if site not in OWN_SITES and (request.method != "GET" or request.path.startswith("/api/")):
+            return problem(403, "another site's page asked for this")
         return verdict(request.headers.get("Host", ""), request.headers.get("Origin"))
 
     @app.before_websocket

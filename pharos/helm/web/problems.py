@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from quart import Response
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from pharos.helm.errors import ConflictError, InvalidRequestError, NotAllowedError, NotFoundError
+from pharos.helm.errors import (
+    AuditError,
+    BusyError,
+    ConflictError,
+    InvalidRequestError,
+    NotAllowedError,
+    NotFoundError,
+    NotSignedInError,
+    PreconditionError,
+    StaleVersionError,
+    TooManyTriesError,
+)
 from pharos.wire.errors import AgentError, RemoteProtocolError, WireError
 
 STATUSES: Final[tuple[tuple[type[WireError], HTTPStatus], ...]] = (
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (ConflictError, HTTPStatus.CONFLICT),
+    (PreconditionError, HTTPStatus.PRECONDITION_REQUIRED),
+    (NotSignedInError, HTTPStatus.UNAUTHORIZED),
+    (TooManyTriesError, HTTPStatus.TOO_MANY_REQUESTS),
     (NotAllowedError, HTTPStatus.FORBIDDEN),
+    (BusyError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (AuditError, HTTPStatus.CONFLICT),
     (InvalidRequestError, HTTPStatus.BAD_REQUEST),
     (AgentError, HTTPStatus.BAD_REQUEST),
     (RemoteProtocolError, HTTPStatus.BAD_REQUEST),
 )
 
 
-def problem(status: int, detail: str) -> Response:
-    """Return one problem document."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": detail}
-    return Response(json.dumps(body), status=status, content_type="application/problem+json")
+def problem(status: int, detail: str, **more: Any) -> Response:
+    """Return one problem document, with ``more`` members beside those of the RFC."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": detail, **more}
+    headers = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return Response(json.dumps(body), status=status, headers=headers, content_type="application/problem+json")
 
 
 def handle_errors(app: QuartTrio) -> None:
@@ -37,6 +54,8 @@ def handle_errors(app: QuartTrio) -> None:
         status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
         if status is None:
             raise error
+        if isinstance(error, StaleVersionError):
+            return problem(status, str(error), current=error.current)
         return problem(status, str(error))
 
     @app.errorhandler(HTTPException)

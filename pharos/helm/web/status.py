@@ -1,17 +1,15 @@
-"""One picture of the fleet, and the live feed that keeps it current."""
+"""One picture of the fleet, as the page of today shows it."""
 
 from __future__ import annotations
 
-import datetime
-import json
 from typing import Any
 
-from quart import Blueprint, websocket
+import attrs
+from quart import Blueprint
 
 import pharos
 from pharos.helm.context import HelmContext
 from pharos.helm.live.board import Board, Sighting
-from pharos.helm.live.hub import LiveEvent
 from pharos.helm.model.devices import Device
 from pharos.helm.model.fleet import Fleet
 from pharos.helm.model.nodes import Node
@@ -21,61 +19,55 @@ from pharos.helm.store.devices import list_devices
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.handshakes import newest_handshakes
 from pharos.helm.store.nodes import list_nodes
+from pharos.helm.store.outbox import last_sequence
 from pharos.helm.store.relays import list_relays
+from pharos.helm.store.times import rfc3339
 from pharos.wire.ids import DeviceId, NodeId
 
+Json = dict[str, Any]
 
-async def picture(context: HelmContext) -> dict[str, Any]:
+
+@attrs.frozen(kw_only=True)
+class Picture:
+    """The fleet at one moment."""
+
+    sequence: int
+    """Of the outbox: what of it the picture holds."""
+    epoch: int
+    """Of the fleet: sequences of another one say nothing."""
+    body: Json
+
+
+async def take_picture(context: HelmContext) -> Picture:
     """Return the whole picture as the overview page reads it."""
-    fleet, nodes, relays, devices = await context.store.run(_read)
-    handshakes = await context.store.record(newest_handshakes)
-    return {
+    handshakes = await context.store.read_telemetry(newest_handshakes)
+    sequence, fleet, nodes, relays, devices = await context.store.read(_read, handshakes)
+    body = {
         "fleet": {"id": fleet.id, "posture": fleet.posture.value},
         "version": pharos.__version__,
         "started_at": rfc3339(context.started_at),
         "nodes": [_node(node, context.board, fleet.revision) for node in nodes],
         "relays": [_relay(relay, context.board) for relay in relays],
-        "devices": [_device(device, handshakes) for device in devices],
-        "events": [event_json(event) for event in context.hub.recent()],
+        "devices": devices,
+        "events": [event.as_json() for event in context.hub.recent()],
     }
+    return Picture(sequence=sequence, epoch=fleet.epoch, body=body)
 
 
 def make_status_blueprint(context: HelmContext) -> Blueprint:
-    """Serve the picture and the feed; both only read."""
+    """Serve the picture."""
     blueprint = Blueprint("status", __name__)
 
     @blueprint.get("/api/v1/status")
-    async def status() -> dict[str, Any]:
-        return await picture(context)
-
-    @blueprint.websocket("/api/v1/live")
-    async def live() -> None:
-        async with context.hub.open_subscriber() as subscriber:
-            # The snapshot is read after subscribing, so no change falls between the two.
-            await websocket.send(json.dumps({"snapshot": await picture(context)}))
-            while True:
-                events = await subscriber.receive()
-                lost, subscriber.lost = subscriber.lost, 0
-                await websocket.send(json.dumps({"events": [event_json(event) for event in events], "lost": lost}))
+    async def status() -> Json:
+        """Show the fleet at a glance"""
+        return (await take_picture(context)).body
 
     return blueprint
 
 
-def event_json(event: LiveEvent) -> dict[str, Any]:
-    """Return an event as pages read it."""
-    return event.as_json() | {"at": rfc3339(event.at)}
-
-
-def rfc3339(microseconds: int) -> str:
-    """Return a time as RFC 3339 in UTC."""
-    return datetime.datetime.fromtimestamp(microseconds / 1e6, datetime.UTC).isoformat().replace("+00:00", "Z")
-
-
-def _read(db: Database) -> tuple[Fleet, list[Node], list[Relay], list[Device]]:
-    return get_fleet(db), list_nodes(db), list_relays(db), list_devices(db)
-
-
-def _seen(sighting: Sighting) -> dict[str, Any]:
+def sighting_json(sighting: Sighting) -> Json:
+    """Return how a link stands, as pages read it."""
     return {
         "link": sighting.state.value,
         "since": rfc3339(sighting.since),
@@ -83,7 +75,15 @@ def _seen(sighting: Sighting) -> dict[str, Any]:
     }
 
 
-def _node(node: Node, board: Board, revision: int) -> dict[str, Any]:
+def _read(
+    db: Database, handshakes: dict[DeviceId, tuple[NodeId, int]]
+) -> tuple[int, Fleet, list[Node], list[Relay], list[Json]]:
+    # Devices are many: their JSON is made here, in the reader's thread, and not in the loop that serves everybody.
+    devices = [_device(device, handshakes) for device in list_devices(db)]
+    return last_sequence(db), get_fleet(db), list_nodes(db), list_relays(db), devices
+
+
+def _node(node: Node, board: Board, revision: int) -> Json:
     sighting = board.of(node.id)
     return {
         "id": node.id,
@@ -93,14 +93,14 @@ def _node(node: Node, board: Board, revision: int) -> dict[str, Any]:
         "awg_port": node.awg_port,
         "tags": list(node.tags),
         "state": node.state.value,
-        **_seen(sighting),
+        **sighting_json(sighting),
         "applied_revision": sighting.applied.revision,
         "desired_revision": revision,
         "peers": sighting.peers,
     }
 
 
-def _relay(relay: Relay, board: Board) -> dict[str, Any]:
+def _relay(relay: Relay, board: Board) -> Json:
     sighting = board.of(relay.id)
     return {
         "id": relay.id,
@@ -109,12 +109,12 @@ def _relay(relay: Relay, board: Board) -> dict[str, Any]:
         "ingress_port": relay.ingress_port,
         "tunnel_port": relay.tunnel_port,
         "state": relay.state.value,
-        **_seen(sighting),
+        **sighting_json(sighting),
         "passages": sighting.peers,
     }
 
 
-def _device(device: Device, handshakes: dict[DeviceId, tuple[NodeId, int]]) -> dict[str, Any]:
+def _device(device: Device, handshakes: dict[DeviceId, tuple[NodeId, int]]) -> Json:
     node, at = handshakes.get(device.id, (None, None))
     return {
         "id": device.id,

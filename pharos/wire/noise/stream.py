@@ -1,8 +1,9 @@
 """A finished Noise session as a Trio stream, over anything that carries whole frames."""
 
+import functools
 import operator
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import trio
 
@@ -10,6 +11,8 @@ from pharos.wire.errors import LocalProtocolError, RemoteProtocolError, Truncate
 from pharos.wire.noise.handshake import Handshake, State
 from pharos.wire.noise.symmetric import MAX_MESSAGE, TAG_LENGTH, CipherState
 from pharos.wire.units import SECONDS
+
+Opened = TypeVar("Opened")
 
 CLOSE_TIMEOUT: Final = 1 * SECONDS
 """How long a closing side tries to place its authenticated end: one round trip of a bad mobile link."""
@@ -102,31 +105,97 @@ class LengthPrefixedFrames:
         await self._stream.aclose()
 
 
-class NoiseStream(trio.abc.Stream):
-    """Stream data in Noise messages.
+class NoiseSession:
+    """Whole messages after a finished handshake; what is in them is the business of whoever builds on it.
 
-    As every Trio stream it raises ``trio.BrokenResourceError`` when it fails, so that whatever runs on streams runs on
-    this one; ``failure`` then tells what the peer, or somebody between, did. A carrier that ends without the
-    authenticated end is such a failure (``TruncatedError``); end of file is only what the peer authenticated.
-
-    Owns ``frames``. After a cancelled ``send_all`` only ``aclose`` is left.
+    Raises ``trio.BrokenResourceError`` where it fails, as Trio streams do; ``failure`` then tells what the peer, or
+    somebody between, did. A carrier that ends without the authenticated end is such a failure (``TruncatedError``).
+    Owns ``frames``. One task receives at a time; a receive that is cancelled loses as much as the frames' does.
     """
 
-    def __init__(self, frames: FrameTransport, records: Records, *, handshake_hash: bytes) -> None:
+    def __init__(self, frames: FrameTransport, *, handshake_hash: bytes) -> None:
         self.handshake_hash: Final = handshake_hash
         """For channel binding: the same 32 octets on both sides, and in no other session."""
         self.failure: RemoteProtocolError | None = None
         """Why receiving failed, if the frames were the reason."""
         self._frames = frames
-        self._records = records
         # Sealing happens inside the lock: the order on the wire must be the order of the nonces.
         self._seal_lock = trio.Lock()
         self._torn = False
+        self._closed = False
+
+    @property
+    def _broken(self) -> bool:
+        return self._torn or self.failure is not None
+
+    async def _send_frame(self, seal: Callable[[], bytes]) -> None:
+        """Send what ``seal`` makes. After a cancelled one only closing is left."""
+        async with self._seal_lock:
+            self._check_sendable()
+            frame = seal()
+            # Its nonce is spent: a frame that is not sent whole leaves a gap that the peer must refuse.
+            self._torn = True
+            await self._frames.send_frame(frame)
+            self._torn = False
+
+    async def _receive_frame(self, unseal: Callable[[bytes], Opened]) -> Opened:
+        """Return what ``unseal`` makes of the next frame; what it raises is the session's failure."""
+        if self._closed:
+            raise trio.ClosedResourceError("this Noise session is closed")
+        if self.failure is not None:
+            raise trio.BrokenResourceError("this Noise session has failed") from self.failure
+        try:
+            frame = await self._frames.receive_frame()
+            if frame is None:
+                raise TruncatedError("the session ended without an authenticated end")
+            return unseal(frame)
+        except RemoteProtocolError as error:
+            self.failure = error
+            raise trio.BrokenResourceError(str(error)) from error
+
+    async def _close(self, seal_end: Callable[[], bytes]) -> None:
+        """Send the authenticated end, within a second, then close the frames.
+
+        The end is sent under a bounded shield, for a side that was told to stop has still ended by its own will.
+        A session that failed sends none, and cancels the closing of its frames: the peer would log a clean end although
+        its last frames were refused.
+        """
+        if self._closed:
+            await trio.lowlevel.checkpoint()
+            return
+        self._closed = True
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True) as scope:
+            try:
+                async with self._seal_lock:
+                    if not self._broken:
+                        await self._frames.send_frame(seal_end())
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._torn = True
+            finally:
+                if self._broken:
+                    scope.cancel()
+                await self._frames.aclose()
+
+    def _check_sendable(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this Noise session is closed")
+        if self._broken:
+            raise trio.BrokenResourceError("this Noise session has failed") from self.failure
+
+
+class NoiseStream(NoiseSession, trio.abc.Stream):
+    """Stream data in Noise messages.
+
+    End of file is only what the peer authenticated. After a cancelled ``send_all`` only ``aclose`` is left.
+    """
+
+    def __init__(self, frames: FrameTransport, records: Records, *, handshake_hash: bytes) -> None:
+        super().__init__(frames, handshake_hash=handshake_hash)
+        self._records = records
         self._sending = False
         self._receiving = False
         self._pending = b""
         self._ended = False
-        self._closed = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self._sending:
@@ -139,7 +208,7 @@ class NoiseStream(trio.abc.Stream):
             with memoryview(data) as view:
                 for start in range(0, len(view), size):
                     chunk = bytes(view[start : start + size])
-                    await self._send_record(self._records.seal_data, chunk)
+                    await self._send_frame(functools.partial(self._records.seal_data, chunk))
         finally:
             self._sending = False
 
@@ -156,74 +225,20 @@ class NoiseStream(trio.abc.Stream):
         try:
             await trio.lowlevel.checkpoint()
             while not self._pending and not self._ended:
-                await self._receive_record()
+                data = await self._receive_frame(self._records.open)
+                self._ended = data is None
+                self._pending = data or b""
             if self._closed:
                 raise trio.ClosedResourceError("this Noise stream is closed")
             size = len(self._pending) if max_bytes is None else max_bytes
-            data, self._pending = self._pending[:size], self._pending[size:]
-            return data
+            received, self._pending = self._pending[:size], self._pending[size:]
+            return received
         finally:
             self._receiving = False
 
     async def aclose(self) -> None:
-        """Send the authenticated end, within a second, then close the frames.
-
-        The end is sent under a bounded shield, for a side that was told to stop has still ended by its own will.
-        A session that failed sends none: the peer would log a clean end although its last frames were refused.
-        """
-        if self._closed:
-            await trio.lowlevel.checkpoint()
-            return
-        self._closed = True
-        with trio.move_on_after(CLOSE_TIMEOUT, shield=True) as scope:
-            try:
-                async with self._seal_lock:
-                    if not self._broken:
-                        await self._frames.send_frame(self._records.seal_end())
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self._torn = True
-            finally:
-                if self._broken:
-                    scope.cancel()
-                await self._frames.aclose()
-
-    @property
-    def _broken(self) -> bool:
-        return self._torn or self.failure is not None
-
-    async def _send_record(self, seal: Callable[[bytes], bytes], data: bytes) -> None:
-        async with self._seal_lock:
-            self._check_sendable()
-            frame = seal(data)
-            # Its nonce is spent: a frame that is not sent whole leaves a gap that the peer must refuse.
-            self._torn = True
-            await self._frames.send_frame(frame)
-            self._torn = False
-
-    async def _receive_record(self) -> None:
-        """Wait for one frame and keep what it carries for ``receive_some``."""
-        if self._closed:
-            raise trio.ClosedResourceError("this Noise stream is closed")
-        if self.failure is not None:
-            raise trio.BrokenResourceError("this Noise session has failed") from self.failure
-        try:
-            frame = await self._frames.receive_frame()
-            if frame is None:
-                raise TruncatedError("the session ended without an authenticated end")
-            data = self._records.open(frame)
-        except RemoteProtocolError as error:
-            self.failure = error
-            raise trio.BrokenResourceError(str(error)) from error
-        if data is None:
-            self._ended = True
-        else:
-            self._pending += data
-
-    def _check_sendable(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("this Noise stream is closed")
-        if self._broken:
-            raise trio.BrokenResourceError("this Noise session has failed") from self.failure
+        """Send the authenticated end, within a second, and close; a session that failed is reset instead."""
+        await self._close(self._records.seal_end)
 
 
 async def shake_hands(frames: FrameTransport, handshake: Handshake) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final
+from typing import Final, cast
 
 import grpclib.client
 import grpclib.exceptions
@@ -16,9 +16,14 @@ from pharos.wire.gen.pharos.relay.v1.passage_grpc import PassageStub
 from pharos.wire.gen.pharos.relay.v1.passage_pb2 import Frame
 from pharos.wire.passage.metadata import PURPOSE_HEADER, PassageRequest
 from pharos.wire.passage.records import MAX_FRAME, MAX_HANDSHAKE_FRAME
+from pharos.wire.rpc.h2stream import H2Stream
 
 ServerCall = grpclib.server.Stream[Frame, Frame]
 ClientCall = grpclib.client.Stream[Frame, Frame]
+
+# gRPC's prefix: a flag and a length. Protobuf adds a tag and a length to a frame of 16 KiB, four octets.
+_PREFIX: Final = 5
+_AROUND: Final = 4
 
 # Somebody answered and will say the same next time; every other status is worth another try.
 _REFUSALS: Final = frozenset({Status.UNAUTHENTICATED, Status.PERMISSION_DENIED, Status.UNIMPLEMENTED})
@@ -27,30 +32,22 @@ _REFUSALS: Final = frozenset({Status.UNAUTHENTICATED, Status.PERMISSION_DENIED, 
 class CallFrames:
     """helm's end. It borrows the call: what ends it is that the handler returns.
 
-    After a cancelled receive, which may have stopped inside a message, only ``aclose`` is left.
+    A receive may be cancelled and loses nothing.
     """
 
     def __init__(self, call: ServerCall | ClientCall) -> None:
         self._call = call
         # The first frame is the handshake message.
         self._limit = MAX_HANDSHAKE_FRAME
-        self._receiving = False
-        self._unfinished = False
 
     async def send_frame(self, frame: bytes) -> None:
         with _carrier_errors():
             await self._call.send_message(Frame(data=frame))
 
     async def receive_frame(self) -> bytes | None:
-        if self._unfinished:
-            raise trio.BrokenResourceError("an earlier receive was cancelled, perhaps inside a message")
-        self._receiving = self._unfinished = True
-        try:
-            with _carrier_errors():
-                message = await self._call.recv_message()
-        finally:
-            self._receiving = False
-        self._unfinished = False
+        with _carrier_errors():
+            await self._wait_whole()
+            message = await self._call.recv_message()
         if message is None:
             return None
         if len(message.data) > self._limit:
@@ -58,8 +55,33 @@ class CallFrames:
         self._limit = MAX_FRAME
         return message.data
 
+    async def _wait_whole(self) -> None:
+        """Wait until a whole message has arrived, so that taking it needs no waiting, in which it could be lost."""
+        stream = cast(H2Stream, self._call._stream)
+        buffered = stream.buffered
+        while True:
+            if len(buffered) >= _PREFIX:
+                size = int.from_bytes(buffered[1:_PREFIX], "big")
+                if size > self._limit + _AROUND:
+                    raise RemoteProtocolError(f"a passage's message has {size} octets, over {self._limit + _AROUND}")
+                if len(buffered) >= _PREFIX + size:
+                    return
+            if not await stream.more():
+                return
+
     async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
+        """Let the handler end the call by returning; reset it if this is cancelled."""
+        try:
+            await trio.lowlevel.checkpoint()
+        except trio.Cancelled:
+            await self.reset()
+            raise
+
+    async def reset(self) -> None:
+        """Reset the call if it has not ended; never waits."""
+        # grpclib objects to a cancel before the request, or a second one.
+        with trio.CancelScope(shield=True), suppress(grpclib.exceptions.ProtocolError):
+            await self._call.cancel()
 
 
 class OpenedCallFrames(CallFrames):
@@ -88,17 +110,9 @@ class OpenedCallFrames(CallFrames):
             await trio.lowlevel.checkpoint_if_cancelled()
             with suppress(GRPCError, StreamTerminatedError):
                 await self._opened.end()
-                # A stream has room for one reader; where there is one, helm's status is not waited for.
-                if not self._receiving:
-                    await self._opened.recv_trailing_metadata()
+                await self._opened.recv_trailing_metadata()
         finally:
             await self.reset()
-
-    async def reset(self) -> None:
-        """Reset the call if it has not ended; never waits."""
-        # grpclib objects to a cancel before the request, or a second one.
-        with trio.CancelScope(shield=True), suppress(grpclib.exceptions.ProtocolError):
-            await self._opened.cancel()
 
 
 @asynccontextmanager

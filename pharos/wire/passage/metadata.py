@@ -1,6 +1,7 @@
 """What a passage says about itself in the clear, and the prologue that binds both ends to it (passage.md §6)."""
 
 import enum
+import hashlib
 import re
 from typing import Any, Final, Self
 
@@ -17,6 +18,7 @@ FINGERPRINT_HEADER: Final = "x-pharos-device-fp"
 """Set by the beacon alone: SHA-256 of the peer's verified certificate (DER) in lower-case hexadecimal."""
 
 _CONTEXT: Final = b"pharos/passage/v1"
+_KEY_ID_CONTEXT: Final = b"pharos/passage/v1/key"
 _ENROL: Final = re.compile(rf"enrol\.([0-9a-f]{{{2 * TICKET_ID_LENGTH}}})")
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -86,6 +88,16 @@ class PassageRequest:
         if text in {Purpose.DEVICE.value, Purpose.LOGIN.value}:
             return cls(purpose=Purpose(text), fleet=fleet)
         raise RemoteProtocolError("the call does not say what passage it is")
+
+
+def key_id(public: bytes) -> int:
+    """Return the octet by which a device says which of helm's Noise keys it means.
+
+    It stands before the first message, so that during a rotation helm need not try both. It names the key itself and
+    not "current" or "next", which device and helm need not take alike. Noise binds it: helm's key is in the transcript
+    from the start, so whoever changes the octet makes the handshake fail.
+    """
+    return hashlib.sha256(_KEY_ID_CONTEXT + public).digest()[0]
 
 
 def read_metadata(metadata: MultiMapping[Any], fleet: FleetId) -> tuple[PassageRequest, str | None]:

@@ -4,11 +4,11 @@
 """
 
 import enum
-from collections.abc import Callable
 from typing import Final
 
 from pharos.wire.errors import LocalProtocolError, RemoteProtocolError
 from pharos.wire.noise.symmetric import CipherState
+from pharos.wire.passage.epochs import Epochs, Input, State
 
 MAX_PLAINTEXT: Final = 16_356
 """With 16 octets of tag, 4 of protobuf and 5 of gRPC it is 16,381: a frame fits one DATA frame of 16,384."""
@@ -32,13 +32,19 @@ _HEAD: Final = 3
 MAX_DATA: Final = MAX_PLAINTEXT - _HEAD
 
 
+class SpentError(LocalProtocolError):
+    """The passage has carried all the frames it may; open a new one."""
+
+
 class Kind(enum.IntEnum):
     DATA = 0
-    """Stream data."""
+    """Octets of the inner connection."""
     CLOSE = 1
-    """The authenticated end; carries nothing."""
+    """The authenticated end of the passage; carries nothing."""
     NOTE = 2
-    """A word beside the stream, such as "sync now"."""
+    """A word beside the stream; see `pharos.wire.passage.notes`."""
+    END = 3
+    """The inner connection has ended and the passage stays; carries nothing."""
 
 
 def encode_record(kind: Kind, data: bytes) -> bytes:
@@ -62,35 +68,26 @@ def decode_record(record: bytes) -> tuple[Kind, bytes]:
     except ValueError:
         raise RemoteProtocolError(f"a passage's frame is of the unknown kind {record[0]}") from None
     data = record[_HEAD:end]
-    if kind is Kind.CLOSE and data:
+    if data and kind in {Kind.CLOSE, Kind.END}:
         raise RemoteProtocolError("a passage's end carries data")
     return kind, data
 
 
 class PassageRecords:
-    """Both directions of one session: seals, opens, and changes keys in step with the peer.
+    """Both directions of one session: seals, opens, and changes keys in step with the peer."""
 
-    ``on_note`` is called with each note as it is received; what it raises is a bug of ours and goes through.
-    """
-
-    max_data = MAX_DATA
-
-    def __init__(self, send: CipherState, receive: CipherState, *, on_note: Callable[[bytes], None]) -> None:
+    def __init__(self, send: CipherState, receive: CipherState, *, device: bool) -> None:
         self._send = send
         self._receive = receive
-        self._on_note = on_note
+        self._epochs = Epochs(device=device)
 
-    def seal_data(self, data: bytes) -> bytes:
-        return self._seal(Kind.DATA, data)
+    @property
+    def light(self) -> bool:
+        """Whether there is no inner connection, nor the rest of one."""
+        return self._epochs.state is State.LIGHT
 
-    def seal_note(self, data: bytes) -> bytes:
-        return self._seal(Kind.NOTE, data)
-
-    def seal_end(self) -> bytes:
-        return self._seal(Kind.CLOSE, b"")
-
-    def open(self, frame: bytes) -> bytes | None:
-        """Return the stream data of a frame, empty for a note, or None for the authenticated end.
+    def open(self, frame: bytes) -> tuple[Kind, bytes]:
+        """Return what a frame is and carries.
 
         Raises: DecryptError — not authentic; RemoteProtocolError — authentic, and yet not a frame of ours.
         """
@@ -98,18 +95,28 @@ class PassageRecords:
             raise RemoteProtocolError("the peer sent more frames than a passage may have")
         kind, data = decode_record(self._receive.decrypt(b"", frame))
         _count(self._receive)
-        if kind is Kind.NOTE:
-            self._on_note(data)
-            return b""
-        return data if kind is Kind.DATA else None
+        if kind in _RECEIVED:
+            self._epochs.step(_RECEIVED[kind])
+        return kind, data
 
-    def _seal(self, kind: Kind, data: bytes) -> bytes:
+    def seal(self, kind: Kind, data: bytes = b"") -> bytes:
+        """Make the next frame to send.
+
+        Raises: SpentError — the session has carried all that it may; LocalProtocolError — too long, or out of place.
+        """
         # The end may still follow the last of them.
         if self._send.nonce >= MAX_FRAMES and kind is not Kind.CLOSE:
-            raise LocalProtocolError("the passage has carried all the frames it may; open a new one")
-        frame = self._send.encrypt(b"", encode_record(kind, data))
+            raise SpentError("the passage has carried all the frames it may; open a new one")
+        record = encode_record(kind, data)
+        if kind in _SENT:
+            self._epochs.step(_SENT[kind])
+        frame = self._send.encrypt(b"", record)
         _count(self._send)
         return frame
+
+
+_SENT: Final = {Kind.DATA: Input.SEND_DATA, Kind.END: Input.SEND_END}
+_RECEIVED: Final = {Kind.DATA: Input.RECEIVE_DATA, Kind.END: Input.RECEIVE_END}
 
 
 def _count(cipher: CipherState) -> None:

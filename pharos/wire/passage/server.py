@@ -2,8 +2,8 @@
 
 import enum
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import attrs
@@ -15,40 +15,38 @@ from multidict import MultiDict
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.ids import DeviceId, FleetId, TicketId
 from pharos.wire.noise.handshake import PSK_LENGTH, Handshake
-from pharos.wire.noise.keys import KeyPair
+from pharos.wire.noise.keys import KEY_LENGTH, KeyPair
+from pharos.wire.passage.accepted import AcceptedPassage, DeviceRecord
+from pharos.wire.passage.admission import CrowdedError, Door
 from pharos.wire.passage.carrier import CallFrames, ServerCall
-from pharos.wire.passage.metadata import PassageRequest, Purpose, read_metadata
-from pharos.wire.passage.stream import OnNote, PassageStream, ignore_note
-from pharos.wire.units import HOURS, SECONDS
+from pharos.wire.passage.metadata import PassageRequest, Purpose, key_id, read_metadata
+from pharos.wire.passage.pace import FramePace
+from pharos.wire.passage.session import SESSION_LIMIT as SESSION_LIMIT
+from pharos.wire.passage.session import Session
+from pharos.wire.rpc.limits import CLOSE_GRACE
+from pharos.wire.units import SECONDS
 
 FIRST_MESSAGE_TIMEOUT: Final = 10 * SECONDS
 CONFIRM_TIMEOUT: Final = 10 * SECONDS
 """From our handshake message to the first authentic frame: ten round trips of a bad mobile link."""
-SESSION_LIMIT: Final = 24 * HOURS
-"""security.md §2b; a device opens a new passage well before."""
-
 REFUSAL: Final = "passage"
 """All that a refused peer, or a beacon that tries things out, is ever told."""
+
+BUSY: Final = "busy"
+"""What is told to those who come while too many wait."""
 
 
 class Trouble(enum.Enum):
     """What became of a passage that did not go well."""
 
     MALFORMED = "the request is malformed"
+    CROWDED = "too many wait to be confirmed"
     HANDSHAKE = "the handshake failed"
+    REPEATED = "the first message has come before"
     UNKNOWN_DEVICE = "no device has this key"
     FINGERPRINT = "the certificate is not this device's"
     UNCONFIRMED = "no authentic frame followed the handshake"
     BROKEN = "the session broke"
-
-
-@attrs.frozen(kw_only=True)
-class DeviceRecord:
-    """What helm knows of the owner of a static key."""
-
-    id: DeviceId
-    fingerprints: frozenset[str]
-    """SHA-256 of each of its valid certificates in lower-case hexadecimal: two, during a renewal."""
 
 
 @attrs.frozen(kw_only=True)
@@ -66,18 +64,6 @@ class Incident:
     whoever sits between."""
 
 
-@attrs.frozen(kw_only=True)
-class AcceptedPassage:
-    """A passage whose peer has proven to be there now."""
-
-    stream: PassageStream
-    request: PassageRequest
-    device: DeviceRecord | None
-    """None in an enrolment or a login."""
-    fingerprint: str | None
-    """Of the certificate that the peer showed to the beacon, says the beacon; None if it showed none."""
-
-
 FindPsk = Callable[[TicketId], Awaitable[bytes | None]]
 FindDevice = Callable[[bytes], Awaitable[DeviceRecord | None]]
 Audit = Callable[[Incident], Awaitable[None]]
@@ -88,21 +74,24 @@ async def accept_passage(
     call: ServerCall,
     *,
     fleet: FleetId,
-    static: KeyPair,
+    keys: Sequence[KeyPair],
+    door: Door,
+    beacon: str,
     find_psk: FindPsk,
     find_device: FindDevice,
     audit: Audit,
-    on_note: OnNote = ignore_note,
     generate: Callable[[], KeyPair] = KeyPair.generate,
 ) -> AsyncIterator[AcceptedPassage]:
     """Take a call of ``pharos.relay.v1.Passage/Open`` as a passage, in the handler of that call.
 
-    The block is entered with the first authentic transport frame, and not before: a first message can be a replay, so
-    nothing may change by it. For the same reason ``find_psk`` and ``find_device`` must only look. When the block ends
-    the peer gets an authenticated end; after 24 hours the block is cancelled.
+    ``keys`` are helm's own static keys, two during a rotation; ``door`` is helm's one, and ``beacon`` names who carries
+    the call. The block is entered with the first authentic transport frame, and not before: a first message can be a
+    replay, so nothing may change by it. For the same reason ``find_psk`` and ``find_device`` must only look. When the
+    block ends the peer gets an authenticated end, and a reset if the session broke; after 24 hours the block is
+    cancelled.
 
-    Raises: GRPCError — always UNAUTHENTICATED and ``REFUSAL``, before the block or after one whose session broke; the
-    reason went to ``audit``. trio.BrokenResourceError — the carrier was lost.
+    Raises: GRPCError — before the block: UNAUTHENTICATED and ``REFUSAL``, or UNAVAILABLE if too many wait at the door;
+    the reason went to ``audit``. trio.BrokenResourceError — the carrier was lost.
     """
     try:
         request, fingerprint = read_metadata(MultiDict(call.metadata or ()), fleet)
@@ -120,23 +109,31 @@ async def accept_passage(
 
     device: DeviceRecord | None = None
     try:
-        frames = CallFrames(call)
-        handshake = await _read_first_message(frames, request, static, find_psk, generate)
-        if request.purpose is Purpose.DEVICE:
-            device = await _identify(handshake, find_device)
-            verify_fingerprint(fingerprint, device)
-        stream = await _confirm(frames, handshake, on_note)
+        with door.waiting(beacon, fingerprint):
+            frames = CallFrames(call)
+            handshake = await _read_first_message(frames, request, keys, door, find_psk, generate)
+            if request.purpose is Purpose.DEVICE:
+                device = await _identify(handshake, find_device)
+                verify_fingerprint(fingerprint, device)
+            session = await _confirm(frames, handshake)
+    except CrowdedError as crowded:
+        await audit(incident(Trouble.CROWDED, str(crowded), None))
+        # Not a refusal: it is said before anything was read, and the peer is to come again.
+        raise GRPCError(Status.UNAVAILABLE, BUSY) from crowded
     except _RefusedError as refused:
         raise await _refuse(audit, incident(refused.trouble, refused.detail, device)) from refused
     try:
-        async with stream:
-            with trio.move_on_after(SESSION_LIMIT):
-                yield AcceptedPassage(stream=stream, request=request, device=device, fingerprint=fingerprint)
+        try:
+            # The session ends a little earlier by itself, and better: this is for a block that does not heed it.
+            with trio.move_on_after(SESSION_LIMIT + 2 * CLOSE_GRACE):
+                yield AcceptedPassage(session, request=request, device=device, fingerprint=fingerprint)
+        finally:
+            await session.aclose()
     except trio.BrokenResourceError:
-        if stream.failure is None:
+        if session.failure is None:
             raise
-    if stream.failure is not None:
-        raise await _refuse(audit, incident(Trouble.BROKEN, str(stream.failure), device)) from stream.failure
+    if session.failure is not None:
+        await audit(incident(Trouble.BROKEN, str(session.failure), device))
 
 
 class _RefusedError(Exception):
@@ -156,32 +153,64 @@ async def _refuse(audit: Audit, incident: Incident) -> GRPCError:
 async def _read_first_message(
     frames: CallFrames,
     request: PassageRequest,
-    static: KeyPair,
+    keys: Sequence[KeyPair],
+    door: Door,
     find_psk: FindPsk,
     generate: Callable[[], KeyPair],
 ) -> Handshake:
-    message: bytes | None = None
+    first: bytes | None = None
     try:
         with trio.move_on_after(FIRST_MESSAGE_TIMEOUT):
-            message = await frames.receive_frame()
-        if message is None:
+            first = await frames.receive_frame()
+        if first is None:
             raise RemoteProtocolError("there was no first message")
-        psks: tuple[bytes, ...] = ()
+        # Every pattern begins with the device's ephemeral key.
+        named, message, ephemeral = first[:1], first[1:], first[1 : 1 + KEY_LENGTH]
+        meant = [key for key in keys if bytes((key_id(key.public),)) == named]
+        if not meant:
+            raise RemoteProtocolError("the first message is for a key that we do not have")
+        if door.is_repeat(ephemeral):
+            raise _RefusedError(Trouble.REPEATED, f"ephemeral {ephemeral.hex()}")
+        psk: bytes | None = None
         if request.ticket_id is not None:
             # An unknown ticket gets a psk that nobody knows, so that it fails where and as a wrong secret does.
-            psks = (await find_psk(request.ticket_id) or secrets.token_bytes(PSK_LENGTH),)
-        handshake = Handshake(
-            request.purpose.protocol,
-            initiator=False,
-            prologue=request.prologue,
-            static=static,
-            psks=psks,
-            generate=generate,
-        )
-        if handshake.read(message):
-            raise RemoteProtocolError("the first message carries a payload; none is agreed on")
+            psk = await find_psk(request.ticket_id) or secrets.token_bytes(PSK_LENGTH)
+        return _read_by_one_of(meant, message, request, psk, generate)
     except RemoteProtocolError as error:
         raise _RefusedError(Trouble.HANDSHAKE, str(error)) from error
+
+
+def _read_by_one_of(
+    keys: Sequence[KeyPair],
+    message: bytes,
+    request: PassageRequest,
+    psk: bytes | None,
+    generate: Callable[[], KeyPair],
+) -> Handshake:
+    """Read the first message with the key that it means; one rotation in 256 has two of the same id.
+
+    Raises: RemoteProtocolError — it is for none of them.
+    """
+    *others, last = keys
+    for key in others:
+        with suppress(RemoteProtocolError):
+            return _read_by(key, message, request, psk, generate)
+    return _read_by(last, message, request, psk, generate)
+
+
+def _read_by(
+    key: KeyPair, message: bytes, request: PassageRequest, psk: bytes | None, generate: Callable[[], KeyPair]
+) -> Handshake:
+    handshake = Handshake(
+        request.purpose.protocol,
+        initiator=False,
+        prologue=request.prologue,
+        static=key,
+        psks=() if psk is None else (psk,),
+        generate=generate,
+    )
+    if handshake.read(message):
+        raise RemoteProtocolError("the first message carries a payload; none is agreed on")
     return handshake
 
 
@@ -204,19 +233,20 @@ def verify_fingerprint(fingerprint: str | None, device: DeviceRecord) -> str:
     return fingerprint
 
 
-async def _confirm(frames: CallFrames, handshake: Handshake, on_note: OnNote) -> PassageStream:
+async def _confirm(frames: CallFrames, handshake: Handshake) -> Session:
     """Answer, and wait until a frame shows that the first message was no replay."""
     try:
-        await frames.send_frame(handshake.write())
+        answer = handshake.write()
     except RemoteProtocolError as error:
         raise _RefusedError(Trouble.HANDSHAKE, str(error)) from error
-    stream = PassageStream(frames, handshake, on_note=on_note)
     with trio.move_on_after(CONFIRM_TIMEOUT):
+        await frames.send_frame(answer)
+        session = Session(frames, handshake, device=False, pace=FramePace())
         try:
-            await stream.wait_confirmed()
+            await session.wait_confirmed()
         except trio.BrokenResourceError:
-            if stream.failure is None:
+            if session.failure is None:
                 raise
-            raise _RefusedError(Trouble.UNCONFIRMED, str(stream.failure)) from stream.failure
-        return stream
+            raise _RefusedError(Trouble.UNCONFIRMED, str(session.failure)) from session.failure
+        return session
     raise _RefusedError(Trouble.UNCONFIRMED, f"none within {CONFIRM_TIMEOUT:g} s")

@@ -28,6 +28,7 @@ from pharos.wire.pki.profile import (
     spki_hash,
 )
 from pharos.wire.pki.roles import Authority
+from pharos.wire.pki.verified import VerifiedLeaves
 from pharos.wire.units import KIB
 
 # Ours take 500 to 700 bytes; this bounds what a stranger can make us parse.
@@ -60,6 +61,8 @@ class Trust:
     """Vouches like `device_ca`, whose successor it is."""
     fleet: FleetId = attrs.field(init=False)
     """The fleet's id, from `root`."""
+    verified: VerifiedLeaves = attrs.field(factory=VerifiedLeaves, init=False, eq=False, repr=False)
+    """Leaves that these authorities were found to vouch for. Another trust, also one that evolved, begins anew."""
 
     @fleet.default
     def _fleet_of_root(self) -> FleetId:

@@ -20,9 +20,10 @@ from cryptography.x509.verification import (
 
 from pharos.wire.errors import PeerRejectedError
 from pharos.wire.pki.denylist import DenyCheck
-from pharos.wire.pki.profile import as_utc, leaf_template, spki_hash
+from pharos.wire.pki.profile import as_utc, leaf_template
 from pharos.wire.pki.roles import Identity, ListenerPolicy, Role, parse_identity
 from pharos.wire.pki.trust import Trust, load_certificate, verify_trust
+from pharos.wire.pki.verified import Verified
 
 # Leaf, Fleet CA, root: what a relay's ingress presents, so that a root hash is enough to judge it.
 PRESENTED_CHAIN: Final = 3
@@ -45,18 +46,28 @@ def authorize_peer(
         PeerRejectedError — it proves nothing, or another fleet, role or id, or the holder is denied.
         LocalProtocolError — a role is asked for that `trust` has no intermediate for.
     """
-    certificate = load_certificate(leaf)
-    identity = _claimed_identity(certificate)
+    verified = trust.verified.recall(leaf, now)
+    if verified is not None:
+        identity = verified.identity
+        _require_wanted(identity, trust, roles, peer_id)
+    else:
+        certificate = load_certificate(leaf)
+        identity = _claimed_identity(certificate)
+        _require_wanted(identity, trust, roles, peer_id)
+        verified = _verify_leaf(certificate, identity, trust, now)
+        trust.verified.remember(leaf, verified)
+    if deny is not None and deny.denies(identity, verified.spki_hash):
+        raise PeerRejectedError(f"{identity.uri} was revoked")
+    return identity
+
+
+def _require_wanted(identity: Identity, trust: Trust, roles: Collection[Role], peer_id: str | None) -> None:
     if identity.fleet != trust.fleet:
         raise PeerRejectedError(f"{identity.uri} is of another fleet than {trust.fleet}")
     if identity.role not in roles:
         raise PeerRejectedError(f"{identity.uri} has no business here")
     if peer_id is not None and identity.id != peer_id:
         raise PeerRejectedError(f"{identity.uri} is not {peer_id}")
-    _verify_leaf(certificate, identity, trust, now)
-    if deny is not None and deny.denies(identity, spki_hash(certificate.public_key())):
-        raise PeerRejectedError(f"{identity.uri} was revoked")
-    return identity
 
 
 def admit_peer(
@@ -108,7 +119,7 @@ def _claimed_identity(certificate: x509.Certificate) -> Identity:
     return identity
 
 
-def _verify_leaf(certificate: x509.Certificate, identity: Identity, trust: Trust, now: datetime.datetime) -> None:
+def _verify_leaf(certificate: x509.Certificate, identity: Identity, trust: Trust, now: datetime.datetime) -> Verified:
     """Verify the leaf against the one intermediate of its role that may have signed it.
 
     The defaults of `cryptography` are not enough: it takes a missing extended key usage for any, and does not know our
@@ -131,6 +142,7 @@ def _verify_leaf(certificate: x509.Certificate, identity: Identity, trust: Trust
         verify_path(certificate, anchor=anchor, now=now, leaf_policy=leaf_policy, anchor_policy=anchor_policy)
     except PeerRejectedError as error:
         raise PeerRejectedError(f"the certificate of {identity.uri} does not verify: {error}") from error
+    return Verified.of(certificate, identity, anchor=anchor)
 
 
 def verify_path(

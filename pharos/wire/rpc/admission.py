@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-import ipaddress
+import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -26,6 +26,8 @@ DISPLACEMENT_RATE: Final = 100.0
 # Descriptors that no connection may take: a daemon at rest holds about 20, and opens a few at a time for files,
 # subprocesses and look-ups. Where the limit is very low, a quarter of it.
 RESERVED_FILES: Final = 64
+# RFC 4291 §2.5.5.2: what an IPv4 address begins with on a socket for both.
+_MAPPED: Final = bytes(10) + b"\xff\xff"
 # A flood is one line a minute.
 REPORT_INTERVAL: Final = 1 * MINUTES
 
@@ -139,11 +141,10 @@ def _nothing() -> None:
 
 def source_of(host: str) -> bytes:
     """Return what one household has in common: an IPv4 address, mapped or not, or the /64 of an IPv6 address."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv4Address):
-        return address.packed
-    mapped = address.ipv4_mapped
-    return address.packed[:8] if mapped is None else mapped.packed
+    if ":" not in host:
+        return socket.inet_pton(socket.AF_INET, host)
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    return packed[len(_MAPPED) :] if packed.startswith(_MAPPED) else packed[:8]
 
 
 class Digest:

@@ -146,15 +146,18 @@ async def open_channel(
     connection = Connection(stream, client_side=True, windows=windows, peer=peer, keepalive=keepalive)
     failure: Exception | None = None
     async with trio.open_nursery() as connection_nursery:
-        await connection_nursery.start(connection.run)
+        connection_nursery.start_soon(connection.run)
         try:
             await connection.wait_up()
             yield Channel(connection, authority=authority, max_message=max_message)
-            await connection.drain(_DRAIN_GRACE)
+            connection.say_goodbye()
+            connection_nursery.cancel_scope.deadline = trio.current_time() + _DRAIN_GRACE
         except Exception as error:  # noqa: BLE001 - raised again below, where no nursery wraps it in a group
             failure = error
-        finally:
             connection.close_now()
+        except BaseException:
+            connection.close_now()
+            raise
     if failure is not None:
         raise failure
 

@@ -24,9 +24,9 @@ from pharos.wire.rpc.guard import Allowance, Guard
 from pharos.wire.rpc.h2core import Accept, ConnectionCore
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.peer import Peer
+from pharos.wire.rpc.secure import SecureStream, TlsAlertError
 from pharos.wire.rpc.slowness import Slowness
 from pharos.wire.rpc.status import ConnectionLostError, is_peer_fault
-from pharos.wire.rpc.transport import TlsAlertError
 from pharos.wire.units import KIB
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class Connection(ConnectionCore):
                 handlers.start_soon(self._write)
                 task_status.started(self)
                 await self._read(handlers)
-                if self._last_words:
+                if self._last_words and (self.machine.pending or self._writing):
                     # The writer cancels this when all is said.
                     self._unsent.wake()
                     await trio.sleep(limits.CLOSE_GRACE)
@@ -120,10 +120,7 @@ class Connection(ConnectionCore):
         finally:
             self._end(self._parting)
             self._hold_output()
-            with trio.move_on_after(limits.CLOSE_GRACE, shield=True) as closing:
-                if not self._last_words:
-                    closing.cancel()
-                await self._close_stream()
+            await self._close_stream()
             self._ended.set()
 
     async def wait_up(self) -> None:
@@ -145,13 +142,13 @@ class Connection(ConnectionCore):
         No stream is accepted or opened from now on. Returns when the connection has ended.
         """
         with trio.move_on_after(grace):
-            self._say_goodbye()
+            self.say_goodbye()
             await self._ended.wait()
             return
         self.close_now()
         await self._ended.wait()
 
-    def _say_goodbye(self, reason: WireError | None = None) -> None:
+    def say_goodbye(self, reason: WireError | None = None) -> None:
         if not self.closed and not self._leaving:
             self.machine.say_goodbye(self.machine.highest_inbound_stream_id)
             self.flush()
@@ -185,7 +182,7 @@ class Connection(ConnectionCore):
                     self._end(ConnectionLostError(f"the peer is too slow: {self._slowness.waiting_for}"))
                     return
                 if now >= self._idle_until():
-                    self._say_goodbye(ConnectionLostError(f"there was no request for {self._idle_timeout:g} s"))
+                    self.say_goodbye(ConnectionLostError(f"there was no request for {self._idle_timeout:g} s"))
                     return
                 if self.heard_at > heard_at:
                     misses = 0
@@ -307,7 +304,14 @@ class Connection(ConnectionCore):
             stream.close()
 
     async def _close_stream(self) -> None:
-        try:
-            await self._stream.aclose()
-        except (trio.BrokenResourceError, WireError) as error:
-            log.debug("closing: %r", error)
+        if isinstance(self._stream, SecureStream):
+            # What was sent is the kernel's to deliver.
+            self._stream.close()
+            return
+        with trio.move_on_after(limits.CLOSE_GRACE, shield=True) as closing:
+            if not self._last_words:
+                closing.cancel()
+            try:
+                await self._stream.aclose()
+            except (trio.BrokenResourceError, WireError) as error:
+                log.debug("closing: %r", error)

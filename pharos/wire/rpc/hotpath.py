@@ -6,10 +6,9 @@ those by hand on h2's own state, and gives every other frame, and every odd one,
 same is shown by running them against each other (tests/wire/rpc/test_hotpath.py).
 """
 
-from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from h2.connection import AllowedStreamIDs, ConnectionState
+from h2.connection import AllowedStreamIDs, ConnectionInputs
 from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
@@ -19,23 +18,21 @@ from h2.events import (
     ResponseReceived,
     TrailersReceived,
 )
-from h2.exceptions import DenialOfServiceError, FrameTooLargeError
+from h2.exceptions import DenialOfServiceError, FrameDataMissingError, FrameTooLargeError, ProtocolError
 from h2.stream import H2Stream as H2StreamState
 from h2.stream import StreamInputs, StreamState
 
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import Windows
-from pharos.wire.rpc.headerblocks import RememberingDecoder, RememberingEncoder
-from pharos.wire.rpc.machine import Machine
+from pharos.wire.rpc.plainframes import HEADER, OPEN, READY, RST_STREAM, PlainMachine
 
-# RFC 9113 §4.1: length in 24 bits, type, flags, stream id.
-_HEADER: Final = Struct(">HBBBL")
-_HEADER_SIZE: Final = 9
+_HEADER_SIZE: Final = HEADER.size
 _DATA: Final = 0x0
 _HEADERS: Final = 0x1
-_RST_STREAM: Final = 0x3
+_SETTINGS: Final = 0x4
 _CONTINUATION: Final = 0x9
 _END_STREAM: Final = 0x1
+_ACK: Final = 0x1
 _END_HEADERS: Final = 0x4
 _PREFACE_SIZE: Final = 24
 
@@ -43,23 +40,16 @@ _PREFACE_SIZE: Final = 24
 # peer's burst holds up the others. A call makes two or three frames.
 _FRAMES_PER_TURN: Final = 32
 
-_OPEN: Final = (ConnectionState.CLIENT_OPEN, ConnectionState.SERVER_OPEN)
 _RECEIVING: Final = (StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL)
 _SENDING: Final = (StreamState.OPEN, StreamState.HALF_CLOSED_REMOTE)
 _HEADER_EVENTS: Final = (RequestReceived, ResponseReceived, TrailersReceived)
 
 
-class HotMachine(Machine):
+class HotMachine(PlainMachine):
     """A `Machine` with shortcuts."""
-
-    encoder: RememberingEncoder
-    decoder: RememberingDecoder
 
     def __init__(self, *, client_side: bool, windows: Windows, max_streams: int) -> None:
         super().__init__(client_side=client_side, windows=windows, max_streams=max_streams)
-        self.encoder = RememberingEncoder()
-        self.decoder = RememberingDecoder()
-        self.decoder.max_header_list_size = limits.MAX_HEADER_LIST
         self._preface_left = 0 if client_side else _PREFACE_SIZE
         self._partial = bytearray()
         self.unparsed = False
@@ -73,6 +63,7 @@ class HotMachine(Machine):
         self.header_blocks = 0
         """Header blocks begun that were not whole in their first frame."""
         self._block_size = 0
+        self._first = True
         # The DATA frame at the very end of the output, to which more data of its stream may still be added.
         self._last_data = (0, 0, 0)
 
@@ -96,7 +87,7 @@ class HotMachine(Machine):
         self.unparsed = self.header_known = False
         self.missing = 0
         while size - position >= _HEADER_SIZE:
-            high, low, kind, flags, stream_id = _HEADER.unpack_from(data, position)
+            high, low, kind, flags, stream_id = HEADER.unpack_from(data, position)
             length = high << 8 | low
             if length > self.max_inbound_frame_size:
                 self._terminate_connection(ErrorCodes.FRAME_SIZE_ERROR)
@@ -111,10 +102,11 @@ class HotMachine(Machine):
                 break
             frames_left -= 1
             if kind > _HEADERS or not length or (kind and not flags & _END_HEADERS):
+                self._check(kind, flags, length)
                 self._count(kind, flags, length)
-            if kind > _HEADERS or not self._shortcut(
-                kind, flags, stream_id, data[position + _HEADER_SIZE : end], events
-            ):
+            elif self._first:
+                self._refuse_first()
+            if not self._shortcut(kind, flags, stream_id, data[position + _HEADER_SIZE : end], events):
                 events += super().receive_data(data[position:end])
             position = end
         self.frames += _FRAMES_PER_TURN - frames_left
@@ -129,12 +121,33 @@ class HotMachine(Machine):
         """Whether a header block has begun that more frames have to end."""
         return bool(self.incoming_buffer._headers_buffer)
 
+    def _check(self, kind: int, flags: int, length: int) -> None:
+        """Refuse what h2 lets pass, or refuses with another code than RFC 9113 asks for."""
+        acknowledges = kind == _SETTINGS and flags & _ACK
+        if self._first:
+            if kind != _SETTINGS or acknowledges:
+                self._refuse_first()
+            self._first = False
+        if acknowledges and length:
+            # §6.5
+            self._terminate_connection(ErrorCodes.FRAME_SIZE_ERROR)
+            raise FrameDataMissingError("an acknowledgement with settings in it")
+        if kind == _CONTINUATION and not self.in_header_block:
+            # §6.10
+            self._terminate_connection(ErrorCodes.PROTOCOL_ERROR)
+            raise ProtocolError("CONTINUATION of nothing")
+
+    def _refuse_first(self) -> NoReturn:
+        """RFC 9113 §3.4: a preface ends with SETTINGS, which are the peer's first frame."""
+        self._terminate_connection(ErrorCodes.PROTOCOL_ERROR)
+        raise ProtocolError("the first frame is not SETTINGS")
+
     def _count(self, kind: int, flags: int, length: int) -> None:
         """Note a frame that is no plain step of a call, for `pharos.wire.rpc.guard`."""
         if kind == _HEADERS:
             self.header_blocks += 1
             self._block_size = length
-        elif kind == _RST_STREAM:
+        elif kind == RST_STREAM:
             # A client is not hurt by resets: it has as many streams as it opened itself.
             self.tally.resets += not self.config.client_side
         elif kind != _DATA or not flags & _END_STREAM:
@@ -148,7 +161,11 @@ class HotMachine(Machine):
     def _shortcut(self, kind: int, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> bool:
         """Do what h2 would, if it is plain; return whether it was."""
         # Between the frames of a header block nothing else may come: h2 will say so.
-        if self.state_machine.state not in _OPEN or self.incoming_buffer._headers_buffer:
+        if self.incoming_buffer._headers_buffer:
+            return False
+        if kind > _HEADERS:
+            return self._receive_plain_control(kind, flags, stream_id, payload, events)
+        if self.state_machine.state not in (OPEN if kind == _DATA or self.config.client_side else READY):
             return False
         stream = self.streams.get(stream_id)
         if kind == _DATA:
@@ -209,6 +226,7 @@ class HotMachine(Machine):
         if headers is None:
             return self._receive_headers_whole(stream_id, block, flags, events)
         if stream is None:
+            self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
             stream = self._begin_new_stream(stream_id, AllowedStreamIDs.ODD)
         received: list[Any] = stream.state_machine.process_input(StreamInputs.RECV_HEADERS)
         received[0].headers = list(headers)
@@ -222,7 +240,7 @@ class HotMachine(Machine):
     def _receive_headers_whole(self, stream_id: int, block: bytes, flags: int, events: list[Event]) -> bool:
         """Let h2 receive a header block, and learn from it for the next time."""
         size = len(block)
-        frame = _HEADER.pack(size >> 8, size & 0xFF, _HEADERS, flags, stream_id) + block
+        frame = HEADER.pack(size >> 8, size & 0xFF, _HEADERS, flags, stream_id) + block
         received = super().receive_data(frame)
         events += received
         if received and received[0].__class__ is InformationalResponseReceived:
@@ -242,7 +260,7 @@ class HotMachine(Machine):
         if (
             args
             or kwargs
-            or self.state_machine.state not in _OPEN
+            or self.state_machine.state not in (OPEN if stream is not None else READY)
             or (machine is not None and machine.headers_sent and not end_stream)
             or headers[0][1].startswith("1")
             or (machine is None and not self._may_open(stream_id))
@@ -250,6 +268,7 @@ class HotMachine(Machine):
             super().send_headers(stream_id, headers, end_stream, *args, **kwargs)
             return
         if stream is None:
+            self.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
             stream = self._begin_new_stream(stream_id, AllowedStreamIDs.ODD)
         stream.state_machine.process_input(StreamInputs.SEND_HEADERS)
         block = self.encoder.encode_list(headers)
@@ -272,7 +291,7 @@ class HotMachine(Machine):
             if not block:
                 flags |= _END_HEADERS
             size = len(part)
-            self._data_to_send += _HEADER.pack(size >> 8, size & 0xFF, kind, flags, stream_id)
+            self._data_to_send += HEADER.pack(size >> 8, size & 0xFF, kind, flags, stream_id)
             self._data_to_send += part
             if not block:
                 return
@@ -291,7 +310,7 @@ class HotMachine(Machine):
             stream is None
             or pad_length is not None
             or stream.state_machine.state not in _SENDING
-            or self.state_machine.state not in _OPEN
+            or self.state_machine.state not in OPEN
             or size > limits.MAX_FRAME
             or size > self.outbound_flow_control_window
             or size > stream.outbound_flow_control_window
@@ -307,10 +326,10 @@ class HotMachine(Machine):
         last_id, start, end = self._last_data
         joined = end - start - _HEADER_SIZE + size
         if last_id == stream_id and end == len(out) and joined <= limits.MAX_FRAME:
-            _HEADER.pack_into(out, start, joined >> 8, joined & 0xFF, _DATA, flags, stream_id)
+            HEADER.pack_into(out, start, joined >> 8, joined & 0xFF, _DATA, flags, stream_id)
         else:
             start = len(out)
-            out += _HEADER.pack(size >> 8, size & 0xFF, _DATA, flags, stream_id)
+            out += HEADER.pack(size >> 8, size & 0xFF, _DATA, flags, stream_id)
         out += data
         self._last_data = (0 if end_stream else stream_id, start, len(out))
 

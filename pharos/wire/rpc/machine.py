@@ -11,9 +11,9 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
-from h2.exceptions import StreamClosedError
+from h2.exceptions import InvalidBodyLengthError, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes
-from hyperframe.frame import DataFrame, Frame, GoAwayFrame, RstStreamFrame
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, RstStreamFrame
 
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import Windows
@@ -44,7 +44,7 @@ class Machine(H2Connection):
                 normalize_outbound_headers=False,
             )
         )
-        self.local_settings = CompactSettings(
+        self.local_settings: CompactSettings = CompactSettings(
             client=client_side,
             initial_values={
                 SettingCodes.ENABLE_PUSH: 0,
@@ -53,11 +53,11 @@ class Machine(H2Connection):
                 SettingCodes.MAX_HEADER_LIST_SIZE: limits.MAX_HEADER_LIST,
             },
         )
-        self.remote_settings = CompactSettings(client=not client_side)
+        self.remote_settings: CompactSettings = CompactSettings(client=not client_side)
         # The setting is advice to the peer; this is the bound, in force before it acknowledges.
         self.decoder.max_header_list_size = limits.MAX_HEADER_LIST
         self._windows = windows
-        self.tally: Final = Tally()
+        self.tally = Tally()
 
     def initiate_connection(self) -> None:
         """Queue the preface, our SETTINGS and the connection's window."""
@@ -86,8 +86,33 @@ class Machine(H2Connection):
     ) -> tuple[list[Frame], list[Event]]:
         # RFC 9113 §5.1: what was in flight when we reset a stream is ignored. h2 answers each frame with one more
         # reset, a thousand for an upload of small messages.
+        # What the peer itself has ended it must not go on with: that is reset, once, and is in ``exc`` as an event.
+        was_open = bool(exc._events)
         frames, events = super()._handle_data_on_closed_stream(events, exc, frame)
-        return [answer for answer in frames if answer.__class__ is not RstStreamFrame], events
+        if not was_open:
+            frames = [answer for answer in frames if answer.__class__ is not RstStreamFrame]
+        return frames, events
+
+    def _receive_rst_stream_frame(self, frame: RstStreamFrame) -> tuple[list[Frame], list[Event]]:
+        # RFC 9113 §6.4. h2 lets it pass once there has been a stream.
+        ours = self._stream_id_is_outbound(frame.stream_id)
+        if frame.stream_id > (self.highest_outbound_stream_id if ours else self.highest_inbound_stream_id):
+            raise ProtocolError("RST_STREAM of an idle stream")
+        return super()._receive_rst_stream_frame(frame)
+
+    def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
+        stream = self.streams.get(frame.stream_id)
+        expected = None if stream is None else stream._expected_content_length
+        frames, events = super()._receive_headers_frame(frame)
+        stream = self.streams.get(frame.stream_id)
+        # RFC 9113 §8.1.1. h2 looks where DATA ends a stream, and not where HEADERS or trailers do. In a response the
+        # field may tell of a body that is not sent.
+        if "END_STREAM" in frame.flags and stream is not None and not self.config.client_side:
+            # With trailers h2 forgets what the request said.
+            expected = stream._expected_content_length if expected is None else expected
+            if expected is not None and expected != stream._actual_content_length:
+                raise InvalidBodyLengthError(expected, stream._actual_content_length)
+        return frames, events
 
     # A stream may have ended in bytes that are parsed already, while the events before its end are handled.
 

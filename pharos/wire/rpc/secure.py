@@ -11,7 +11,7 @@ from typing import Final, Self
 import trio
 
 from pharos.wire.rpc.admission import Place
-from pharos.wire.units import MILLISECONDS, SECONDS
+from pharos.wire.units import KIB, MILLISECONDS, SECONDS
 
 # Row 40 at the level of TCP: a peer whose window stays shut answers probes for ever. With this the kernel ends what has
 # made no progress for so long (RFC 5482; tcp(7), TCP_USER_TIMEOUT), closing sockets included.
@@ -19,6 +19,10 @@ USER_TIMEOUT: Final = 30 * SECONDS
 _CUT_OFF: Final = "cut off: reset, or no progress for too long"
 # The state after a reset or a timeout; after the peer's FIN it is CLOSE_WAIT (<net/tcp_states.h>).
 _TCP_CLOSE: Final = 7
+
+
+# One record of TLS.
+_UNSENT: Final = 16 * KIB
 
 
 class TlsAlertError(trio.BrokenResourceError):
@@ -44,17 +48,21 @@ class SecureStream(trio.abc.Stream):
         if self.place is not None:
             self.place.leave()
 
+    @abstractmethod
+    def close(self) -> None:
+        """Close the socket at once. Idempotent."""
+
     @classmethod
     @abstractmethod
     async def handshake(
         cls,
-        tcp: trio.SocketStream,
+        tcp: socket.socket,
         context: ssl.SSLContext,
         *,
         server_hostname: str | None,
         turns: trio.Lock | None = None,
     ) -> Self:
-        """Take over ``tcp`` and shake hands, as the server if ``server_hostname`` is None.
+        """Take over ``tcp``, which is connected, and shake hands: as the server if ``server_hostname`` is None.
 
         Those who share ``turns`` take them, where the implementation can: each step is a millisecond of CPU, and
         other tasks run in between. On any failure, cancellation included, the socket is closed.
@@ -71,6 +79,14 @@ def limit_stall(sock: socket.socket | trio.socket.SocketType, user_timeout: floa
         # A connection that is broken already says so when it is used.
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds / MILLISECONDS))
+
+
+def send_promptly(sock: socket.socket) -> None:
+    """Set what `trio.SocketStream` sets: small messages wait for nothing, and little waits unsent in the kernel."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 def is_alert(error: BaseException | None) -> bool:
@@ -101,6 +117,6 @@ def check_end(sock: socket.socket | trio.socket.SocketType) -> None:
                 raise trio.BrokenResourceError(_CUT_OFF)
 
 
-def peer_address(tcp: trio.SocketStream) -> tuple[str, int]:
-    host, port = tcp.socket.getpeername()[:2]
+def peer_address(tcp: socket.socket | trio.socket.SocketType) -> tuple[str, int]:
+    host, port = tcp.getpeername()[:2]
     return host, port

@@ -7,6 +7,8 @@ same face, for a platform where the first misbehaves.
 
 import contextlib
 import logging
+import math
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -17,7 +19,16 @@ import trio
 from pharos.wire.errors import LinkLostError, LinkRefusedError, PeerRejectedError, RemoteProtocolError
 from pharos.wire.listen import BACKLOG, accept_forever, file_limit, naming_address, refuse
 from pharos.wire.rpc.admission import Admission, Bounds, Digest, Place, Refusal
-from pharos.wire.rpc.secure import SecureStream, TlsAlertError, broken, check_end, is_alert, limit_stall, peer_address
+from pharos.wire.rpc.secure import (
+    SecureStream,
+    TlsAlertError,
+    broken,
+    check_end,
+    is_alert,
+    limit_stall,
+    peer_address,
+    send_promptly,
+)
 from pharos.wire.rpc.status import is_peer_fault
 from pharos.wire.units import KIB, SECONDS
 
@@ -33,7 +44,11 @@ _LINGER_TIME: Final = 1 * SECONDS
 # A peer that always has data ready must not keep other tasks from running: yield after so many reads
 # (of at most one 16 KiB TLS record each) that did not have to wait.
 _READS_PER_TURN: Final = 16
-_RECEIVE_SIZE: Final = 64 * KIB
+# One read returns at most one TLS record (RFC 8446 §5.1); room for more would be allocated and freed each time.
+_LARGEST_RECORD: Final = 16 * KIB
+# Each step of a handshake is a millisecond of CPU. Where no more than so many strangers are about, their steps need not
+# take turns: together they are as long as one burst of calls.
+_STEPS_AT_ONCE: Final = 4
 
 _Ready = Callable[[socket.socket], Awaitable[None]]
 
@@ -56,34 +71,30 @@ class TlsStream(SecureStream):
     @classmethod
     async def handshake(
         cls,
-        tcp: trio.SocketStream,
+        tcp: socket.socket,
         context: ssl.SSLContext,
         *,
         server_hostname: str | None,
         turns: trio.Lock | None = None,
     ) -> Self:
         try:
+            tcp.settimeout(0)
+            send_promptly(tcp)
             address = peer_address(tcp)
-            plain = socket.socket(fileno=tcp.socket.detach())
-        except BaseException:
-            await trio.aclose_forcefully(tcp)
-            raise
-        try:
-            plain.settimeout(0)
             if server_hostname is None:
-                await _hear(plain)
+                await _hear(tcp)
             secured = context.wrap_socket(
-                plain,
+                tcp,
                 server_side=server_hostname is None,
                 server_hostname=server_hostname,
                 do_handshake_on_connect=False,
             )
         except BaseException:
-            plain.close()
+            tcp.close()
             raise
         self = cls(secured, address)
         try:
-            await self._shake_hands(turns or trio.Lock())
+            await self._shake_hands(turns)
             check_protocol(secured.version(), secured.selected_alpn_protocol())
         except BaseException as error:
             if isinstance(error, ssl.SSLError) and server_hostname is None:
@@ -93,11 +104,14 @@ class TlsStream(SecureStream):
         self.peer_certificate = secured.getpeercert(binary_form=True)
         return self
 
-    async def _shake_hands(self, turns: trio.Lock) -> None:
+    async def _shake_hands(self, turns: trio.Lock | None) -> None:
         while True:
             try:
-                async with turns:
+                if turns is None:
                     self._socket.do_handshake()
+                else:
+                    async with turns:
+                        self._socket.do_handshake()
             except ssl.SSLWantReadError:
                 await trio.lowlevel.wait_readable(self._socket)
             except ssl.SSLWantWriteError:
@@ -120,10 +134,11 @@ class TlsStream(SecureStream):
                     left -= received
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        size = _LARGEST_RECORD if max_bytes is None else min(max_bytes, _LARGEST_RECORD)
         await self._take_turn()
         while True:
             try:
-                data = self._socket.recv(_RECEIVE_SIZE if max_bytes is None else max_bytes)
+                data = self._socket.recv(size)
             except ssl.SSLWantReadError:
                 self._turn = 0
                 await self._wait(trio.lowlevel.wait_readable)
@@ -158,10 +173,13 @@ class TlsStream(SecureStream):
 
     async def aclose(self) -> None:
         """Close the socket. HTTP/2 marks its own ends, so no close_notify is exchanged."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
-        await trio.lowlevel.checkpoint()
 
     async def _take_turn(self) -> None:
         self._turn += 1
@@ -192,20 +210,21 @@ class SslStream(SecureStream):
     def __init__(self, secured: trio.SSLStream[trio.SocketStream]) -> None:
         self._stream = secured
         self.place = None
-        self.peer_address = peer_address(secured.transport_stream)
+        self.peer_address = peer_address(secured.transport_stream.socket)
         self.peer_certificate = secured.getpeercert(binary_form=True)
 
     @classmethod
     async def handshake(
         cls,
-        tcp: trio.SocketStream,
+        tcp: socket.socket,
         context: ssl.SSLContext,
         *,
         server_hostname: str | None,
         turns: trio.Lock | None = None,
     ) -> Self:
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(tcp))
         secured = trio.SSLStream(
-            tcp,
+            stream,
             context,
             server_side=server_hostname is None,
             server_hostname=server_hostname,
@@ -221,7 +240,7 @@ class SslStream(SecureStream):
             check_protocol(secured.version(), secured.selected_alpn_protocol())
             return cls(secured)
         except BaseException:
-            await trio.aclose_forcefully(tcp)
+            await trio.aclose_forcefully(stream)
             raise
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -245,6 +264,9 @@ class SslStream(SecureStream):
     async def aclose(self) -> None:
         await self._stream.aclose()
 
+    def close(self) -> None:
+        self._stream.transport_stream.socket.close()
+
 
 async def open_tls(
     host: str,
@@ -266,8 +288,8 @@ async def open_tls(
     RemoteProtocolError — what answers is not TLS 1.3 with HTTP/2.
     """
     try:
-        tcp = await trio.open_tcp_stream(host, port)
-        limit_stall(tcp.socket, user_timeout)
+        tcp = await _connect(host, port)
+        limit_stall(tcp, user_timeout)
         return await transport.handshake(tcp, context, server_hostname=server_hostname)
     except ssl.SSLCertVerificationError as error:
         raise PeerRejectedError(f"{server_hostname}: {error.verify_message}") from error
@@ -279,6 +301,35 @@ async def open_tls(
         raise RemoteProtocolError(f"{host} port {port} does not speak TLS 1.3: {error.reason}") from error
     except (OSError, trio.BrokenResourceError) as error:
         raise LinkLostError(f"{host} port {port} cannot be reached: {error}") from error
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    """Raises: OSError."""
+    family = _family(host)
+    if family is None:
+        return socket.socket(fileno=(await trio.open_tcp_stream(host, port)).socket.detach())
+    # There is nothing to look up and no second address to race the first (RFC 8305).
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect((host, port))
+        await trio.lowlevel.wait_writable(sock)
+        if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(error, os.strerror(error))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _family(host: str) -> socket.AddressFamily | None:
+    """Return the family of an IP address; None if ``host`` is a name, or names an interface besides."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            socket.inet_pton(family, host)
+            return family
+    return None
 
 
 class StreamHandler(Protocol):
@@ -313,40 +364,49 @@ async def serve_tls(
     turns = trio.Lock()
     patience = HANDSHAKE_TIMEOUT if handshake_timeout is None else handshake_timeout
 
-    async def serve_peer(sock: socket.socket, place: Place) -> None:
-        tcp = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+    async def occupy(sock: socket.socket, address: str, place: Place) -> None:
+        displaced = False
+
+        def make_room() -> None:
+            nonlocal displaced
+            displaced = True
+            report(Refusal.STRANGERS, address)
+            scope.cancel()
+
+        place.displaced = make_room
         limit_stall(sock, user_timeout)
-        try:
-            with trio.fail_after(patience):
-                stream = await transport.handshake(tcp, context, server_hostname=None, turns=turns)
-        except (OSError, trio.BrokenResourceError, trio.TooSlowError, RemoteProtocolError) as error:
-            log.debug("handshake failed: %r", error)
-            if (line := failures.note("failed handshakes", repr(error), trio.current_time())) is not None:
-                log.info("port %d: %s", bound_port, line)
-            return
+        with place, trio.CancelScope(deadline=trio.current_time() + patience) as scope:
+            try:
+                share = turns if admission.unauthenticated > _STEPS_AT_ONCE else None
+                stream = await transport.handshake(sock, context, server_hostname=None, turns=share)
+            except (OSError, trio.BrokenResourceError, RemoteProtocolError) as error:
+                failed(error)
+                return
+            scope.deadline = math.inf
+            await serve_peer(stream, place)
+        if scope.cancelled_caught and not displaced:
+            failed(trio.TooSlowError())
+
+    async def serve_peer(stream: SecureStream, place: Place) -> None:
         if stream.peer_certificate is None:
             stream.place = place
         else:
             place.leave()
         try:
             await handler(stream)
-        except Exception as error:
-            if is_peer_fault(error):
-                log.info("connection from %s ended: %r", stream.peer_address, error)
+        # Cancelled may come along in the group, when the listener ends while the handler fails.
+        except* Exception as errors:
+            if is_peer_fault(errors):
+                log.info("connection from %s ended: %r", stream.peer_address, errors)
             else:
                 log.exception("the handler of the connection from %s failed", stream.peer_address)
         finally:
-            await trio.aclose_forcefully(stream)
+            stream.close()
 
-    async def occupy(sock: socket.socket, address: str, place: Place) -> None:
-        with place, trio.CancelScope() as scope:
-
-            def make_room() -> None:
-                report(Refusal.STRANGERS, address)
-                scope.cancel()
-
-            place.displaced = make_room
-            await serve_peer(sock, place)
+    def failed(error: Exception) -> None:
+        log.debug("handshake failed: %r", error)
+        if (line := failures.note("failed handshakes", repr(error), trio.current_time())) is not None:
+            log.info("port %d: %s", bound_port, line)
 
     def report(why: Refusal, address: str) -> None:
         if (line := refusals.note(why.value, address, trio.current_time())) is not None:

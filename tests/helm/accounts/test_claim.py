@@ -12,13 +12,14 @@ import trio
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pharos.helm.accounts.claim import REFUSED, DeviceClaim, claim_ticket
-from pharos.helm.accounts.devices import revoke_device
-from pharos.helm.accounts.tickets import invite_device
+from pharos.helm.accounts.tickets import invite_device, withdraw_ticket
+from pharos.helm.accounts.users import add_user, change_user
 from pharos.helm.ca.authority import Authority
 from pharos.helm.ca.vault import Vault
 from pharos.helm.errors import ConflictError, InvalidRequestError, NotAllowedError
 from pharos.helm.model.devices import DeviceState
-from pharos.helm.store.database import Database, transact
+from pharos.helm.model.users import UserState
+from pharos.helm.store.database import Database, microseconds, transact
 from pharos.helm.store.devices import fingerprints_of, list_devices
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.outbox import entries_after
@@ -30,15 +31,23 @@ from pharos.wire.pki.keys import certificate_from_der, generate_key
 from pharos.wire.pki.roles import Role
 from pharos.wire.pki.verify import authorize_peer
 from pharos.wire.seal.ticket import TicketLink
-from tests.support.helm import adopt_sample_relay, fleet_in_memory, now, open_helm, sample_keys
+from tests.support.helm import (
+    adopt_sample_relay,
+    fleet_in_memory,
+    now,
+    open_helm,
+    revoke_sample_device,
+    sample_act,
+    sample_keys,
+)
 
 VAULT = Vault(bytes(32))
 HOUR = datetime.timedelta(hours=1)
 
 
-def invited(db: Database, authority: Authority) -> TicketLink:
+def invited(db: Database, authority: Authority, *, user_id: str | None = None) -> TicketLink:
     adopt_sample_relay(db, authority, f"gate-{len(entries_after(db, 0))}")
-    made = invite_device(db, authority, VAULT, device_name="Ada's phone", lifetime=HOUR, actor="operator", now=now())
+    made = invite_device(db, sample_act(), authority, VAULT, device_name="Ada's phone", lifetime=HOUR, user_id=user_id)
     return TicketLink.parse(made.link)
 
 
@@ -57,7 +66,7 @@ def test_claim_makes_a_device_with_a_certificate_of_its_own_key() -> None:
     with fleet_in_memory() as (db, authority):
         link = invited(db, authority)
         before = get_fleet(db).revision
-        device, der = claim_ticket(db, authority, claim_of(link, key=key), now=now())
+        device, der = claim_ticket(db, sample_act(), authority, claim_of(link, key=key))
         assert list_devices(db) == [device]
         assert (device.name, device.state, device.keys) == ("Ada's phone", DeviceState.ACTIVE, sample_keys(1))
         identity = authorize_peer(der, trust=authority.trust, roles={Role.DEVICE}, peer_id=device.id, now=now())
@@ -68,17 +77,18 @@ def test_claim_makes_a_device_with_a_certificate_of_its_own_key() -> None:
         assert used is not None
         assert used.device_id == device.id
         assert get_fleet(db).revision == before + 1
-        assert entries_after(db, 0)[-1].kind == "device_enrolled"
+        told = [entry.kind for entry in entries_after(db, 0)]
+        assert told[-3:] == ["device_enrolled", "ticket_used", "certificate_issued"]
 
 
 def test_repeated_claim_of_the_same_keys_gets_the_same_answer() -> None:
     """A reply may be lost (row 25)."""
     with fleet_in_memory() as (db, authority):
         link, key = invited(db, authority), generate_key()
-        first = claim_ticket(db, authority, claim_of(link, key=key), now=now())
+        first = claim_ticket(db, sample_act(), authority, claim_of(link, key=key))
         told = entries_after(db, 0)
         # A new CSR of the same key has another signature.
-        assert claim_ticket(db, authority, claim_of(link, key=key), now=now()) == first
+        assert claim_ticket(db, sample_act(), authority, claim_of(link, key=key)) == first
         assert entries_after(db, 0) == told
         assert len(list_devices(db)) == 1
 
@@ -87,21 +97,21 @@ def test_used_ticket_is_refused_to_any_other_keys() -> None:
     with fleet_in_memory() as (db, authority):
         link, key = invited(db, authority), generate_key()
         claim = claim_of(link, key=key)
-        claim_ticket(db, authority, claim, now=now())
+        claim_ticket(db, sample_act(), authority, claim)
         other_keys = attrs.evolve(claim.keys, awg=bytes(32))
         for stranger in (claim_of(link, 2, key), claim_of(link, 1), attrs.evolve(claim, keys=other_keys)):
             with pytest.raises(NotAllowedError, match=REFUSED):
-                transact(db, claim_ticket, authority, stranger, now=now())
+                transact(db, claim_ticket, sample_act(), authority, stranger)
         assert len(list_devices(db)) == 1
 
 
 def test_repeated_claim_of_a_revoked_device_is_refused() -> None:
     with fleet_in_memory() as (db, authority):
         link, key = invited(db, authority), generate_key()
-        device, _ = claim_ticket(db, authority, claim_of(link, key=key), now=now())
-        revoke_device(db, device.id, actor="o", now=now())
+        device, _ = claim_ticket(db, sample_act(), authority, claim_of(link, key=key))
+        revoke_sample_device(db, device.id)
         with pytest.raises(NotAllowedError, match=REFUSED):
-            claim_ticket(db, authority, claim_of(link, key=key), now=now())
+            claim_ticket(db, sample_act(), authority, claim_of(link, key=key))
 
 
 def test_wrong_proof_unknown_and_expired_ticket_tell_the_same_and_burn_nothing() -> None:
@@ -118,10 +128,10 @@ def test_wrong_proof_unknown_and_expired_ticket_tell_the_same_and_burn_nothing()
         ]
         for claim, then in tries:
             with pytest.raises(NotAllowedError) as caught:
-                transact(db, claim_ticket, authority, claim, now=then)
+                transact(db, claim_ticket, sample_act(at=microseconds(then.timestamp())), authority, claim)
             assert str(caught.value) == REFUSED
         assert list_devices(db) == []
-        claim_ticket(db, authority, good, now=now())
+        claim_ticket(db, sample_act(), authority, good)
 
 
 def test_late_failure_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,9 +143,9 @@ def test_late_failure_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> 
             raise ZeroDivisionError
 
         with monkeypatch.context() as patch:
-            patch.setattr("pharos.helm.accounts.claim.append_entry", fail)
+            patch.setattr("pharos.helm.accounts.claim.next_revision", fail)
             with pytest.raises(ZeroDivisionError):
-                transact(db, claim_ticket, authority, claim_of(link), now=now())
+                transact(db, claim_ticket, sample_act(), authority, claim_of(link))
         assert list_devices(db) == []
         assert (get_fleet(db), entries_after(db, 0)) == before
         ticket = find_ticket(db, link.ticket_id)
@@ -147,32 +157,32 @@ def test_late_failure_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("revoked", [False, True])
 def test_public_key_of_another_device_is_refused(name: str, *, revoked: bool) -> None:
     with fleet_in_memory() as (db, authority):
-        first, _ = claim_ticket(db, authority, claim_of(invited(db, authority), 1), now=now())
+        first, _ = claim_ticket(db, sample_act(), authority, claim_of(invited(db, authority), 1))
         if revoked:
-            revoke_device(db, first.id, actor="o", now=now())
+            revoke_sample_device(db, first.id)
         thief = claim_of(invited(db, authority), 2)
         thief = attrs.evolve(thief, keys=attrs.evolve(thief.keys, **{name: getattr(first.keys, name)}))
         with pytest.raises(ConflictError):
-            transact(db, claim_ticket, authority, thief, now=now())
+            transact(db, claim_ticket, sample_act(), authority, thief)
         assert len(list_devices(db)) == 1
 
 
 def test_certificate_key_of_another_device_is_refused() -> None:
     key = generate_key()
     with fleet_in_memory() as (db, authority):
-        claim_ticket(db, authority, claim_of(invited(db, authority), 1, key), now=now())
+        claim_ticket(db, sample_act(), authority, claim_of(invited(db, authority), 1, key))
         with pytest.raises(ConflictError):
-            transact(db, claim_ticket, authority, claim_of(invited(db, authority), 2, key), now=now())
+            transact(db, claim_ticket, sample_act(), authority, claim_of(invited(db, authority), 2, key))
 
 
 def test_key_of_another_device_is_refused_for_any_other_use_too() -> None:
     """Somebody else's AmneziaWG key as my derive key is still somebody else's."""
     with fleet_in_memory() as (db, authority):
-        first, _ = claim_ticket(db, authority, claim_of(invited(db, authority), 1), now=now())
+        first, _ = claim_ticket(db, sample_act(), authority, claim_of(invited(db, authority), 1))
         thief = claim_of(invited(db, authority), 2)
         thief = attrs.evolve(thief, keys=attrs.evolve(thief.keys, derive=first.keys.awg))
         with pytest.raises(ConflictError):
-            transact(db, claim_ticket, authority, thief, now=now())
+            transact(db, claim_ticket, sample_act(), authority, thief)
 
 
 def test_one_key_for_two_uses_is_refused() -> None:
@@ -183,9 +193,9 @@ def test_one_key_for_two_uses_is_refused() -> None:
             transact(
                 db,
                 claim_ticket,
+                sample_act(),
                 authority,
                 attrs.evolve(claim, keys=attrs.evolve(claim.keys, derive=claim.keys.awg)),
-                now=now(),
             )
 
 
@@ -195,7 +205,7 @@ def test_claim_without_possession_of_its_certificate_key_is_refused() -> None:
         csr = bytearray(claim.csr)
         csr[-1] ^= 1
         with pytest.raises(RemoteProtocolError):
-            transact(db, claim_ticket, authority, attrs.evolve(claim, csr=bytes(csr)), now=now())
+            transact(db, claim_ticket, sample_act(), authority, attrs.evolve(claim, csr=bytes(csr)))
         assert list_devices(db) == []
 
 
@@ -203,20 +213,76 @@ def test_device_may_bring_a_name_that_fits() -> None:
     with fleet_in_memory() as (db, authority):
         claim = claim_of(invited(db, authority))
         with pytest.raises(InvalidRequestError):
-            transact(db, claim_ticket, authority, attrs.evolve(claim, device_name="a\nb"), now=now())
-        device, _ = claim_ticket(db, authority, attrs.evolve(claim, device_name="my phone"), now=now())
+            transact(db, claim_ticket, sample_act(), authority, attrs.evolve(claim, device_name="a\nb"))
+        device, _ = claim_ticket(db, sample_act(), authority, attrs.evolve(claim, device_name="my phone"))
         assert device.name == "my phone"
 
 
 def test_full_address_pool_is_refused_and_keeps_the_ticket() -> None:
     with fleet_in_memory() as (db, authority):
         link = invited(db, authority)
-        db.execute("UPDATE fleet SET next_host = 65535")
-        with pytest.raises(InvalidRequestError, match="used up"):
-            transact(db, claim_ticket, authority, claim_of(link), now=now())
+        db.execute("UPDATE pools SET next_host = 65535")
+        with pytest.raises(ConflictError, match="used up"):
+            transact(db, claim_ticket, sample_act(), authority, claim_of(link))
         ticket = find_ticket(db, link.ticket_id)
         assert ticket is not None
         assert ticket.used_keys is None
+
+
+def test_ticket_of_a_user_makes_a_device_of_that_user_up_to_their_limit() -> None:
+    with fleet_in_memory() as (db, authority):
+        user = add_user(db, sample_act(), {"name": "ada", "device_limit": 1})
+        first, second = (invited(db, authority, user_id=user.id) for _ in range(2))
+        device, _ = claim_ticket(db, sample_act(), authority, claim_of(first, 1))
+        assert device.user_id == user.id
+        with pytest.raises(ConflictError, match="ada may have 1 devices"):
+            transact(db, claim_ticket, sample_act(), authority, claim_of(second, 2))
+        revoke_sample_device(db, device.id)
+        other, _ = claim_ticket(db, sample_act(), authority, claim_of(second, 2))
+        assert other.user_id == user.id, "the ticket was not burnt"
+
+
+@pytest.mark.parametrize("change", [{"state": UserState.DISABLED}, {"expires_at": 1}])
+def test_ticket_of_a_user_who_is_kept_out_is_refused(change: dict[str, object]) -> None:
+    with fleet_in_memory() as (db, authority):
+        user = add_user(db, sample_act(), {"name": "ada"})
+        link = invited(db, authority, user_id=user.id)
+        change_user(db, sample_act(), user.id, 1, change)
+        with pytest.raises(NotAllowedError, match=REFUSED):
+            transact(db, claim_ticket, sample_act(), authority, claim_of(link))
+
+
+def test_withdrawn_ticket_tells_the_same_as_a_used_one() -> None:
+    with fleet_in_memory() as (db, authority):
+        link = invited(db, authority)
+        withdraw_ticket(db, sample_act(), link.ticket_id.hex(), 1)
+        with pytest.raises(NotAllowedError, match=REFUSED):
+            transact(db, claim_ticket, sample_act(), authority, claim_of(link))
+        assert list_devices(db) == []
+
+
+async def test_of_many_parallel_claims_of_one_user_as_many_win_as_fit(tmp_path: Path) -> None:
+    outcomes: list[str] = []
+
+    def prepare(db: Database, authority: Authority) -> list[TicketLink]:
+        user = add_user(db, sample_act(), {"name": "ada", "device_limit": 3})
+        return [invited(db, authority, user_id=user.id) for _ in range(8)]
+
+    async with open_helm(tmp_path) as helm:
+        links = await helm.store.run(prepare, helm.authority)
+
+        async def race(number: int, link: TicketLink) -> None:
+            try:
+                await helm.store.run(claim_ticket, sample_act(), helm.authority, claim_of(link, number))
+            except ConflictError:
+                outcomes.append("full")
+            else:
+                outcomes.append("enrolled")
+
+        async with trio.open_nursery() as nursery:
+            for number, link in enumerate(links):
+                nursery.start_soon(race, number, link)
+    assert sorted(outcomes) == ["enrolled"] * 3 + ["full"] * 5
 
 
 async def test_of_many_parallel_claims_one_wins(tmp_path: Path) -> None:
@@ -226,7 +292,7 @@ async def test_of_many_parallel_claims_one_wins(tmp_path: Path) -> None:
 
         async def race(number: int) -> None:
             try:
-                await helm.store.run(claim_ticket, helm.authority, claim_of(link, number), now=now())
+                await helm.store.run(claim_ticket, sample_act(), helm.authority, claim_of(link, number))
             except NotAllowedError:
                 outcomes.append("refused")
             else:

@@ -7,18 +7,18 @@ import datetime
 import attrs
 import pytest
 
-from pharos.helm.accounts.tickets import LONGEST, SHORTEST, check_device_name, invite_device, psk_name
+from pharos.helm.accounts.tickets import LONGEST, SHORTEST, check_device_name, invite_device, psk_name, withdraw_ticket
 from pharos.helm.ca.authority import Authority
 from pharos.helm.ca.vault import Vault
-from pharos.helm.errors import InvalidRequestError
-from pharos.helm.model.tickets import Ticket
+from pharos.helm.errors import ConflictError, InvalidRequestError, NotFoundError, StaleVersionError
+from pharos.helm.model.tickets import Ticket, TicketState
 from pharos.helm.onboard.agents import adopt_relay
 from pharos.helm.store.database import Database
 from pharos.helm.store.outbox import entries_after
 from pharos.helm.store.tickets import find_ticket
 from pharos.wire.pki.profile import spki_hash
 from pharos.wire.seal.ticket import MAX_BEACONS, TicketLink
-from tests.support.helm import adopt_sample_relay, fleet_in_memory, new_relay, now, relay_request
+from tests.support.helm import adopt_sample_relay, fleet_in_memory, new_relay, now, relay_request, sample_act
 
 VAULT = Vault(bytes(32))
 HOUR = datetime.timedelta(hours=1)
@@ -27,7 +27,7 @@ HOUR = datetime.timedelta(hours=1)
 def invite(
     db: Database, authority: Authority, name: str = "Ada's phone", lifetime: datetime.timedelta = HOUR
 ) -> tuple[TicketLink, Ticket]:
-    made = invite_device(db, authority, VAULT, device_name=name, lifetime=lifetime, actor="operator", now=now())
+    made = invite_device(db, sample_act(), authority, VAULT, device_name=name, lifetime=lifetime)
     link = TicketLink.parse(made.link)
     ticket = find_ticket(db, link.ticket_id)
     assert ticket is not None
@@ -51,7 +51,8 @@ def test_record_checks_the_link_and_cannot_use_it() -> None:
         adopt_sample_relay(db, authority)
         link, ticket = invite(db, authority)
         keys = link.keys()
-        assert VAULT.unwrap(psk_name(ticket.id), 1, ticket.psk) == keys.psk
+        assert ticket.id == link.ticket_id.hex()
+        assert VAULT.unwrap(psk_name(link.ticket_id), 1, ticket.psk) == keys.psk
         assert ticket.proof == keys.proof_hash
         stored = b"".join(
             value if isinstance(value, bytes) else str(value).encode()
@@ -67,15 +68,15 @@ def test_psk_of_one_ticket_is_not_that_of_another() -> None:
     """Moved to another row, the wrapped psk does not open."""
     with fleet_in_memory() as (db, authority):
         adopt_sample_relay(db, authority)
-        (_, one), (_, other) = invite(db, authority), invite(db, authority)
+        (_, one), (other, _) = invite(db, authority), invite(db, authority)
         with pytest.raises(Exception, match="does not open"):
-            VAULT.unwrap(psk_name(other.id), 1, one.psk)
+            VAULT.unwrap(psk_name(other.ticket_id), 1, one.psk)
 
 
 def test_secret_is_in_no_entry_and_prints_nowhere() -> None:
     with fleet_in_memory() as (db, authority):
         adopt_sample_relay(db, authority)
-        made = invite_device(db, authority, VAULT, device_name="phone", lifetime=HOUR, actor="operator", now=now())
+        made = invite_device(db, sample_act(), authority, VAULT, device_name="phone", lifetime=HOUR)
         link = TicketLink.parse(made.link)
         (entry,) = [entry for entry in entries_after(db, 0) if entry.kind == "ticket_made"]
         assert entry.actor == "operator"
@@ -139,6 +140,29 @@ def test_link_names_no_more_beacons_than_fit() -> None:
 def test_every_address_that_a_relay_can_have_can_stand_in_a_link(address: str) -> None:
     with fleet_in_memory() as (db, authority):
         wanted = attrs.evolve(new_relay(), address=address)
-        adopt_relay(db, authority, relay_request(), wanted, actor="o", now=now())
+        adopt_relay(db, sample_act(), authority, relay_request(), wanted)
         link, _ = invite(db, authority)
         assert link.beacons[0].host == address.lower()
+
+
+def test_open_ticket_is_withdrawn_once_and_any_other_is_not() -> None:
+    with fleet_in_memory() as (db, authority):
+        adopt_sample_relay(db, authority)
+        _, ticket = invite(db, authority)
+        withdrawn = withdraw_ticket(db, sample_act(), ticket.id, 1)
+        assert withdrawn.state(withdrawn.updated_at) is TicketState.WITHDRAWN
+        assert entries_after(db, 0)[-1].kind == "ticket_withdrawn"
+        with pytest.raises(ConflictError, match="a ticket that is withdrawn"):
+            withdraw_ticket(db, sample_act(), ticket.id, 2)
+        _, other = invite(db, authority)
+        with pytest.raises(ConflictError, match="a ticket that is expired"):
+            withdraw_ticket(db, sample_act(at=other.expires_at), other.id, 1)
+        with pytest.raises(StaleVersionError):
+            withdraw_ticket(db, sample_act(), other.id, 2)
+
+
+def test_ticket_is_for_a_user_that_there_is() -> None:
+    with fleet_in_memory() as (db, authority):
+        adopt_sample_relay(db, authority)
+        with pytest.raises(NotFoundError, match="no user"):
+            invite_device(db, sample_act(), authority, VAULT, device_name="phone", lifetime=HOUR, user_id="nobody")

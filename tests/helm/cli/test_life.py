@@ -23,7 +23,7 @@ def test_init_as_a_process_prints_one_json_document(tmp_path: Path) -> None:
     done = run_program("helm", "init", "--personal", "--state", tmp_path / "s", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     made = json.loads(done.stdout)
-    assert made.keys() == {"fleet", "state", "posture", "recovery_kit"}
+    assert made.keys() == {"fleet", "state", "posture", "recovery_kit", "admin_link"}
     assert (made["state"], made["posture"]) == (str(tmp_path / "s"), "personal")
     RecoveryKit.parse(made["recovery_kit"])
     assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o700

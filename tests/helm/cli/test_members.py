@@ -5,19 +5,29 @@ from __future__ import annotations
 import datetime
 import json
 import socket
+import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
+from pharos.helm.ca.authority import load_authority
+from pharos.helm.ca.vault import open_vault
 from pharos.helm.cli import main
-from pharos.helm.web.app import SOCKET_NAME
+from pharos.helm.config import SOCKET_NAME
+from pharos.helm.profiles.seal import current_bundle
+from pharos.helm.store.database import open_store
 from pharos.wire.agent import AgentGrant, AgentKeys
 from pharos.wire.console import Exit
 from pharos.wire.pki.roles import Role
 from pharos.wire.seal.ticket import TicketLink
 from tests.support.commands import invoke, invoke_json
-from tests.support.helm import node_request, now, relay_request
+from tests.support.helm import enrol_sample_device, node_request, now, relay_request
+
+# The package has the command of that name where the module would be.
+devices_module = sys.modules["pharos.helm.cli.devices"]
 
 NODE = ["--address", "203.0.113.7", "--name", "amsterdam"]
 RELAY = ["--address", "gate.example", "--name", "gate"]
@@ -58,7 +68,8 @@ def test_lists_are_tables_for_people(state: Path) -> None:
 
 def test_json_of_add_names_the_record(state: Path) -> None:
     made = invoke_json(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
-    assert made.keys() == {"id", "name", "grant"}
+    assert (made["name"], made["state"]) == ("amsterdam", "active")
+    assert AgentGrant.parse(made["grant"]).device_ca is None
 
 
 @pytest.mark.parametrize("stdin", ["", "\x00\xff", "{}", "[" * 50_000])
@@ -129,12 +140,13 @@ def test_life_beyond_a_week_is_refused(state: Path) -> None:
 def test_unknown_device_is_not_revoked(state: Path) -> None:
     result = invoke(main, "devices", "revoke", "a/../b?#", "--state", state)
     assert result.exit_code == Exit.FAILED
-    assert "there is no active device 'a/../b?#'" in result.output
+    assert "there is no device 'a/../b?#'" in result.output
 
 
 def test_socket_of_a_killed_helm_is_passed_over(state: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(state / SOCKET_NAME))
+        (state / SOCKET_NAME).chmod(0o600)
     assert invoke_json(main, "nodes", "list", "--state", state) == []
 
 
@@ -160,3 +172,135 @@ def test_helm_that_dies_in_the_middle_is_reported_as_such(state: Path) -> None:
 def test_devices_list_is_json_on_demand(state: Path) -> None:
     assert invoke_json(main, "devices", "list", "--state", state) == []
     assert json.loads(invoke(main, "devices", "list", "--state", state, "--json").stdout) == []
+
+
+def enrol(state: Path, *names: str) -> None:
+    """Put devices into the record of a helm that is asleep."""
+
+    async def write() -> None:
+        with open_store(state) as store:
+            for number, name in enumerate(names):
+                await store.run(enrol_sample_device, number, name)
+
+    trio.run(write)
+
+
+def run_verb(state: Path, noun: str, *words: str) -> str:
+    result = invoke(main, noun, *words, "--state", state)
+    assert result.exit_code == Exit.DONE, result.output
+    return result.stdout
+
+
+@pytest.mark.parametrize(("noun", "name"), [("nodes", "amsterdam"), ("relays", "gate")])
+def test_machine_goes_through_its_states_by_name(state: Path, noun: str, name: str) -> None:
+    if noun == "nodes":
+        invoke(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
+    else:
+        add_relay(state)
+    for verb, become in (("drain", "draining"), ("resume", "active"), ("disable", "disabled"), ("enable", "active")):
+        assert f"is {become}" in run_verb(state, noun, verb, name)
+    again = invoke(main, noun, "enable", name, "--state", state)
+    assert (again.exit_code, "cannot be enabled" in again.output) == (Exit.CONFLICT, True)
+    assert "new name" in run_verb(state, noun, "rename", name, "new name")
+    assert invoke(main, noun, "remove", "new name", "--state", state, "--yes").exit_code == Exit.CONFLICT
+    assert invoke(main, noun, "revoke", "new name", "--state", state).exit_code == Exit.USAGE, "nobody can be asked"
+    assert "is revoked" in run_verb(state, noun, "revoke", "new name", "--yes")
+    assert [member["state"] for member in invoke_json(main, noun, "list", "--state", state)] == ["revoked"]
+    assert invoke_json(main, noun, "list", "--state", state, "--state-is", "active") == []
+    assert "revoked" in run_verb(state, noun, "show", "new name")
+    assert "is removed" in run_verb(state, noun, "remove", "new name", "--yes")
+    assert invoke_json(main, noun, "list", "--state", state) == []
+
+
+def test_node_gets_tags_and_loses_them(state: Path) -> None:
+    add = ["nodes", "add", "--state", state, "--request", "-", *NODE, "--tag", "eu"]
+    invoke(main, *add, stdin=node_request().render())
+    assert invoke_json(main, "nodes", "tag", "amsterdam", "fast", "eu", "--state", state)["tags"] == ["eu", "fast"]
+    gone = invoke_json(main, "nodes", "tag", "amsterdam", "eu", "--remove", "--state", state)
+    assert (gone["tags"], gone["version"]) == (["fast"], 3)
+    assert invoke_json(main, "nodes", "list", "--tag", "eu", "--state", state) == []
+
+
+def test_device_goes_through_its_states_by_name(state: Path) -> None:
+    enrol(state, "phone", "laptop")
+    assert "is disabled" in run_verb(state, "devices", "disable", "phone")
+    assert "is active" in run_verb(state, "devices", "enable", "phone")
+    run_verb(state, "devices", "rename", "phone", "Ada's phone")
+    assert "Ada's phone" in run_verb(state, "devices", "show", "Ada's phone")
+    assert "is revoked" in run_verb(state, "devices", "revoke", "Ada's phone")
+    again = invoke(main, "devices", "revoke", "Ada's phone", "--state", state)
+    assert (again.exit_code, "that is revoked cannot be" in again.output) == (Exit.CONFLICT, True)
+    found = invoke_json(main, "devices", "list", "--state", state, "--state-is", "active")
+    assert [(device["name"], device["last_handshake_at"]) for device in found] == [("laptop", None)]
+    shown = invoke_json(main, "devices", "show", found[0]["id"], "--state", state)
+    assert shown["name"] == "laptop"
+
+
+def test_name_of_two_devices_is_a_conflict_that_names_their_ids(state: Path) -> None:
+    enrol(state, "phone", "phone")
+    result = invoke(main, "devices", "disable", "phone", "--state", state)
+    assert result.exit_code == Exit.CONFLICT
+    ids = [f"00000000-0000-7000-8000-{number:012d}" for number in range(2)]
+    assert all(device_id in result.output for device_id in ids)
+    run_verb(state, "devices", "revoke", ids[0])
+    # A revoked one bears its name no more.
+    assert ids[1] in run_verb(state, "devices", "disable", "phone")
+
+
+def test_change_by_somebody_else_between_reading_and_writing_is_exit_code_4(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(state, "phone")
+    real = devices_module.read_device
+
+    def read_and_lose(folder: Path, word: str) -> dict[str, Any]:
+        record = real(folder, word)
+        with monkeypatch.context() as patch:
+            patch.setattr(devices_module, "read_device", real)
+            run_verb(folder, "devices", "rename", word, "theirs")
+        return record
+
+    monkeypatch.setattr(devices_module, "read_device", read_and_lose)
+    result = invoke(main, "devices", "rename", "phone", "mine", "--state", state)
+    assert result.exit_code == Exit.CONFLICT
+    assert "changed by operator" in result.output
+
+
+def test_ticket_is_listed_and_withdrawn_and_its_link_is_not_told_again(state: Path) -> None:
+    add_relay(state)
+    invoke_json(main, "users", "add", "ada", "--state", state)
+    made = invoke_json(main, "devices", "invite", "phone", "--user", "ada", "--state", state)
+    (listed,) = invoke_json(main, "devices", "tickets", "--state-is", "open", "--state", state)
+    assert (listed["id"], listed["user_id"], "link" in listed) == (made["id"], made["user_id"], False)
+    assert "phone" in run_verb(state, "devices", "tickets")
+    assert "is withdrawn" in run_verb(state, "devices", "withdraw", made["id"])
+    assert invoke(main, "devices", "withdraw", made["id"], "--state", state).exit_code == Exit.CONFLICT
+    assert invoke(main, "devices", "invite", "x", "--user", "bob", "--state", state).exit_code == Exit.FAILED
+
+
+def test_pools_are_added_changed_preferred_and_removed(state: Path) -> None:
+    result = invoke(main, "pools", "add", "branch", "192.168.1.0/24", "--state", state)
+    assert (result.exit_code, "home routers" in result.stderr) == (Exit.DONE, True)
+    assert "192.168.1.0/24" in run_verb(state, "pools", "list")
+    assert invoke(main, "pools", "add", "other", "192.168.0.0/16", "--state", state).exit_code == Exit.CONFLICT
+    changed = invoke_json(main, "pools", "change", "branch", "--network4", "10.90.0.0/16", "--state", state)
+    assert (changed["network4"], changed["warnings"]) == ("10.90.0.0/16", [])
+    assert invoke_json(main, "pools", "prefer", "branch", "--state", state)["preferred"]
+    assert invoke(main, "pools", "remove", "branch", "--yes", "--state", state).exit_code == Exit.CONFLICT
+    invoke_json(main, "pools", "prefer", "devices", "--state", state)
+    assert "is removed" in run_verb(state, "pools", "remove", "branch", "--yes")
+    assert [pool["name"] for pool in invoke_json(main, "pools", "list", "--state", state)] == ["devices"]
+
+
+def test_profiles_are_listed_without_what_is_in_them(state: Path) -> None:
+    async def write() -> None:
+        with open_store(state) as store:
+            device = await store.run(enrol_sample_device, 1, "phone")
+            authority = await store.run(load_authority, open_vault(state), now=now())
+            await store.run(current_bundle, authority, device, at=1_800_000_000_000_000)
+
+    trio.run(write)
+    assert "stale" in run_verb(state, "profiles", "list")
+    shown = invoke_json(main, "profiles", "show", "phone", "--state", state)
+    assert (shown["name"], shown["revision"], shown["state"]) == ("phone", 1, "stale")
+    assert invoke_json(main, "profiles", "list", "--state-is", "synced", "--state", state) == []

@@ -7,20 +7,19 @@ from pathlib import Path
 import pytest
 import trio
 
-from pharos.helm.accounts.devices import revoke_device
 from pharos.helm.fleet import desired as module
 from pharos.helm.fleet.desired import DesiredFleet
 from pharos.helm.store.fleet import next_term
 from pharos.wire.ids import NodeId
-from tests.support.helm import SampleHelm, adopt_sample_node, enrol_sample_device, now, open_helm
+from tests.support.helm import SampleHelm, adopt_sample_node, enrol_sample_device, open_helm, revoke_sample_device
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each time that the devices were read."""
     made: list[int] = []
-    real = module.list_devices
-    monkeypatch.setattr(module, "list_devices", lambda db: made.append(1) or real(db))
+    real = module.list_allowed_devices
+    monkeypatch.setattr(module, "list_allowed_devices", lambda db, at: made.append(1) or real(db, at))
     return made
 
 
@@ -41,7 +40,7 @@ async def test_change_of_the_record_is_seen_at_the_next_question(tmp_path: Path)
         assert second is not None
         assert list(second.peers) == [device.id]
         assert second.revision > first.revision
-        await helm.store.run(revoke_device, device.id, actor="o", now=now())
+        await helm.store.run(revoke_sample_device, device.id)
         _, third = await fleet.of(node_id)
         assert third is not None
         assert third.peers == {}

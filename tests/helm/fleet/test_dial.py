@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
+from pharos.helm.fleet import dial
 from pharos.helm.fleet.dial import errors_as_fates
 from pharos.wire.errors import (
     DecryptError,
@@ -15,7 +17,9 @@ from pharos.wire.errors import (
     PeerRejectedError,
     RemoteProtocolError,
 )
+from pharos.wire.pki.roles import Authority, Role
 from pharos.wire.rpc.status import ConnectionLostError
+from tests.support.pki import home_fleet
 
 
 @pytest.mark.parametrize(
@@ -65,3 +69,16 @@ async def test_cancellation_passes() -> None:
         scope.cancel()
         await trio.lowlevel.checkpoint()
     assert scope.cancelled_caught
+
+
+def test_dials_share_a_context_until_trust_or_credentials_change() -> None:
+    fleet = home_fleet()
+    now = fleet.trust
+    credentials = fleet.member(Role.CONTROLLER)
+    context = dial._context(now, credentials)
+    assert dial._context(attrs.evolve(now), credentials) is context
+    assert dial._context(now, fleet.member(Role.CONTROLLER)) is not context
+    rotated = attrs.evolve(now, next_fleet_ca=fleet.rotated(Authority.FLEET).trust.fleet_ca)
+    both = dial._context(rotated, credentials)
+    assert both is not context
+    assert len(both.get_ca_certs()) == 2

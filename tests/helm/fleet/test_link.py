@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
@@ -13,13 +15,14 @@ import trio.testing
 
 from pharos.buoy.control import serve_control
 from pharos.buoy.events import EventFeed
-from pharos.helm.accounts.devices import revoke_device
 from pharos.helm.fleet.desired import DesiredFleet
-from pharos.helm.fleet.link import NodeLinks
-from pharos.helm.live.hub import Subscriber
+from pharos.helm.fleet.link import NodeLinks, _until_next_reading
+from pharos.helm.live.subscriber import Subscriber
 from pharos.helm.model.nodes import Node
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.handshakes import newest_handshakes
+from pharos.helm.store.times import rfc3339
+from pharos.helm.telemetry.readings import READ_EVERY
 from pharos.wire.agent import AgentKeys
 from pharos.wire.convert import EventKind
 from pharos.wire.desired import Fence, Push
@@ -30,8 +33,9 @@ from pharos.wire.pki.roles import Role
 from tests.support.agents import joined
 from tests.support.buoy import SampleBuoy, make_buoy
 from tests.support.fates import meets
-from tests.support.helm import SampleHelm, adopt_sample_node, enrol_sample_device, now, open_helm
+from tests.support.helm import SampleHelm, adopt_sample_node, enrol_sample_device, now, open_helm, revoke_sample_device
 from tests.support.pki import utc_now
+from tests.support.telemetry import BORN
 
 
 @attrs.frozen
@@ -75,6 +79,7 @@ async def paired(tmp_path: Path) -> AsyncIterator[Pair]:
             desired=DesiredFleet(helm.store),
             board=helm.context.board,
             hub=helm.context.hub,
+            ingest=helm.context.ingest,
             epoch=fleet.epoch,
             term=1,
         )
@@ -89,6 +94,7 @@ async def linked(pair: Pair) -> AsyncIterator[None]:
         run_link, lambda: pair.links.dial(pair.node), backoff=Backoff(random=lambda: 1.0), name="sample"
     )
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.links.hub.run_events)
         nursery.start_soon(keep)
         yield
         nursery.cancel_scope.cancel()
@@ -109,11 +115,14 @@ async def applied(pair: Pair, met: Callable[[], bool]) -> None:
             await pair.buoy.plane.told.wait()
 
 
-async def event_of(subscriber: Subscriber, kind: str) -> object:
+async def event_of(subscriber: Subscriber, kind: str) -> dict[str, Any]:
     with trio.fail_after(5):
         while True:
-            for event in await subscriber.receive():
-                if event.kind == kind:
+            message = await subscriber.receive()
+            assert isinstance(message, str)
+            event: dict[str, Any]
+            for event in json.loads(message).get("events", []):
+                if event["kind"] == kind:
                     return event
 
 
@@ -130,7 +139,7 @@ async def test_record_reaches_the_node_and_so_does_each_change(tmp_path: Path) -
             assert pair.buoy.node.desired.addresses[0] == "10.86.0.1"
             laptop = await pair.helm.store.run(enrol_sample_device, 2)
             await applied(pair, lambda: served(pair) == [phone.id, laptop.id])
-            await pair.helm.store.run(revoke_device, phone.id, actor="o", now=now())
+            await pair.helm.store.run(revoke_sample_device, phone.id)
             await applied(pair, lambda: served(pair) == [laptop.id])
         fleet = await pair.helm.store.run(get_fleet)
         assert pair.buoy.node.desired.fence == Fence(fleet.epoch, 1, fleet.revision)
@@ -141,6 +150,7 @@ async def test_link_that_comes_back_to_an_unchanged_node_pushes_nothing(tmp_path
         await pair.helm.store.run(enrol_sample_device, 1)
         async with linked(pair):
             await applied(pair, lambda: len(pair.buoy.plane.applied) == 1)
+        await watched(pair, by=0)
         async with pair.helm.context.hub.open_subscriber() as subscriber, linked(pair):
             # An event goes through the new link: by then it has asked for the status and could have pushed.
             await watched(pair)
@@ -149,10 +159,10 @@ async def test_link_that_comes_back_to_an_unchanged_node_pushes_nothing(tmp_path
         assert len(pair.buoy.plane.applied) == 1
 
 
-async def watched(pair: Pair) -> None:
-    """Wait until helm listens to the node's events."""
+async def watched(pair: Pair, by: int = 1) -> None:
+    """Wait until helm listens to the node's events; or, by nobody, until the node knows that the link is gone."""
     with trio.fail_after(5):
-        while not pair.feed._watchers:
+        while len(pair.feed._watchers) != by:
             await trio.testing.wait_all_tasks_blocked(0.001)
 
 
@@ -163,11 +173,36 @@ async def test_handshake_at_the_node_is_seen_and_kept(tmp_path: Path) -> None:
             await watched(pair)
             pair.feed.publish(EventKind.HANDSHAKE, at=1234, device_id=phone.id, detail="198.51.100.4:40001")
             event = await event_of(subscriber, "handshake")
-            assert (event.node, event.device, event.at) == (pair.node.id, phone.id, 1234)  # type: ignore[attr-defined]
-            # Batches are taken one after the other: once the next is seen, this one is kept.
-            pair.feed.publish(EventKind.CONNECTED, at=1235, device_id=phone.id, detail="")
-            await event_of(subscriber, "connected")
+            assert (event["node"], event["device"], event["at"]) == (pair.node.id, phone.id, rfc3339(1234))
+            assert await pair.helm.context.ingest.write(pair.helm.store, at=BORN)
             assert await pair.helm.store.record(newest_handshakes) == {phone.id: (pair.node.id, 1234)}
+
+
+async def test_status_is_a_reading_of_the_counters(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        phone = await pair.helm.store.run(enrol_sample_device, 1)
+        ingest = pair.helm.context.ingest
+        async with linked(pair):
+            await applied(pair, lambda: served(pair) == [phone.id])
+        (reading,) = ingest.backlog.take(1).readings
+        assert reading.node_id == pair.node.id
+        assert reading.latency > 0
+
+
+def test_each_node_is_read_at_its_own_moment_once_for_each_point_of_a_chart() -> None:
+    period = round(READ_EVERY * 1_000_000)
+    moments = set()
+    for node in (f"node-{number}" for number in range(50)):
+        at = BORN
+        for point in range(5):
+            wait = _until_next_reading(node, at)
+            assert 0 < wait <= READ_EVERY
+            at += round(wait * 1_000_000)
+            assert at // period == BORN // period + point
+            # Somewhat early or late, it still is within its point.
+            assert 1_000_000 < at % period < period - 1_000_000
+        moments.add(at % period)
+    assert len(moments) > 40
 
 
 async def test_event_that_cannot_be_loses_the_link_and_nothing_else(tmp_path: Path) -> None:

@@ -121,11 +121,28 @@ async def test_every_node_and_relay_of_the_record_gets_a_link(tmp_path: Path) ->
     assert scene.up(), "no link outlives its supervisor"
 
 
-@pytest.mark.parametrize("state", ["disabled", "revoked"])
-async def test_link_of_a_node_that_left_is_cut_and_forgotten(tmp_path: Path, state: str) -> None:
+@pytest.mark.parametrize("state", ["draining", "disabled"])
+async def test_node_that_is_draining_or_disabled_stays_linked(tmp_path: Path, state: str) -> None:
+    """A disabled one has to hear that it has no peers any more."""
     async with supervised(tmp_path) as scene:
         await scene.until(lambda: scene.up("a"))
         await change_node(scene, "a", "state", state)
+        await scene.until(lambda: scene.dialled == ["a", "a"] and scene.up("a"))
+
+
+@pytest.mark.parametrize(("state", "linked"), [("draining", True), ("disabled", False), ("revoked", False)])
+async def test_relay_is_tunnelled_as_long_as_it_carries_anybody(tmp_path: Path, state: str, *, linked: bool) -> None:
+    async with supervised(tmp_path) as scene:
+        await scene.helm.store.run(adopt_sample_relay, scene.helm.authority, "gate")
+        await scene.until(lambda: scene.up("a", "gate"))
+        await scene.helm.store.run(lambda db: db.execute("UPDATE relays SET state = ?", (state,)).fetchall())
+        await scene.until(lambda: scene.up("a", "gate") if linked else scene.up("a"))
+
+
+async def test_link_of_a_node_that_left_is_cut_and_forgotten(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as scene:
+        await scene.until(lambda: scene.up("a"))
+        await change_node(scene, "a", "state", "revoked")
         await scene.until(lambda: scene.up() and len(scene.board.forgotten) == 1)
         await trio.testing.wait_all_tasks_blocked()
         (node_id,) = scene.board.forgotten

@@ -1,12 +1,12 @@
-"""The feed is numbered and ordered; a slow subscriber loses the oldest and knows how many."""
+"""The hub hands the same to everybody, in order; events alone go out together, deltas at once."""
 
 from __future__ import annotations
 
 import trio
 import trio.testing
 
-from pharos.helm.live import hub as module
-from pharos.helm.live.hub import QUEUE_SIZE, RECENT, Hub
+from pharos.helm.live.hub import GATHER, RECENT, Hub
+from tests.support.live import delta, message, sequences
 
 
 def publish(hub: Hub, count: int) -> None:
@@ -14,78 +14,72 @@ def publish(hub: Hub, count: int) -> None:
         hub.publish("sample", at=number, text=str(number))
 
 
-async def test_every_subscriber_sees_every_event_in_order() -> None:
+async def test_every_subscriber_sees_every_delta_in_order() -> None:
     hub = Hub()
-    async with hub.open_subscriber() as one, hub.open_subscriber() as other:
-        publish(hub, 3)
+    async with hub.open_subscriber() as one, hub.open_subscriber(frozenset({"user"})) as other:
+        hub.hand_out([delta(1), delta(2)])
         for subscriber in (one, other):
-            events = await subscriber.receive()
-            assert [event.sequence for event in events] == [1, 2, 3]
-            assert subscriber.lost == 0
+            assert sequences(await message(subscriber)) == [1, 2]
+        hub.hand_out([delta(3)])
+        assert sequences(await message(one)) == [3]
 
 
-async def test_subscriber_sees_nothing_from_before_and_waits_for_what_comes() -> None:
+async def test_subscriber_sees_nothing_from_before() -> None:
     hub = Hub()
-    publish(hub, 2)
-    received: list[int] = []
+    hub.hand_out([delta(1)])
     async with hub.open_subscriber() as subscriber:
-
-        async def receive() -> None:
-            received.extend(event.sequence for event in await subscriber.receive())
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(receive)
-            await trio.testing.wait_all_tasks_blocked()
-            assert received == []
-            publish(hub, 1)
-    assert received == [3]
+        hub.hand_out([delta(2)])
+        assert sequences(await message(subscriber)) == [2]
 
 
-async def test_events_published_while_a_batch_is_taken_are_in_the_next() -> None:
+async def test_events_of_the_next_moment_are_one_message(autojump_clock: trio.testing.MockClock) -> None:
     hub = Hub()
-    async with hub.open_subscriber() as subscriber:
-        publish(hub, 1)
-        assert len(await subscriber.receive()) == 1
+    got: list[tuple[float, list[str]]] = []
+    began = trio.current_time()
+
+    async def listen() -> None:
+        async with hub.open_subscriber() as subscriber:
+            while True:
+                texts = [event["text"] for event in (await message(subscriber))["events"]]
+                got.append((trio.current_time() - began, texts))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hub.run_events)
+        nursery.start_soon(listen)
+        await trio.testing.wait_all_tasks_blocked()
         publish(hub, 2)
-        assert [event.sequence for event in await subscriber.receive()] == [2, 3]
+        await trio.testing.wait_all_tasks_blocked()
+        publish(hub, 3)
+        await trio.sleep(GATHER / 2)
+        publish(hub, 1)
+        await trio.sleep(GATHER)
+        nursery.cancel_scope.cancel()
+    assert got == [(0, ["0", "1"]), (GATHER, ["0", "1", "2", "0"])]
 
 
-async def test_slow_subscriber_loses_the_oldest_and_counts_them() -> None:
+async def test_delta_takes_waiting_events_along() -> None:
     hub = Hub()
-    async with hub.open_subscriber() as slow, hub.open_subscriber() as quick:
-        publish(hub, QUEUE_SIZE)
-        assert len(await quick.receive()) == QUEUE_SIZE
-        publish(hub, 5)
-        assert (slow.lost, quick.lost) == (5, 0)
-        events = await slow.receive()
-        assert [events[0].sequence, events[-1].sequence, len(events)] == [6, QUEUE_SIZE + 5, QUEUE_SIZE]
+    async with hub.open_subscriber() as subscriber:
+        publish(hub, 2)
+        hub.hand_out([delta(1)])
+        got = await message(subscriber)
+        assert (sequences(got), len(got["events"])) == ([1], 2)
 
 
 async def test_who_left_costs_nothing() -> None:
     hub = Hub()
     async with hub.open_subscriber() as gone:
         pass
-    publish(hub, QUEUE_SIZE + 10)
-    assert gone.lost == 0
+    hub.hand_out([delta(1)])
+    assert not gone._batches
     assert not hub._subscribers
 
 
-def test_newest_events_are_kept_oldest_first() -> None:
+def test_newest_events_are_kept_oldest_first_and_remembered_ones_go_to_nobody() -> None:
     hub = Hub()
-    publish(hub, RECENT + 7)
-    assert [event.sequence for event in hub.recent()] == list(range(8, RECENT + 8))
-
-
-def test_event_is_a_json_object() -> None:
-    hub = Hub()
-    hub.publish("device_revoked", at=5, node="n", device="d", text="t")
-    (event,) = hub.recent()
-    assert event.as_json() == {
-        "sequence": 1,
-        "at": 5,
-        "kind": "device_revoked",
-        "node": "n",
-        "device": "d",
-        "text": "t",
-    }
-    assert module.LiveEvent(**event.as_json()) == event
+    publish(hub, RECENT)
+    before = hub.position
+    hub.remember("user_added", at=1)
+    assert [event.sequence for event in hub.recent()] == list(range(2, RECENT + 2))
+    assert hub.position > before
+    assert len(hub._waiting) == RECENT

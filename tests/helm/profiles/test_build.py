@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 import attrs
 import pytest
 
@@ -12,7 +10,6 @@ from pharos.helm.model.nodes import NodeState
 from pharos.helm.profiles.build import (
     build_desired,
     build_profile,
-    device_addresses,
     node_addresses,
     peer_networks,
 )
@@ -85,19 +82,37 @@ def test_profile_holds_no_other_devices_data() -> None:
             assert foreign.encode() not in rendered
 
 
-def test_addresses_come_from_both_pools_and_never_are_the_nodes_own() -> None:
+def test_addresses_come_from_both_networks_and_never_are_the_nodes_own() -> None:
     with fleet_in_memory() as (db, _):
-        fleet = get_fleet(db)
+        fleet, device = get_fleet(db), enrol_sample_device(db, 1)
         node4, node6 = node_addresses(fleet)
-        address4, address6 = device_addresses(fleet, 2)
-        assert (node4, address4) == ("10.86.0.1", "10.86.0.2")
-        assert ipaddress.ip_address(address6) in ipaddress.ip_network(fleet.pool6)
-        assert address6 != node6
+        assert (node4, device.address4) == ("10.86.0.1", "10.86.0.2")
+        assert (node6, device.address6) == (fleet.pool6.replace("/64", "1"), fleet.pool6.replace("/64", "2"))
 
 
-def test_last_address_is_given_and_then_the_pool_says_so() -> None:
-    with fleet_in_memory() as (db, _):
-        fleet = attrs.evolve(get_fleet(db), pool4="10.0.0.0/29")
-        assert device_addresses(fleet, 6)[0] == "10.0.0.6"
-        with pytest.raises(IndexError, match=r"10\.0\.0\.0/29 is used up"):
-            device_addresses(fleet, 7)
+@pytest.mark.parametrize(
+    ("state", "serves", "named"),
+    [
+        (NodeState.JOINING, True, False),
+        (NodeState.ACTIVE, True, True),
+        (NodeState.DRAINING, True, False),
+        (NodeState.DISABLED, False, False),
+        (NodeState.REVOKED, True, False),
+    ],
+)
+def test_state_of_a_node_says_whom_it_serves_and_who_hears_of_it(
+    state: NodeState, *, serves: bool, named: bool
+) -> None:
+    """A revoked or joining one is not linked at all, so what is desired of it reaches nobody."""
+    with fleet_in_memory() as (db, authority):
+        node = attrs.evolve(adopt_sample_node(db, authority)[0], state=state)
+        device, fleet = enrol_sample_device(db, 1), get_fleet(db)
+        assert bool(build_desired(fleet, node, [device]).peers) == serves
+        assert bool(build_profile(fleet, device, [node], []).nodes) == named
+
+
+@pytest.mark.parametrize("state", [state for state in NodeState if state is not NodeState.ACTIVE])
+def test_only_an_active_relay_is_in_profiles(state: NodeState) -> None:
+    with fleet_in_memory() as (db, authority):
+        relay = attrs.evolve(adopt_sample_relay(db, authority)[0], state=state)
+        assert build_profile(get_fleet(db), enrol_sample_device(db, 1), [], [relay]).relays == ()

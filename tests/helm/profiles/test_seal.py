@@ -20,7 +20,7 @@ from pharos.wire.profile import Profile, parse_profile
 from pharos.wire.seal.envelope import open_bundle
 from tests.support.helm import adopt_sample_node, adopt_sample_relay, enrol_sample_device, fleet_in_memory
 
-ISSUED = 1_800_000_000
+AT = 1_800_000_000_000_000
 
 
 def enrolled(db: Database, number: int = 1) -> tuple[Device, KeyPair]:
@@ -48,7 +48,7 @@ def test_device_opens_what_the_record_says_of_it() -> None:
         adopt_sample_node(db, authority)
         adopt_sample_relay(db, authority)
         device, sealing = enrolled(db)
-        bundle = current_bundle(db, authority, device, issued=ISSUED)
+        bundle = current_bundle(db, authority, device, at=AT)
         assert opened(bundle, authority, device, sealing) == build_profile(
             get_fleet(db), device, list_nodes(db), list_relays(db)
         )
@@ -57,20 +57,20 @@ def test_device_opens_what_the_record_says_of_it() -> None:
 def test_unchanged_profile_is_not_sealed_again() -> None:
     with fleet_in_memory() as (db, authority):
         device, _ = enrolled(db)
-        first = current_bundle(db, authority, device, issued=ISSUED)
+        first = current_bundle(db, authority, device, at=AT)
         # Another device, or another time, is nothing to this one.
         enrolled(db, 2)
         next_revision(db)
-        assert current_bundle(db, authority, device, issued=ISSUED + 60) == first
+        assert current_bundle(db, authority, device, at=AT + 60_000_000) == first
 
 
 def test_each_change_of_the_profile_is_one_revision_more() -> None:
     with fleet_in_memory() as (db, authority):
         device, sealing = enrolled(db)
-        revisions = [current_bundle(db, authority, device, issued=ISSUED).revision]
+        revisions = [current_bundle(db, authority, device, at=AT).revision]
         for name in ("a", "b"):
             adopt_sample_node(db, authority, name)
-            bundle = current_bundle(db, authority, device, issued=ISSUED)
+            bundle = current_bundle(db, authority, device, at=AT)
             revisions.append(bundle.revision)
             assert [node.name for node in opened(bundle, authority, device, sealing).nodes][-1] == name
         assert revisions == [1, 2, 3]
@@ -80,9 +80,9 @@ def test_restored_fleet_seals_anew_under_its_new_epoch() -> None:
     """So that no (epoch, revision) is ever issued twice, whatever the backup had forgotten."""
     with fleet_in_memory() as (db, authority):
         device, _ = enrolled(db)
-        first = current_bundle(db, authority, device, issued=ISSUED)
+        first = current_bundle(db, authority, device, at=AT)
         db.execute("UPDATE fleet SET epoch = epoch + 1")
-        second = current_bundle(db, authority, device, issued=ISSUED)
+        second = current_bundle(db, authority, device, at=AT)
         assert (second.epoch, second.revision) == (first.epoch + 1, 1)
         assert second.sealed != first.sealed
 
@@ -91,7 +91,7 @@ def test_bundle_opens_for_its_own_device_and_fleet_only() -> None:
     with fleet_in_memory() as (db, authority), fleet_in_memory(1) as (_, stranger):
         device, sealing = enrolled(db, 1)
         other, other_sealing = enrolled(db, 2)
-        bundle = current_bundle(db, authority, device, issued=ISSUED)
+        bundle = current_bundle(db, authority, device, at=AT)
         with pytest.raises(BundleNotForUsError):
             opened(bundle, authority, other, other_sealing)
         with pytest.raises(BundleNotForUsError):
@@ -110,7 +110,7 @@ def test_nothing_of_the_profile_lies_in_the_clear() -> None:
     with fleet_in_memory() as (db, authority):
         node, _ = adopt_sample_node(db, authority, "a-name-to-be-found")
         device, _ = enrolled(db)
-        bundle = current_bundle(db, authority, device, issued=ISSUED)
+        bundle = current_bundle(db, authority, device, at=AT)
         for text in (node.name, node.id, node.address, device.address4):
             assert text.encode() not in bundle.sealed
 
@@ -121,6 +121,6 @@ def test_devices_of_one_fleet_get_bundles_of_one_size() -> None:
         sizes = set()
         for number in range(3):
             device, _ = enrolled(db, number)
-            sizes.add(len(current_bundle(db, authority, device, issued=ISSUED).sealed))
+            sizes.add(len(current_bundle(db, authority, device, at=AT).sealed))
             adopt_sample_node(db, authority, f"node-{number}")
         assert len(sizes) == 1

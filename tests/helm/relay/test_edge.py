@@ -20,14 +20,18 @@ from grpclib.exceptions import GRPCError
 from pharos.beacon.forward import forward
 from pharos.beacon.sanitize import forwarded_headers
 from pharos.helm.accounts.claim import REFUSED, DeviceClaim, claim_ticket
-from pharos.helm.accounts.devices import revoke_device
+from pharos.helm.accounts.devices import change_device, move_device
 from pharos.helm.accounts.tickets import invite_device
-from pharos.helm.model.devices import Device, DeviceKeys
+from pharos.helm.accounts.users import add_user
+from pharos.helm.model.devices import Device, DeviceAct, DeviceKeys
 from pharos.helm.profiles.build import build_profile
 from pharos.helm.relay.edge import PassageEdge
+from pharos.helm.store.bundles import PROFILES
+from pharos.helm.store.database import Database
 from pharos.helm.store.devices import list_devices
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.nodes import list_nodes
+from pharos.helm.store.pages import Query, list_page
 from pharos.helm.store.relays import list_relays
 from pharos.helm.store.tickets import find_ticket
 from pharos.wire.errors import LinkLostError, LinkRefusedError
@@ -35,9 +39,9 @@ from pharos.wire.gen.pharos.account.v1 import account_grpc
 from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
 from pharos.wire.ids import RelayId
 from pharos.wire.noise.keys import KeyPair
-from pharos.wire.passage.client import open_passage
+from pharos.wire.passage.client import Passage, open_passage
 from pharos.wire.passage.metadata import Purpose
-from pharos.wire.passage.stream import PassageStream
+from pharos.wire.passage.notes import Note
 from pharos.wire.pki.csr import make_csr
 from pharos.wire.pki.keys import generate_key
 from pharos.wire.pki.roles import Role
@@ -45,7 +49,7 @@ from pharos.wire.pki.verify import authorize_peer
 from pharos.wire.possession import prove_key
 from pharos.wire.profile import parse_profile
 from pharos.wire.rpc.client import Channel, open_channel
-from pharos.wire.rpc.flow import EDGE, INNER, TUNNEL
+from pharos.wire.rpc.flow import EDGE, TUNNEL
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.server import Service, serve_connection
@@ -53,10 +57,19 @@ from pharos.wire.seal.envelope import open_bundle
 from pharos.wire.seal.freshness import NONCE_LENGTH, verify_freshness
 from pharos.wire.seal.ticket import TicketLink
 from tests.support.fates import meets
-from tests.support.helm import SampleHelm, adopt_sample_node, adopt_sample_relay, now, open_helm
+from tests.support.helm import (
+    SampleHelm,
+    adopt_sample_node,
+    adopt_sample_relay,
+    now,
+    open_helm,
+    revoke_sample_device,
+    sample_act,
+)
 
 RELAY = RelayId("relay-1")
 HOUR = datetime.timedelta(hours=1)
+NOTHING = Note()
 
 
 @attrs.define(kw_only=True)
@@ -82,17 +95,23 @@ class Scene:
     helm: SampleHelm
     outer: Channel
     fingerprint: str | None = None
+    edge: PassageEdge
     passages: list[int] = attrs.field(factory=list)
+    counted: trio.Event = attrs.field(factory=trio.Event)
+
+    def count(self, change: int) -> None:
+        self.passages.append(change)
+        self.counted.set()
+        self.counted = trio.Event()
 
     async def invite(self) -> TicketLink:
         made = await self.helm.store.run(
             invite_device,
+            sample_act(),
             self.helm.authority,
             self.helm.vault,
             device_name="Ada's phone",
             lifetime=HOUR,
-            actor="operator",
-            now=now(),
         )
         return TicketLink.parse(made.link)
 
@@ -106,12 +125,12 @@ class Scene:
             keys=machine.public(),
             device_name="",
         )
-        device, certificate = await self.helm.store.run(claim_ticket, self.helm.authority, claim, now=now())
+        device, certificate = await self.helm.store.run(claim_ticket, sample_act(), self.helm.authority, claim)
         self.fingerprint = hashlib.sha256(certificate).hexdigest()
         return device
 
     @asynccontextmanager
-    async def passage(self, purpose: Purpose, **keys: object) -> AsyncIterator[tuple[PassageStream, Channel]]:
+    async def passage(self, purpose: Purpose, **keys: object) -> AsyncIterator[tuple[Passage, Channel]]:
         authority = self.helm.authority
         with trio.fail_after(5):
             async with (
@@ -121,16 +140,34 @@ class Scene:
                     fleet=authority.trust.fleet,
                     helm_key=authority.noise.public,
                     **keys,  # type: ignore[arg-type]
-                ) as stream,
-                open_channel(stream, windows=INNER, authority="helm", keepalive=None) as inner,
+                ) as passage,
+                passage.channel() as inner,
             ):
-                yield stream, inner
+                yield passage, inner
 
     def enrolment(self, link: TicketLink) -> object:
         return self.passage(Purpose.ENROL, psk=link.keys().psk, ticket_id=link.ticket_id)
 
     def of_device(self, machine: Machine) -> object:
         return self.passage(Purpose.DEVICE, static=machine.noise)
+
+    @asynccontextmanager
+    async def light(self, machine: Machine, holds: Note = NOTHING) -> AsyncIterator[Passage]:
+        """Hold a passage that does nothing but listen; entered once helm counts it."""
+        authority = self.helm.authority
+        before = len(self.passages)
+        with trio.fail_after(5):
+            async with open_passage(
+                self.outer,
+                purpose=Purpose.DEVICE,
+                fleet=authority.trust.fleet,
+                helm_key=authority.noise.public,
+                static=machine.noise,
+                holds=holds,
+            ) as passage:
+                while len(self.passages) == before:
+                    await self.counted.wait()
+                yield passage
 
     def refusals(self) -> list[tuple[str | None, str]]:
         return [(event.node, event.text) for event in self.helm.context.hub.recent() if event.kind == "passage_refused"]
@@ -143,8 +180,8 @@ async def edge(tmp_path: Path) -> AsyncIterator[Scene]:
     async with open_helm(tmp_path) as helm, trio.open_nursery() as nursery:
         await helm.store.run(adopt_sample_node, helm.authority)
         await helm.store.run(adopt_sample_relay, helm.authority)
-        scene = Scene(helm=helm, outer=None)  # type: ignore[arg-type]
-        service = Service([PassageEdge(helm.context).for_relay(RELAY, scene.passages.append)])
+        scene = Scene(helm=helm, outer=None, edge=PassageEdge(helm.context))  # type: ignore[arg-type]
+        service = Service([scene.edge.for_relay(RELAY, scene.count)])
         up = Connection(relay_up, client_side=True, windows=TUNNEL, keepalive=None)
 
         async def hand_on(down: H2Stream) -> None:
@@ -165,7 +202,7 @@ async def edge(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 async def claim_request(
-    machine: Machine, link: TicketLink, passage: PassageStream, inner: Channel, **changes: object
+    machine: Machine, link: TicketLink, passage: Passage, inner: Channel, **changes: object
 ) -> pb.ClaimRequest:
     challenge = await account_grpc.EnrolmentStub(inner).Challenge(pb.ChallengeRequest())
 
@@ -351,6 +388,48 @@ async def test_passages_that_are_up_are_counted(tmp_path: Path) -> None:
         assert scene.passages == [1, -1]
 
 
+async def test_device_that_is_here_is_told_of_a_newer_bundle_and_syncs_in_the_same_passage(tmp_path: Path) -> None:
+    machine = Machine()
+    async with edge(tmp_path) as scene:
+        device = await scene.enrolled(machine)
+        assert not scene.edge.notify(device.id, 1, 2)
+        async with scene.light(machine, holds=Note(1, 1)) as passage:
+            assert scene.edge.notify(device.id, 1, 1)
+            assert scene.edge.notify(device.id, 1, 2)
+            # That it holds the first one helm knew already.
+            assert await anext(passage.notes) == Note(1, 2)
+            async with passage.channel() as inner:
+                reply = await account_grpc.AccountStub(inner).Sync(pb.SyncRequest(nonce=bytes(NONCE_LENGTH)))
+            assert reply.bundle
+            assert scene.passages == [1]
+        await trio.testing.wait_all_tasks_blocked()
+        assert not scene.edge.notify(device.id, 1, 3)
+        assert len(scene.edge.online) == 0
+
+
+async def test_newest_passage_of_a_device_wins_and_the_older_one_ends_cleanly(tmp_path: Path) -> None:
+    machine = Machine()
+    async with edge(tmp_path) as scene:
+        device = await scene.enrolled(machine)
+        async with scene.light(machine) as older, scene.light(machine) as newer:
+            await older.wait_ended()
+            assert older.failure is None
+            assert list(scene.edge.online) == [device.id]
+            assert scene.edge.notify(device.id, 1, 2)
+            assert await anext(newer.notes) == Note(1, 2)
+        assert scene.refusals() == []
+
+
+async def test_revoked_device_is_cut(tmp_path: Path) -> None:
+    machine = Machine()
+    async with edge(tmp_path) as scene:
+        device = await scene.enrolled(machine)
+        async with scene.light(machine) as passage:
+            scene.edge.online.cut(device.id)
+            await passage.wait_ended()
+        assert device.id not in scene.edge.online
+
+
 async def refused_passage(scene: Scene, machine: Machine) -> None:
     with meets(LinkRefusedError, LinkLostError):
         async with scene.of_device(machine) as (_, inner):
@@ -364,10 +443,68 @@ async def test_revoked_device_gets_no_passage_and_none_that_it_has_serves_it(tmp
         async with scene.of_device(machine) as (_, inner):
             stub, request = account_grpc.AccountStub(inner), pb.SyncRequest(nonce=bytes(NONCE_LENGTH))
             await stub.Sync(request)
-            await scene.helm.store.run(revoke_device, device.id, actor="o", now=now())
+            await scene.helm.store.run(revoke_sample_device, device.id)
             assert "revoked" in await refused_with(Status.PERMISSION_DENIED, lambda: stub.Sync(request))
         await refused_passage(scene, machine)
         assert scene.refusals() == [(RELAY, "no device has this key")]
+
+
+async def test_disabled_device_gets_no_passage_until_it_is_enabled(tmp_path: Path) -> None:
+    machine = Machine()
+    async with edge(tmp_path) as scene:
+        device = await scene.enrolled(machine)
+        run = scene.helm.store.run
+        async with scene.of_device(machine) as (_, inner):
+            stub, request = account_grpc.AccountStub(inner), pb.SyncRequest(nonce=bytes(NONCE_LENGTH))
+            await run(move_device, sample_act(), device.id, 1, DeviceAct.DISABLE)
+            assert "disabled" in await refused_with(Status.PERMISSION_DENIED, lambda: stub.Sync(request))
+            await refused_passage(scene, machine)
+            await run(move_device, sample_act(), device.id, 2, DeviceAct.ENABLE)
+            assert (await stub.Sync(request)).revision == 1
+        async with scene.of_device(machine) as (_, inner):
+            assert (await account_grpc.AccountStub(inner).Sync(request)).revision == 1
+
+
+async def test_device_whose_user_has_expired_gets_no_passage(tmp_path: Path) -> None:
+    machine = Machine()
+    async with edge(tmp_path) as scene:
+        device = await scene.enrolled(machine)
+
+        def expire(db: Database) -> None:
+            user = add_user(db, sample_act(), {"name": "ada", "expires_at": sample_act().at - 1})
+            change_device(db, sample_act(), device.id, 1, {"user_id": user.id})
+
+        await scene.helm.store.run(expire)
+        await refused_passage(scene, machine)
+
+
+async def test_profile_is_synced_once_the_device_says_that_it_holds_it(tmp_path: Path) -> None:
+    machine = Machine()
+
+    def state(db: Database) -> str:
+        (profile,) = list_page(db, PROFILES, Query()).items
+        return profile.state.value
+
+    async with edge(tmp_path) as scene:
+        await scene.enrolled(machine)
+        run = scene.helm.store.run
+        async with scene.of_device(machine) as (_, inner):
+            stub, request = account_grpc.AccountStub(inner), pb.SyncRequest(nonce=bytes(NONCE_LENGTH))
+            reply = await stub.Sync(request)
+            assert await run(state) == "stale", "it was sent, and may be lost"
+            request.epoch, request.revision = reply.epoch, reply.revision
+            await stub.Sync(request)
+            assert await run(state) == "synced"
+            # Another device alters nobody's profile; another node alters everybody's.
+            await scene.enrolled(Machine())
+            states = await run(lambda db: {p.state.value for p in list_page(db, PROFILES, Query()).items})
+            assert states == {"synced"}, "one that was never sealed is none"
+            await run(adopt_sample_node, scene.helm.authority, "another")
+            assert await run(state) == "stale"
+            reply = await stub.Sync(request)
+            request.revision = reply.revision
+            await stub.Sync(request)
+            assert await run(state) == "synced"
 
 
 async def test_relay_that_names_another_certificate_is_refused_and_seen(tmp_path: Path) -> None:

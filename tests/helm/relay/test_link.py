@@ -218,8 +218,8 @@ RELAY = Relay(
     address="192.0.2.9",
     ingress_port=443,
     tunnel_port=7444,
-    version=1,
-    created_at=0,
+    spki=bytes(32),
+    certificate=b"",
 )
 
 

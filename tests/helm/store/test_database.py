@@ -1,7 +1,8 @@
-"""The store: private files, whole transactions, one at a time, and no damaged file is ever touched."""
+"""The store: whole transactions, durable in groups, readers beside them, and what it does when it cannot write."""
 
 from __future__ import annotations
 
+import contextvars
 import os
 import sqlite3
 import stat
@@ -9,13 +10,18 @@ import threading
 from pathlib import Path
 
 import pytest
+import sqlite_utils
 import trio
 import trio.testing
+from sqlite_utils import Migrations
 
 from pharos.helm.errors import DatabaseCorruptError, NotInitialisedError
 from pharos.helm.store import database
+from pharos.helm.store.condition import Health
 from pharos.helm.store.database import CORE, TELEMETRY, Database, microseconds, open_store, transact
+from pharos.helm.store.migrations import core_migrations
 from pharos.helm.store.outbox import append_entry, entries_after, last_sequence
+from pharos.helm.store.writer import transact_together
 
 
 def write(db: Database, kind: str = "sample") -> int:
@@ -24,7 +30,7 @@ def write(db: Database, kind: str = "sample") -> int:
 
 
 def kinds(db: Database) -> list[str]:
-    return [entry.kind for entry in entries_after(db, 0)]
+    return [entry.kind for entry in entries_after(db, 0, 1_000)]
 
 
 async def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
@@ -46,24 +52,6 @@ async def test_exception_rolls_the_whole_transaction_back_and_propagates(tmp_pat
         assert store.commits == 0
         assert await store.run(write, "whole") == 1
         assert await store.run(kinds) == ["whole"]
-
-
-async def test_full_disk_fails_the_one_transaction_and_the_store_recovers(tmp_path: Path) -> None:
-    def limit(db: Database, pages: int) -> None:
-        db.execute(f"PRAGMA max_page_count = {pages}")
-
-    def write_much(db: Database) -> None:
-        for _ in range(100):
-            append_entry(db, at=1, kind="much", subject="s", actor="a", detail="x" * 10_000)
-
-    with open_store(tmp_path, create=True) as store:
-        await store.run(write, "before")
-        await store.run(limit, 1)
-        with pytest.raises(sqlite3.OperationalError, match="full"):
-            await store.run(write_much)
-        await store.run(limit, 1_000_000)
-        await store.run(write, "after")
-        assert await store.run(kinds) == ["before", "after"]
 
 
 def test_commit_that_fails_leaves_no_transaction_open() -> None:
@@ -111,6 +99,142 @@ async def test_transactions_run_one_after_the_other(tmp_path: Path) -> None:
         assert most == 1
         assert sorted(sequences) == list(range(1, 21))
         assert store.commits == 20
+
+
+async def test_changes_that_wait_together_share_one_commit(tmp_path: Path) -> None:
+    statements: list[str] = []
+    with open_store(tmp_path, create=True) as store:
+        await store.run(lambda db: db.set_trace_callback(statements.append))
+        release, entered = threading.Event(), trio.Event()
+
+        def hold(db: Database, token: trio.lowlevel.TrioToken) -> None:
+            token.run_sync_soon(entered.set)
+            assert release.wait(10)
+            write(db, "first")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.run, hold, trio.lowlevel.current_trio_token())
+            await entered.wait()
+            for number in range(10):
+                nursery.start_soon(store.run, write, str(number))
+            await trio.testing.wait_all_tasks_blocked()
+            release.set()
+        # The third is the end of the transaction that switched tracing on.
+        assert statements.count("COMMIT") == 3
+        assert store.commits == 11
+        assert sorted(await store.run(kinds)) == [*map(str, range(10)), "first"]
+
+
+async def test_function_that_fails_takes_nobody_with_it(tmp_path: Path) -> None:
+    def write_and_fail(db: Database) -> None:
+        write(db, "half")
+        raise ZeroDivisionError
+
+    failed: list[int] = []
+    with open_store(tmp_path, create=True) as store:
+
+        async def fail(number: int) -> None:
+            with pytest.raises(ZeroDivisionError):
+                await store.run(write_and_fail)
+            failed.append(number)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(store.run, write, "whole")
+                nursery.start_soon(fail, number)
+        assert (len(failed), store.commits) == (10, 10)
+        assert await store.run(kinds) == ["whole"] * 10
+
+
+def test_commit_that_fails_fails_everybody_in_it() -> None:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+    db.execute("CREATE TABLE child (parent INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)")
+
+    def orphan(db: Database) -> None:
+        db.execute("INSERT INTO child VALUES (1)")
+
+    def harmless(db: Database) -> int:
+        return int(db.execute("SELECT 7").fetchone()[0])
+
+    for done in transact_together(db, [orphan, harmless]):
+        with pytest.raises(sqlite3.IntegrityError):
+            done.unwrap()
+    assert not db.in_transaction
+    assert [done.unwrap() for done in transact_together(db, [harmless, harmless])] == [(7, False)] * 2
+    db.close()
+
+
+async def test_each_function_has_the_context_of_its_own_caller(tmp_path: Path) -> None:
+    whose: contextvars.ContextVar[int] = contextvars.ContextVar("whose")
+    seen: list[tuple[int, int]] = []
+
+    def look(db: Database, number: int) -> None:
+        write(db)
+        seen.append((number, whose.get()))
+
+    with open_store(tmp_path, create=True) as store:
+
+        async def call(number: int) -> None:
+            whose.set(number)
+            await store.run(look, number)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(8):
+                nursery.start_soon(call, number)
+    assert sorted(seen) == [(number, number) for number in range(8)]
+
+
+async def test_reading_waits_for_no_writer_and_sees_what_was_acknowledged(tmp_path: Path) -> None:
+    release, entered = threading.Event(), trio.Event()
+
+    def hold(db: Database, token: trio.lowlevel.TrioToken) -> None:
+        write(db, "uncommitted")
+        token.run_sync_soon(entered.set)
+        assert release.wait(10)
+
+    with open_store(tmp_path, create=True) as store:
+        for number in range(50):
+            await store.run(write, str(number))
+            assert (await store.read(kinds))[-1] == str(number)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.run, hold, trio.lowlevel.current_trio_token())
+            await entered.wait()
+            assert len(await store.read(kinds)) == 50
+            release.set()
+        assert len(await store.read(kinds)) == 51
+
+
+async def test_reading_is_one_snapshot(tmp_path: Path) -> None:
+    release, entered = threading.Event(), trio.Event()
+
+    def count_twice(db: Database, token: trio.lowlevel.TrioToken) -> tuple[int, int]:
+        before = len(kinds(db))
+        token.run_sync_soon(entered.set)
+        assert release.wait(10)
+        return before, len(kinds(db))
+
+    counts: list[tuple[int, int]] = []
+    with open_store(tmp_path, create=True) as store:
+
+        async def read() -> None:
+            counts.append(await store.read(count_twice, trio.lowlevel.current_trio_token()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await entered.wait()
+            await store.run(write)
+            release.set()
+        assert counts == [(0, 0)]
+
+
+async def test_reading_changes_nothing(tmp_path: Path) -> None:
+    with open_store(tmp_path, create=True) as store:
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await store.read(write)
+        assert await store.run(kinds) == []
+        assert store.condition.state.health is Health.WRITABLE
 
 
 async def test_telemetry_never_waits_for_the_record(tmp_path: Path) -> None:
@@ -241,18 +365,18 @@ async def test_damaged_file_is_refused_by_name_with_the_way_out_and_left_alone(
     with pytest.raises(DatabaseCorruptError) as caught, open_store(tmp_path):
         pass
     assert str(path) in str(caught.value)
-    assert "put a copy from a backup in its place" in str(caught.value)
+    assert f'mv {path}* "$(mktemp -d' in str(caught.value)
     assert path.read_bytes() == before
 
 
 def test_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_store(tmp_path, create=True):
         pass
-    broken = database.Migrations("helm")
-    broken._migrations = list(database.core_migrations._migrations)
+    broken = Migrations("helm")
+    broken._migrations = list(core_migrations._migrations)
 
     @broken()
-    def m9999_broken(db: database.sqlite_utils.Database) -> None:
+    def m9999_broken(db: sqlite_utils.Database) -> None:
         db.execute("CREATE TABLE half (id TEXT)")
         db.execute("DROP TABLE outbox")
         raise ZeroDivisionError

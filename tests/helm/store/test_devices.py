@@ -1,25 +1,27 @@
-"""Rows of devices: keys are unique over all that ever were, names are not, changes need the version that was read."""
+"""Rows of devices: keys are unique over all that ever were, and who may use the fleet."""
 
 from __future__ import annotations
 
 import attrs
 import pytest
 
+from pharos.helm.accounts.users import add_user
 from pharos.helm.errors import ConflictError, NotFoundError
 from pharos.helm.model.devices import DeviceState
 from pharos.helm.store.devices import (
-    add_certificate,
     add_device,
+    bind_certificate,
     certificate_of,
     find_by_noise_key,
     fingerprints_of,
     get_device,
+    is_allowed,
+    list_allowed_devices,
     list_devices,
-    resolve_device,
-    set_device_state,
+    next_expiry,
 )
 from pharos.wire.ids import DeviceId
-from tests.support.helm import enrol_sample_device, fleet_in_memory, sample_keys
+from tests.support.helm import enrol_sample_device, fleet_in_memory, sample_act, sample_keys
 
 
 def test_device_is_read_as_it_was_written() -> None:
@@ -39,64 +41,65 @@ def test_devices_are_listed_oldest_first() -> None:
         assert [device.id[-1] for device in list_devices(db)] == ["1", "2", "3"]
 
 
-@pytest.mark.parametrize("name", ["sealing", "derive", "noise", "awg"])
+@pytest.mark.parametrize("name", ["sealing_key", "derive_key", "noise_key", "awg_key"])
 @pytest.mark.parametrize("state", DeviceState)
 def test_public_key_of_another_device_live_or_revoked_is_refused(name: str, state: DeviceState) -> None:
     with fleet_in_memory() as (db, _):
         first = enrol_sample_device(db, 1)
-        set_device_state(db, first, state, at=1, actor="a")
-        taken = attrs.evolve(sample_keys(2), **{name: getattr(first.keys, name)})
-        thief = attrs.evolve(first, id=DeviceId("thief"), keys=taken, address4="10.86.0.99", address6="fd00::99")
+        db.execute("UPDATE devices SET state = ?", (state.value,))
+        keys = {f"{use}_key": key for use, key in attrs.asdict(sample_keys(2)).items()}
+        taken = keys | {name: getattr(first, name)}
+        thief = attrs.evolve(first, id=DeviceId("thief"), address4="10.86.0.99", address6="fd00::99", **taken)
         with pytest.raises(ConflictError, match="belongs to another device"):
-            add_device(db, thief, actor="a")
+            add_device(db, thief, sample_act())
 
 
-def test_device_is_resolved_by_id_or_by_its_only_active_name() -> None:
+@pytest.mark.parametrize(
+    ("device", "user", "allowed"),
+    [
+        ({}, None, True),
+        ({"state": "disabled"}, None, False),
+        ({"state": "revoked"}, None, False),
+        ({"expires_at": 1001}, None, True),
+        ({"expires_at": 1000}, None, False),
+        ({}, {}, True),
+        ({}, {"state": "disabled"}, False),
+        ({}, {"expires_at": 1001}, True),
+        ({}, {"expires_at": 1000}, False),
+        ({"state": "disabled"}, {}, False),
+    ],
+)
+def test_device_is_kept_out_for_its_own_state_or_for_that_of_its_user(
+    device: dict[str, object], user: dict[str, object] | None, *, allowed: bool
+) -> None:
     with fleet_in_memory() as (db, _):
-        phone, laptop = enrol_sample_device(db, 1, "phone"), enrol_sample_device(db, 2, "laptop")
-        assert resolve_device(db, "phone") == phone
-        assert resolve_device(db, laptop.id) == laptop
-        with pytest.raises(NotFoundError, match="'tablet'"):
-            resolve_device(db, "tablet")
+        user_id = None if user is None else add_user(db, sample_act(), {"name": "ada"}).id
+        found = enrol_sample_device(db, 1, user_id=user_id)
+        for table, values in (("devices", device), ("users", user or {})):
+            for column, value in values.items():
+                db.execute(f"UPDATE {table} SET {column} = ?", (value,))
+        assert is_allowed(db, found.id, 1000) == allowed
+        assert bool(list_allowed_devices(db, 1000)) == allowed
 
 
-def test_ambiguous_name_is_refused_with_the_ids() -> None:
+def test_next_expiry_is_the_first_of_devices_and_users_after_a_time() -> None:
     with fleet_in_memory() as (db, _):
-        first, second = enrol_sample_device(db, 1, "phone"), enrol_sample_device(db, 2, "phone")
-        with pytest.raises(ConflictError, match=f"2 devices: {first.id}, {second.id}"):
-            resolve_device(db, "phone")
-        set_device_state(db, first, DeviceState.REVOKED, at=1, actor="a")
-        assert resolve_device(db, "phone") == second
-        # A revoked device is still found by its id.
-        assert resolve_device(db, first.id).state is DeviceState.REVOKED
-
-
-def test_device_named_like_another_ones_id_does_not_shadow_it() -> None:
-    with fleet_in_memory() as (db, _):
-        first = enrol_sample_device(db, 1, "phone")
-        enrol_sample_device(db, 2, first.id)
-        assert resolve_device(db, first.id) == first
-
-
-def test_change_of_a_record_that_has_moved_on_is_refused() -> None:
-    with fleet_in_memory() as (db, _):
-        device = enrol_sample_device(db, 1)
-        set_device_state(db, device, DeviceState.REVOKED, at=5, actor="a")
-        assert get_device(db, device.id).version == device.version + 1
-        with pytest.raises(ConflictError, match="has changed"):
-            set_device_state(db, device, DeviceState.ACTIVE, at=6, actor="b")
-        assert get_device(db, device.id).state is DeviceState.REVOKED
+        assert next_expiry(db, 0) is None
+        add_user(db, sample_act(), {"name": "ada", "expires_at": 700})
+        enrol_sample_device(db, 1)
+        db.execute("UPDATE devices SET expires_at = 500")
+        assert [next_expiry(db, after) for after in (0, 499, 500, 700)] == [500, 500, 700, None]
 
 
 def test_certificates_are_bound_to_one_device() -> None:
     with fleet_in_memory() as (db, _):
         one, two = enrol_sample_device(db, 1), enrol_sample_device(db, 2)
-        add_certificate(db, one.id, fingerprint="a" * 64, spki=b"1", certificate=b"older", not_after=1)
-        add_certificate(db, one.id, fingerprint="b" * 64, spki=b"2", certificate=b"newer", not_after=2)
+        bind_certificate(db, one.id, fingerprint="a" * 64, spki=b"1", certificate=b"older", not_after=1)
+        bind_certificate(db, one.id, fingerprint="b" * 64, spki=b"2", certificate=b"newer", not_after=2)
         assert certificate_of(db, one.id) == b"newer"
         assert fingerprints_of(db, one.id) == {"a" * 64, "b" * 64}
         assert fingerprints_of(db, two.id) == frozenset()
         with pytest.raises(ConflictError, match="belongs to another device"):
-            add_certificate(db, two.id, fingerprint="c" * 64, spki=b"1", certificate=b"stolen", not_after=3)
+            bind_certificate(db, two.id, fingerprint="c" * 64, spki=b"1", certificate=b"stolen", not_after=3)
         with pytest.raises(NotFoundError, match="no certificate"):
             certificate_of(db, two.id)

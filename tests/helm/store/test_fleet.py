@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 
 from pharos.helm.errors import NotInitialisedError
-from pharos.helm.store.database import transact
-from pharos.helm.store.fleet import get_fleet, get_secret, next_revision, next_term, put_secret, take_host
+from pharos.helm.store.fleet import get_fleet, get_secret, next_revision, next_term, put_secret
 from tests.support.helm import core_in_memory, fleet_in_memory
 
 
@@ -26,17 +23,14 @@ def test_term_and_revision_grow_by_one() -> None:
         assert (after.term, after.revision, after.epoch) == (before.term + 2, before.revision + 2, before.epoch)
 
 
-def test_hosts_begin_after_the_nodes_own_and_are_never_given_twice() -> None:
-    def take_and_fail(db: sqlite3.Connection) -> None:
-        take_host(db)
-        raise ZeroDivisionError
-
+def test_change_of_one_device_alters_nobody_elses_profile() -> None:
     with fleet_in_memory() as (db, _):
-        assert [take_host(db), take_host(db)] == [2, 3]
-        with pytest.raises(ZeroDivisionError):
-            transact(db, take_and_fail)
-        # Nobody got host 4 out of the transaction that failed.
-        assert take_host(db) == 4
+        next_revision(db)
+        before = db.execute("SELECT revision, profiles_revision FROM fleet").fetchone()
+        assert before["revision"] == before["profiles_revision"]
+        next_revision(db, profiles=False)
+        after = db.execute("SELECT revision, profiles_revision FROM fleet").fetchone()
+        assert tuple(after) == (before["revision"] + 1, before["profiles_revision"])
 
 
 def test_secret_is_found_by_name() -> None:

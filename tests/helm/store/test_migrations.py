@@ -1,6 +1,7 @@
 """Data of every older schema survives the way up, and every way up ends at the same schema.
 
-``migrations/mNNNN.sql`` is a database as that step left it. A new step adds its file; old files are never edited.
+``migrations/mNNNN.sql`` is a database as that step left it. A new step adds its file (`tests.support.datafiles` writes
+it); old files are never edited.
 """
 
 from __future__ import annotations
@@ -10,20 +11,28 @@ from pathlib import Path
 
 import pytest
 
+from pharos.helm.audit.chain import Link, verify_rows
+from pharos.helm.model.admins import Role
 from pharos.helm.model.devices import DeviceKeys, DeviceState
 from pharos.helm.model.fleet import Posture
 from pharos.helm.model.nodes import NodeState
+from pharos.helm.store.admins import ADMINS, TOKENS
+from pharos.helm.store.audit import audit_rows
 from pharos.helm.store.bundles import find_bundle
 from pharos.helm.store.database import CORE, TELEMETRY, Database, open_store
 from pharos.helm.store.devices import certificate_of, fingerprints_of, list_devices
-from pharos.helm.store.fleet import get_fleet, get_secret, take_host
+from pharos.helm.store.fleet import get_fleet, get_secret
 from pharos.helm.store.handshakes import newest_handshakes
 from pharos.helm.store.migrations import core_migrations, telemetry_migrations
 from pharos.helm.store.nodes import list_nodes
 from pharos.helm.store.outbox import entries_after
+from pharos.helm.store.pools import take_addresses
+from pharos.helm.store.records import get_record
 from pharos.helm.store.relays import list_relays
 from pharos.helm.store.tickets import find_ticket
+from pharos.helm.store.users import GROUPS, USERS, groups_of
 from pharos.wire.ids import DeviceId, TicketId
+from tests.support.datafiles import ADA, OFFICE, OWNER, ROBOT, open_file, step_names, tables_of
 from tests.support.strategies import parameters_of
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -38,6 +47,7 @@ def lay_down(state: Path, core: str, telemetry: str) -> None:
         db = sqlite3.connect(state / name)
         db.executescript((FOLDER / f"{source}.sql").read_text())
         db.close()
+        (state / name).chmod(0o600)
 
 
 def schema_of(path: Path) -> dict[str, str]:
@@ -57,14 +67,77 @@ def test_every_step_has_its_data_file() -> None:
 @pytest.mark.parametrize("source", sorted(path.stem for path in FOLDER.glob("*.sql")))
 def test_every_way_up_ends_at_the_same_schema(tmp_path: Path, source: str) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    old.mkdir()
-    new.mkdir()
+    old.mkdir(mode=0o700)
+    new.mkdir(mode=0o700)
     core, telemetry = ("m0001", source) if source.startswith("telemetry") else (source, "telemetry-m0001")
     lay_down(old, core, telemetry)
     with open_store(old), open_store(new, create=True):
         pass
     for name in (CORE, TELEMETRY):
         assert schema_of(old / name) == schema_of(new / name)
+
+
+@pytest.mark.parametrize("name", [CORE, TELEMETRY])
+def test_file_of_the_newest_step_has_rows_in_every_table(name: str) -> None:
+    newest = step_names(core_migrations)[-1] if name == CORE else f"telemetry-{step_names(telemetry_migrations)[-1]}"
+    db = open_file(newest)
+    assert [table for table in tables_of(db) if not db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]] == []
+    db.close()
+
+
+# What a step changes on purpose.
+REWRITTEN = {
+    ("m0001", "tickets", "id"),
+    # An empty text where there was NULL.
+    ("telemetry-m0001", "events", "node_id"),
+    ("telemetry-m0001", "events", "device_id"),
+}
+
+
+@pytest.mark.parametrize("source", sorted(path.stem for path in FOLDER.glob("*.sql")))
+def test_every_value_survives_the_way_up(tmp_path: Path, source: str) -> None:
+    core, telemetry = ("m0001", source) if source.startswith("telemetry") else (source, "telemetry-m0001")
+    lay_down(tmp_path, core, telemetry)
+    with open_store(tmp_path):
+        pass
+    old, new = open_file(source), sqlite3.connect(tmp_path / (TELEMETRY if source.startswith("telemetry") else CORE))
+    for table in set(tables_of(old)) & set(tables_of(new)):
+        columns = [
+            column
+            for column in columns_of(old, table)
+            if column in columns_of(new, table) and (source, table, column) not in REWRITTEN
+        ]
+        query = f"SELECT {', '.join(columns)} FROM {table}"
+        before, after = ([tuple(row) for row in db.execute(query)] for db in (old, new))
+        assert sorted(before, key=repr) == sorted(after, key=repr), table
+    old.close()
+    new.close()
+
+
+def columns_of(db: Database, table: str) -> list[str]:
+    return [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+
+
+async def test_record_of_the_second_schema_survives(tmp_path: Path) -> None:
+    lay_down(tmp_path, "m0002", "telemetry-m0001")
+    with open_store(tmp_path) as store:
+        await store.run(check_record)
+
+
+def check_record(db: Database) -> None:
+    ada = get_record(db, USERS, ADA)
+    assert (ada.name, ada.email, ada.note, ada.quota_bytes, ada.version) == (
+        *("Ada", "ada@example.org", "has two telephones", 10**10, 2),
+    )
+    assert [group.name for group in groups_of(db, ADA)] == ["office"]
+    assert get_record(db, GROUPS, OFFICE).node_tags == ("eu", "fast")
+    owner = get_record(db, ADMINS, OWNER)
+    assert (owner.role, owner.password, owner.totp) == (Role.OWNER, "hash", b"wrapped")
+    assert get_record(db, TOKENS, ROBOT).admin_id == OWNER
+    rows = audit_rows(db, 0)
+    assert verify_rows(rows, Link()).sequence == len(rows) == 6
+    assert [row.verb for row in rows][:2] == ["user_added", "user_changed"]
+    assert len([entry for entry in entries_after(db, 0) if entry.body]) == 6
 
 
 async def test_fleet_of_the_first_schema_survives(tmp_path: Path) -> None:
@@ -81,7 +154,7 @@ def check_first_fleet(db: Database) -> None:
     assert (fleet.root, fleet.fleet_ca, fleet.device_ca) == (b"root", b"fleet ca", b"device ca")
     assert (fleet.controller, fleet.manifest) == (b"controller", b"manifest")
     assert (fleet.pool4, fleet.pool6) == ("10.86.0.0/16", "fd12:3456:789a:bcde::/64")
-    assert take_host(db) == 4
+    assert take_addresses(db) == ("10.86.0.4", "fd12:3456:789a:bcde::4")
     assert [get_secret(db, name) for name in ("fleet-ca", "root")] == [(1, b"wrapped fleet-ca"), (1, b"wrapped root")]
 
     (node,) = list_nodes(db)

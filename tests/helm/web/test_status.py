@@ -1,24 +1,16 @@
-"""One picture of the fleet, and the feed that keeps it current."""
+"""One picture of the fleet."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-import trio
-
 import pharos
-from pharos.helm.accounts.devices import revoke_device
-from pharos.helm.live import hub as hub_module
-from pharos.helm.live.follow import follow_outbox
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.handshakes import NodeEvent, add_events
-from pharos.helm.web.app import make_loopback_app, make_operator_app
-from pharos.helm.web.status import rfc3339
+from pharos.helm.store.times import rfc3339
+from pharos.helm.web.app import make_operator_app
 from pharos.wire.convert import MAX_TIME
 from pharos.wire.desired import Fence
 from pharos.wire.link import LinkState
@@ -28,12 +20,9 @@ from tests.support.helm import (
     adopt_sample_node,
     adopt_sample_relay,
     enrol_sample_device,
-    now,
     open_helm,
 )
-from tests.support.http import WebSocket, asking, open_websocket, serving
-
-HOST = "localhost:8440"
+from tests.support.http import asking
 
 
 async def status_of(helm: SampleHelm) -> dict[str, Any]:
@@ -101,60 +90,3 @@ def test_time_is_rfc_3339_in_utc_up_to_the_last_that_fits() -> None:
     assert rfc3339(0) == "1970-01-01T00:00:00Z"
     assert rfc3339(1_500_000) == "1970-01-01T00:00:01.500000Z"
     assert rfc3339(MAX_TIME) == "9999-12-31T23:59:59Z"
-
-
-@asynccontextmanager
-async def feeding(helm: SampleHelm) -> AsyncIterator[int]:
-    """The loopback edge beside the task that follows the outbox; gives the port."""
-    async with serving(make_loopback_app(helm.context, {HOST})) as port, trio.open_nursery() as nursery:
-        nursery.start_soon(follow_outbox, helm.store, helm.context.hub)
-        yield port
-        nursery.cancel_scope.cancel()
-
-
-async def next_message(feed: WebSocket | int) -> dict[str, Any]:
-    assert isinstance(feed, WebSocket)
-    with trio.fail_after(5):
-        body: dict[str, Any] = json.loads(await feed.receive())
-    return body
-
-
-async def test_feed_begins_with_the_picture_and_goes_on_with_what_happens(tmp_path: Path) -> None:
-    async with open_helm(tmp_path) as helm, feeding(helm) as port:
-        device = await helm.store.run(enrol_sample_device, 1, "phone")
-        async with open_websocket(port, "/api/v1/live", host=HOST) as feed:
-            snapshot = (await next_message(feed))["snapshot"]
-            assert [entry["name"] for entry in snapshot["devices"]] == ["phone"]
-            await helm.store.run(revoke_device, device.id, actor="o", now=now())
-            kinds: list[str] = []
-            while "device_revoked" not in kinds:
-                message = await next_message(feed)
-                assert message["lost"] == 0
-                kinds += [event["kind"] for event in message["events"]]
-                assert message["events"][-1]["at"].endswith("Z")
-
-
-async def test_browser_that_leaves_leaves_nothing_behind(tmp_path: Path) -> None:
-    async with open_helm(tmp_path) as helm, feeding(helm) as port:
-        async with open_websocket(port, "/api/v1/live", host=HOST) as feed:
-            await next_message(feed)
-            assert len(helm.context.hub._subscribers) == 1
-        with trio.fail_after(5):
-            while helm.context.hub._subscribers:
-                # Each event is an occasion to notice that nobody reads.
-                helm.context.hub.publish("sample", at=1)
-                await trio.testing.wait_all_tasks_blocked(0.001)
-
-
-async def test_slow_browser_is_told_how_much_it_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with open_helm(tmp_path) as helm, feeding(helm) as port:
-        async with open_websocket(port, "/api/v1/live", host=HOST) as feed:
-            await next_message(feed)
-            # Published without a checkpoint between, so that the feed's task cannot take any of them.
-            for number in range(hub_module.QUEUE_SIZE + 7):
-                helm.context.hub.publish("sample", at=number)
-            message = await next_message(feed)
-            assert message["lost"] == 7
-            assert len(message["events"]) == hub_module.QUEUE_SIZE
-            helm.context.hub.publish("after", at=1)
-            assert (await next_message(feed))["lost"] == 0

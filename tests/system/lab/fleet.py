@@ -56,6 +56,12 @@ class LabFleet:
         """Ask helm over its Unix socket, which all namespaces share."""
         return await ask(self._folder / "helm", method, path, body)
 
+    async def revoke(self, name: str) -> None:
+        """Revoke the device of that name."""
+        (device,) = (await self.ask("GET", f"/api/v1/devices?name={name}"))["items"]
+        path = f"/api/v1/devices/{device['id']}/revoke"
+        await ask(self._folder / "helm", "POST", path, version=device["version"])
+
     async def wait_status(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Return helm's picture once it is as wanted; the test's own timeout ends the wait.
 

@@ -13,22 +13,27 @@ from pharos.wire.gen.pharos.relay.v1 import passage_grpc
 from pharos.wire.gen.pharos.relay.v1.passage_pb2 import Frame
 from pharos.wire.ids import DeviceId, FleetId, TicketId
 from pharos.wire.noise.keys import KeyPair
+from pharos.wire.passage.accepted import AcceptedPassage, DeviceRecord
+from pharos.wire.passage.admission import Door
 from pharos.wire.passage.carrier import ServerCall
-from pharos.wire.passage.client import open_passage
+from pharos.wire.passage.client import Passage, open_passage
+from pharos.wire.passage.inner import InnerStream
 from pharos.wire.passage.metadata import FINGERPRINT_HEADER, PURPOSE_HEADER, Purpose
-from pharos.wire.passage.server import AcceptedPassage, DeviceRecord, Incident, accept_passage
-from pharos.wire.passage.stream import PassageStream, ignore_note
+from pharos.wire.passage.notes import Note
+from pharos.wire.passage.server import Incident, accept_passage
 from pharos.wire.rpc.client import Channel, open_channel
-from pharos.wire.rpc.flow import EDGE, INNER, TUNNEL
+from pharos.wire.rpc.flow import EDGE, TUNNEL
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.server import Service, serve_connection
+from pharos.wire.rpc.status import StreamResetError
 from tests.support.gen.pharos_test.v1 import echo_grpc, echo_pb2
 
 FLEET = FleetId("0123456789abcdef")
 HELM_KEY = KeyPair.from_private_bytes(bytes([200] * 32))
 TICKET = TicketId(bytes(range(8)))
 PSK = bytes([77] * 32)
+NOTHING = Note()
 
 Edit = Callable[[int, bytes], "list[bytes | None]"]
 """Given a frame and its number, 0 for the handshake message: the frames to send on; None ends the stream."""
@@ -68,6 +73,9 @@ class EvilBeacon:
         """What to say instead of what the device says."""
         self.seen_up: list[list[bytes]] = []
         """Frames of each passage, from the device."""
+        self.down_frames = 0
+        """From helm, of all passages."""
+        self.reset_by_helm = 0
         self.completed = 0
         """Passages that both sides ended, neither of them by a reset."""
         self.handle: Callable[[H2Stream], Any] = self.forward
@@ -85,6 +93,7 @@ class EvilBeacon:
                 self.completed += down.ended
                 pumps.cancel_scope.cancel()
         except* StreamTerminatedError:
+            self.reset_by_helm += isinstance(up.error, StreamResetError)
             down.reset_nowait()
         finally:
             up.close()
@@ -106,7 +115,13 @@ class EvilBeacon:
             await down.send_headers(headers, end_stream=True)
             return
         await down.send_headers(headers)
-        if await self._pump(up, down, self.edit_down(), []) and not down.sent_end:
+        edit = self.edit_down()
+
+        def count(number: int, frame: bytes) -> list[bytes | None]:
+            self.down_frames += 1
+            return edit(number, frame)
+
+        if await self._pump(up, down, count, []) and not down.sent_end:
             await down.send_headers(await up.recv_trailers(), end_stream=True)
 
     @staticmethod
@@ -183,7 +198,8 @@ class Helm(passage_grpc.PassageBase):
         """By device; None stands for enrolments and logins."""
         self.accepted = 0
         self.ended = trio.Event()
-        self.on_note: Callable[[bytes], None] = ignore_note
+        self.keys = [HELM_KEY]
+        self.door = Door()
         self.body: Callable[[AcceptedPassage], Any] = self.serve
         self.handle: Callable[[ServerCall], Any] = self.accept
 
@@ -195,11 +211,12 @@ class Helm(passage_grpc.PassageBase):
             async with accept_passage(
                 call,
                 fleet=FLEET,
-                static=HELM_KEY,
+                keys=self.keys,
+                door=self.door,
+                beacon="beacon",
                 find_psk=self.find_psk,
                 find_device=self.find_device,
                 audit=self.audit,
-                on_note=self.on_note,
             ) as passage:
                 self.accepted += 1
                 key = passage.device.id if passage.device else None
@@ -214,7 +231,7 @@ class Helm(passage_grpc.PassageBase):
             self.ended = trio.Event()
 
     async def serve(self, passage: AcceptedPassage) -> None:
-        await serve_connection(passage.stream, Service([self.echo]), windows=INNER, max_streams=16, keepalive=None)
+        await passage.serve(Service([self.echo]))
 
     async def find_psk(self, ticket_id: TicketId) -> bytes | None:
         return self.tickets.get(ticket_id)
@@ -238,32 +255,48 @@ class Fleet:
     """The device's end of what that channel runs on."""
 
     @asynccontextmanager
-    async def passage(self, device: Device = ALICE, **changes: Any) -> AsyncIterator[PassageStream]:
+    async def passage(self, device: Device = ALICE, **changes: Any) -> AsyncIterator[Passage]:
+        """Open a light passage, in which nothing was said yet."""
         fitting: dict[str, Any] = {
             "purpose": Purpose.DEVICE,
             "fleet": FLEET,
             "helm_key": HELM_KEY.public,
             "static": device.static,
         }
-        async with open_passage(self.channel, **(fitting | changes)) as stream:
+        async with open_passage(self.channel, **(fitting | changes)) as passage:
+            yield passage
+
+    @asynccontextmanager
+    async def light(self, device: Device = ALICE, **changes: Any) -> AsyncIterator[Passage]:
+        """Open a passage that says at once what the device holds."""
+        async with self.passage(device, **({"holds": NOTHING} | changes)) as passage:
+            yield passage
+
+    @asynccontextmanager
+    async def raw(self, device: Device = ALICE, **changes: Any) -> AsyncIterator[InnerStream]:
+        """Open a passage and a stream inside it, without gRPC."""
+        async with self.passage(device, **changes) as passage, await passage.open_stream() as stream:
             yield stream
 
     @asynccontextmanager
     async def echo(self, device: Device = ALICE, **changes: Any) -> AsyncIterator[echo_grpc.EchoStub]:
-        async with self.passage(device, **changes) as stream, inner_channel(stream) as channel:
+        async with self.passage(device, **changes) as passage, passage.channel() as channel:
             yield echo_grpc.EchoStub(channel)
 
     @asynccontextmanager
-    async def enrolment(self, **changes: Any) -> AsyncIterator[PassageStream]:
+    async def enrolment(self, **changes: Any) -> AsyncIterator[Passage]:
         fitting = {"purpose": Purpose.ENROL, "static": None, "psk": PSK, "ticket_id": TICKET}
-        async with self.passage(**(fitting | changes)) as stream:
-            yield stream
+        async with self.passage(**(fitting | changes)) as passage:
+            yield passage
 
 
-@asynccontextmanager
-async def inner_channel(stream: trio.abc.Stream) -> AsyncIterator[Channel]:
-    async with open_channel(stream, windows=INNER, authority="helm", keepalive=None) as channel:
-        yield channel
+def raw(run: Callable[[InnerStream], Any]) -> Callable[[AcceptedPassage], Any]:
+    """Make a `Helm.body` that runs ``run`` on each inner stream."""
+
+    async def body(passage: AcceptedPassage) -> None:
+        await passage.serve_streams(run)
+
+    return body
 
 
 @asynccontextmanager

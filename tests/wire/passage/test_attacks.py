@@ -18,17 +18,17 @@ from pharos.wire.ids import DeviceId, FleetId, TicketId
 from pharos.wire.noise.handshake import Handshake
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.passage import server
-from pharos.wire.passage.metadata import FINGERPRINT_HEADER, PURPOSE_HEADER, PassageRequest, Purpose
+from pharos.wire.passage.accepted import AcceptedPassage, DeviceRecord
+from pharos.wire.passage.admission import Door
+from pharos.wire.passage.inner import InnerStream
+from pharos.wire.passage.metadata import FINGERPRINT_HEADER, PURPOSE_HEADER, PassageRequest, Purpose, key_id
 from pharos.wire.passage.records import MAX_FRAME
 from pharos.wire.passage.server import (
     CONFIRM_TIMEOUT,
     FIRST_MESSAGE_TIMEOUT,
     REFUSAL,
-    AcceptedPassage,
-    DeviceRecord,
     Trouble,
 )
-from pharos.wire.passage.stream import PassageStream
 from pharos.wire.rpc.client import Channel
 from pharos.wire.rpc.server import refuse
 from tests.support.gen.pharos_test.v1 import echo_pb2
@@ -41,6 +41,7 @@ from tests.wire.passage.harness import (
     TICKET,
     Edit,
     Fleet,
+    raw,
     running_fleet,
 )
 
@@ -79,7 +80,7 @@ MANGLERS: dict[str, tuple[Callable[[], Edit], type[RemoteProtocolError]]] = {
 }
 
 
-async def read_to_the_end(stream: PassageStream) -> bytes:
+async def read_to_the_end(stream: InnerStream) -> bytes:
     received = b""
     while data := await stream.receive_some():
         received += data
@@ -91,24 +92,25 @@ async def test_a_mangled_frame_from_the_device_ends_the_passage_at_helm(mangler:
     edit, expected = MANGLERS[mangler]
     received = b""
 
-    async def read(passage: AcceptedPassage) -> None:
+    async def read(stream: InnerStream) -> None:
         nonlocal received
-        while data := await passage.stream.receive_some():
+        while data := await stream.receive_some():
             received += data
 
     async with running_fleet() as fleet:
-        fleet.helm.body = read
+        fleet.helm.body = raw(read)
         fleet.beacon.edit_up = edit
         incident = fleet.helm.incident
         with trio.fail_after(2):
-            async with fleet.passage() as stream:
-                for data in (b"1", b"2", b"3"):
-                    await stream.send_all(data)
-                await incident.wait()
-                with pytest.raises(trio.BrokenResourceError):
-                    await stream.receive_some()
-        # helm sent no authenticated end after the forgery, and what went before it was all that was read.
-        assert isinstance(stream.failure, TruncatedError)
+            async with fleet.passage() as passage:
+                async with await passage.open_stream() as stream:
+                    for data in (b"1", b"2", b"3"):
+                        await stream.send_all(data)
+                    await incident.wait()
+                    with pytest.raises(trio.BrokenResourceError):
+                        await stream.receive_some()
+        # helm reset the call after the forgery and said no authenticated end; what went before was all that was read.
+        assert fleet.beacon.reset_by_helm == 1
         assert received in (b"1", b"12")
         [found] = fleet.helm.incidents
         assert (found.trouble, found.device) == (Trouble.BROKEN, ALICE.record.id)
@@ -120,22 +122,23 @@ async def test_a_mangled_frame_from_the_device_ends_the_passage_at_helm(mangler:
 async def test_a_mangled_frame_from_helm_ends_the_passage_at_the_device(mangler: str) -> None:
     edit, expected = MANGLERS[mangler]
 
-    async def speak(passage: AcceptedPassage) -> None:
+    async def speak(stream: InnerStream) -> None:
         for data in (b"1", b"2", b"3"):
-            await passage.stream.send_all(data)
-        await passage.stream.receive_some()
+            await stream.send_all(data)
+        await stream.receive_some()
 
     async with running_fleet() as fleet:
-        fleet.helm.body = speak
+        fleet.helm.body = raw(speak)
         fleet.beacon.edit_down = edit
         incident = fleet.helm.incident
         with trio.fail_after(2):
-            async with fleet.passage() as stream:
-                await stream.send_note(b"")
+            async with fleet.passage() as passage, await passage.open_stream() as stream:
+                await stream.send_all(b"ask")
                 with pytest.raises(trio.BrokenResourceError):
                     await read_to_the_end(stream)
-                assert type(stream.failure) is expected
-                with pytest.raises(trio.BrokenResourceError):
+                assert type(passage.failure) is expected
+                await passage.wait_ended()
+                with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError)):
                     await stream.send_all(b"answer")
             if mangler == "truncate":
                 # The stream was ended towards helm as well, or reset: whichever came first.
@@ -161,18 +164,23 @@ async def test_frames_of_two_devices_cannot_be_spliced() -> None:
 
     async def read(passage: AcceptedPassage) -> None:
         assert passage.device is not None
-        received[passage.device.id] = b""
-        while data := await passage.stream.receive_some():
-            received[passage.device.id] += data
+        device = passage.device.id
+        received[device] = b""
+
+        async def receive(stream: InnerStream) -> None:
+            while data := await stream.receive_some():
+                received[device] += data
+
+        await passage.serve_streams(receive)
 
     async with running_fleet() as fleet:
         fleet.helm.body = read
         fleet.beacon.edit_up = lambda: splice(0)
-        async with fleet.passage(ALICE) as alice:
+        async with fleet.raw(ALICE) as alice:
             await alice.send_all(b"alice")
             fleet.beacon.fingerprints = [BOB.fingerprint]
             fleet.beacon.edit_up = lambda: splice(1)
-            async with fleet.passage(BOB) as bob:
+            async with fleet.raw(BOB) as bob:
                 await bob.send_all(b"bob")
                 await alice.send_all(b"secret of alice")
                 await trio.testing.wait_all_tasks_blocked()
@@ -199,9 +207,8 @@ async def refused(running: Fleet, **changes: Any) -> str:
 
 
 async def open_and_speak(running: Fleet, **changes: Any) -> None:
-    async with running.passage(**changes) as stream:
-        await stream.send_note(b"")
-        await stream.receive_some()
+    async with running.light(**changes) as passage:
+        await passage.wait_ended()
 
 
 async def test_another_devices_fingerprint_is_refused_and_names_the_device() -> None:
@@ -307,7 +314,7 @@ async def test_a_beacon_cannot_play_helm() -> None:
     async def answer(call: Any) -> None:
         message = await call.recv_message()
         hello = Handshake("Noise_NN_25519_ChaChaPoly_BLAKE2s", initiator=True, generate=KeyPair.generate).write()
-        assert len(message.data) == 96
+        assert len(message.data) == 97
         await call.send_message(Frame(data=hello + bytes(16)))
         await call.recv_message()
 
@@ -315,6 +322,42 @@ async def test_a_beacon_cannot_play_helm() -> None:
         fleet.helm.handle = answer
         with pytest.raises(DecryptError):
             await open_and_speak(fleet)
+
+
+async def test_a_beacon_cannot_play_helm_in_an_enrolment_either() -> None:
+    """It lacks helm's key and the psk: the first message it cannot read, and one of its own makes no sense."""
+
+    async def answer(call: Any) -> None:
+        assert len((await call.recv_message()).data) == 49
+        await call.send_message(Frame(data=KeyPair.generate().public + bytes(16)))
+        await call.recv_message()
+
+    async with running_fleet() as fleet:
+        fleet.helm.handle = answer
+        with pytest.raises(DecryptError):
+            async with fleet.enrolment():
+                pytest.fail("the device took it for helm")
+
+
+@pytest.mark.parametrize("point", [bytes(32), b"\x01" + bytes(31), b"\xec" + b"\xff" * 30 + b"\x7f"])
+async def test_a_point_of_low_order_serves_neither_side(point: bytes) -> None:
+    """With one of them the secret would not depend on our key; as an ephemeral key, or as the device's own."""
+
+    async def answer(call: Any) -> None:
+        await call.recv_message()
+        await call.send_message(Frame(data=point + bytes(16)))
+        await call.recv_message()
+
+    async with running_fleet() as fleet:
+        fleet.helm.handle = answer
+        with pytest.raises(RemoteProtocolError, match="cannot be used"):
+            await open_and_speak(fleet)
+    async with running_fleet() as fleet:
+        assert await call_as_beacon(fleet, [NAMED + point + bytes(64)]) == []
+        weak = KeyPair.from_private_bytes(bytes([5] * 32))
+        object.__setattr__(weak, "public", point)
+        await refused(fleet, static=weak)
+        assert [incident.trouble for incident in fleet.helm.incidents] == [Trouble.HANDSHAKE] * 2
 
 
 async def test_every_wrong_ticket_fails_alike() -> None:
@@ -365,7 +408,8 @@ async def speak(opened: Any, frames: list[bytes], answers: list[bytes]) -> None:
 
 
 async def recorded(fleet: Fleet) -> list[bytes]:
-    """Return the frames of one whole session of a device's."""
+    """Return the frames of one whole session of a device's, of which helm remembers nothing."""
+    fleet.helm.door = Door(remembered=0)
     ended = fleet.helm.ended
     async with fleet.echo() as stub:
         await stub.Echo(echo_pb2.Ping())
@@ -437,33 +481,42 @@ async def test_a_silent_caller_is_refused_after_ten_seconds(autojump_clock: trio
 
 async def test_a_device_that_says_nothing_is_not_confirmed(autojump_clock: trio.testing.MockClock) -> None:
     async with running_fleet() as fleet:
-        async with fleet.passage() as stream:
-            with pytest.raises(trio.BrokenResourceError):
-                await stream.receive_some()
-            assert isinstance(stream.failure, TruncatedError)
+        async with fleet.passage() as passage:
+            start = trio.current_time()
+            await passage.wait_ended()
+            assert trio.current_time() - start == CONFIRM_TIMEOUT
+            assert isinstance(passage.failure, TruncatedError)
         assert fleet.helm.accepted == 0
         assert [incident.trouble for incident in fleet.helm.incidents] == [Trouble.UNCONFIRMED]
 
 
+NAMED = bytes((key_id(HELM_KEY.public),))
+"""Says which key of helm's a first message is for."""
+
+
 def ik_message(payload: bytes = b"") -> bytes:
     request = PassageRequest(purpose=Purpose.DEVICE, fleet=FLEET)
-    return Handshake(
+    handshake = Handshake(
         request.purpose.protocol,
         initiator=True,
         prologue=request.prologue,
         static=ALICE.static,
         remote_static=HELM_KEY.public,
         generate=KeyPair.generate,
-    ).write(payload)
+    )
+    return NAMED + handshake.write(payload)
 
 
 FIRST_MESSAGES = {
     "empty": b"",
-    "short": bytes(95),
-    "not authentic": bytes([9] * 96),
-    "low-order ephemeral": bytes(96),
+    "no more than the key's name": NAMED,
+    "short": NAMED + bytes(95),
+    "not authentic": NAMED + bytes([9] * 96),
+    "low-order ephemeral": NAMED + bytes(96),
+    "for another key": bytes((NAMED[0] ^ 1,)) + ik_message()[1:],
+    "for no key": ik_message()[1:],
     "a payload": ik_message(b"surprise"),
-    "too long": ik_message(bytes(417)),
+    "too long": ik_message(bytes(416)),
 }
 
 

@@ -13,22 +13,21 @@ from pharos.wire.passage.records import (
     PADDING,
     Kind,
     PassageRecords,
+    SpentError,
     decode_record,
     encode_record,
 )
-from pharos.wire.passage.stream import ignore_note
 from tests.support.strategies import quick
 
 HTTP2_FRAME = 16_384
 
 
-def pair(notes: list[bytes] | None = None) -> tuple[PassageRecords, PassageRecords]:
-    """Two ends of one session."""
+def pair() -> tuple[PassageRecords, PassageRecords]:
+    """Two ends of one session, the device's and helm's."""
     there, back = bytes(32), bytes([1] * 32)
-    take = ignore_note if notes is None else notes.append
     return (
-        PassageRecords(CipherState(there), CipherState(back), on_note=take),
-        PassageRecords(CipherState(back), CipherState(there), on_note=take),
+        PassageRecords(CipherState(there), CipherState(back), device=True),
+        PassageRecords(CipherState(back), CipherState(there), device=False),
     )
 
 
@@ -44,7 +43,7 @@ def test_a_record_is_read_again(kind: Kind, data: bytes) -> None:
 
 def test_the_largest_frame_fits_one_http2_frame() -> None:
     there, _ = pair()
-    frame = there.seal_data(bytes(MAX_DATA))
+    frame = there.seal(Kind.DATA, bytes(MAX_DATA))
     assert len(frame) == MAX_PLAINTEXT + TAG_LENGTH
     # Protobuf: a tag, and a length of three octets; gRPC: a flag, and a length of four.
     assert len(frame) + 1 + 3 + 1 + 4 <= HTTP2_FRAME
@@ -70,9 +69,10 @@ def test_a_frame_that_is_padded_otherwise_is_read() -> None:
         b"\x00\xff\xff" + bytes(100),
         b"\x00\x00\x02hi\x01",
         b"\x00\x00\x02hi" + bytes(250) + b"\x01",
-        b"\x03\x00\x00",
+        b"\x04\x00\x00",
         b"\xff\x00\x00",
         b"\x01\x00\x01x",
+        b"\x03\x00\x01x",
         bytes(MAX_PLAINTEXT + 1),
     ],
     ids=[
@@ -85,6 +85,7 @@ def test_a_frame_that_is_padded_otherwise_is_read() -> None:
         "last padding not zero",
         "unknown kind",
         "far unknown kind",
+        "close with data",
         "end with data",
         "too long",
     ],
@@ -104,48 +105,69 @@ def test_any_record_means_one_thing_or_nothing(record: bytes) -> None:
     assert record == bytes((kind,)) + len(data).to_bytes(2, "big") + data + bytes(len(record) - 3 - len(data))
 
 
-def test_data_notes_and_the_end_are_told_apart() -> None:
-    notes: list[bytes] = []
-    there, back = pair(notes)
-    assert back.open(there.seal_data(b"data")) == b"data"
-    assert back.open(there.seal_note(b"note")) == b""
-    assert back.open(there.seal_end()) is None
-    assert notes == [b"note"]
+def test_every_kind_is_told_apart() -> None:
+    there, back = pair()
+    for kind, data in [(Kind.DATA, b"data"), (Kind.NOTE, b"note"), (Kind.END, b""), (Kind.CLOSE, b"")]:
+        assert back.open(there.seal(kind, data)) == (kind, data)
 
 
 def test_small_frames_all_look_alike() -> None:
     there, _ = pair()
-    assert {len(there.seal_data(bytes(size))) for size in range(1, PADDING - 2)} == {PADDING + TAG_LENGTH}
-    assert len(there.seal_end()) == len(there.seal_note(b"sync")) == PADDING + TAG_LENGTH
+    sizes = {len(there.seal(Kind.DATA, bytes(size))) for size in range(1, PADDING - 2)}
+    sizes |= {len(there.seal(kind)) for kind in (Kind.NOTE, Kind.END, Kind.CLOSE)}
+    assert sizes == {PADDING + TAG_LENGTH}
+
+
+def test_a_passage_is_light_until_data_and_after_both_ends() -> None:
+    there, back = pair()
+    assert there.light
+    back.open(there.seal(Kind.NOTE))
+    assert (there.light, back.light) == (True, True)
+    back.open(there.seal(Kind.DATA, b"request"))
+    assert (there.light, back.light) == (False, False)
+    back.open(there.seal(Kind.END))
+    there.open(back.seal(Kind.DATA, b"the rest"))
+    assert (there.light, back.light) == (False, False)
+    there.open(back.seal(Kind.END))
+    assert (there.light, back.light) == (True, True)
+
+
+def test_what_is_out_of_place_spends_no_nonce() -> None:
+    there, back = pair()
+    for records_, kind in [(back, Kind.DATA), (back, Kind.END), (there, Kind.END)]:
+        with pytest.raises(LocalProtocolError):
+            records_.seal(kind)
+    assert back.open(there.seal(Kind.DATA, b"first")) == (Kind.DATA, b"first")
+    assert there.open(back.seal(Kind.DATA, b"answer")) == (Kind.DATA, b"answer")
 
 
 def test_keys_change_in_step_and_for_each_direction_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "REKEY_EVERY", 3)
     there, back = pair()
     for number in range(20):
-        assert back.open(there.seal_data(bytes([number]))) == bytes([number])
+        assert back.open(there.seal(Kind.DATA, bytes([number]))) == (Kind.DATA, bytes([number]))
         if number % 4 == 0:
-            assert there.open(back.seal_data(b"answer")) == b"answer"
+            assert there.open(back.seal(Kind.DATA, b"answer")) == (Kind.DATA, b"answer")
 
 
 def test_a_peer_that_does_not_change_its_key_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     there, back = pair()
-    frames = [there.seal_data(b"data") for _ in range(4)]
+    frames = [there.seal(Kind.DATA, b"data") for _ in range(4)]
     monkeypatch.setattr(records, "REKEY_EVERY", 3)
     for frame in frames[:3]:
-        assert back.open(frame) == b"data"
+        assert back.open(frame) == (Kind.DATA, b"data")
     with pytest.raises(DecryptError):
         back.open(frames[3])
 
 
-def test_a_session_has_a_last_frame() -> None:
+def test_a_session_has_a_last_frame_at_both_ends() -> None:
     send, receive = CipherState(bytes(32)), CipherState(bytes(32))
-    there = PassageRecords(send, CipherState(bytes(32)), on_note=ignore_note)
-    back = PassageRecords(CipherState(bytes(32)), receive, on_note=ignore_note)
+    there = PassageRecords(send, CipherState(bytes(32)), device=True)
+    back = PassageRecords(CipherState(bytes(32)), receive, device=False)
     send.nonce = receive.nonce = MAX_FRAMES - 1
-    assert back.open(there.seal_data(b"last")) == b"last"
-    with pytest.raises(LocalProtocolError):
-        there.seal_data(b"one more")
-    assert back.open(there.seal_end()) is None
+    assert back.open(there.seal(Kind.DATA, b"last")) == (Kind.DATA, b"last")
+    with pytest.raises(SpentError):
+        there.seal(Kind.DATA, b"one more")
+    assert back.open(there.seal(Kind.CLOSE)) == (Kind.CLOSE, b"")
     with pytest.raises(RemoteProtocolError, match="more frames"):
         back.open(bytes(MAX_FRAME))

@@ -1,10 +1,13 @@
 """Interoperation with grpcio, both ways, over mTLS."""
 
+import itertools
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from typing import Any
 
+import attrs
 import grpc
 import pytest
 import trio
@@ -15,6 +18,7 @@ from pharos.wire.gen.grpc.health.v1.health_pb2 import HealthCheckRequest, Health
 from pharos.wire.rpc.client import open_channel
 from pharos.wire.rpc.health import Health
 from pharos.wire.rpc.server import Service
+from pharos.wire.rpc.status import ConnectionLostError
 from tests.support.gen.pharos_test.v1.echo_grpc import EchoStub
 from tests.support.gen.pharos_test.v1.echo_pb2 import Event, Ping, Pong, WatchRequest
 from tests.support.rpc import HOST, NOT_FOUND, SERVER_NAME, SLEEP, EchoService, ThrowawayCa, dial, running_server
@@ -115,6 +119,11 @@ async def test_grpcio_client_watches_our_health() -> None:
 class GrpcioEcho:
     """The Echo service as grpcio wants it."""
 
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        """A call of ours has ended, whichever way."""
+        self.watching = threading.Event()
+
     def Echo(self, ping: Ping, context: grpc.ServicerContext) -> Pong:
         if ping.seq == NOT_FOUND:
             context.abort(grpc.StatusCode.NOT_FOUND, "no such thing: é")
@@ -126,7 +135,9 @@ class GrpcioEcho:
         return Pong(seq=ping.seq, payload=ping.payload)
 
     def Watch(self, request: WatchRequest, context: grpc.ServicerContext) -> Iterator[Event]:
-        for number in range(request.count):
+        context.add_callback(self.stopped.set)
+        self.watching.set()
+        for number in range(request.count) if request.count else itertools.count():
             yield Event(seq=number, body=b"z" * request.size)
 
     def Collect(self, pings: Iterator[Ping], context: grpc.ServicerContext) -> Pong:
@@ -138,12 +149,18 @@ class GrpcioEcho:
         yield Pong(seq=999)
 
 
-@contextmanager
-def grpcio_server(ca: ThrowawayCa) -> Iterator[tuple[str, int]]:
-    import threading
+@attrs.frozen
+class GrpcioServer:
+    """A grpcio server that runs in threads of its own."""
 
+    address: tuple[str, int]
+    echo: GrpcioEcho
+    server: grpc.Server
+
+
+@contextmanager
+def grpcio_server(ca: ThrowawayCa) -> Iterator[GrpcioServer]:
     echo = GrpcioEcho()
-    echo.stopped = threading.Event()  # type: ignore[attr-defined]
     to, of = Pong.SerializeToString, Ping.FromString
     methods = {
         "Echo": grpc.unary_unary_rpc_method_handler(echo.Echo, of, to),
@@ -159,7 +176,7 @@ def grpcio_server(ca: ThrowawayCa) -> Iterator[tuple[str, int]]:
     port = server.add_secure_port(f"{HOST}:0", credentials)
     server.start()
     try:
-        yield HOST, port
+        yield GrpcioServer((HOST, port), echo, server)
     finally:
         server.stop(0).wait()
         pool.shutdown()
@@ -167,8 +184,8 @@ def grpcio_server(ca: ThrowawayCa) -> Iterator[tuple[str, int]]:
 
 async def test_our_client_calls_a_grpcio_server() -> None:
     ca = ThrowawayCa()
-    with grpcio_server(ca) as address:
-        async with open_channel(await dial(ca, address), authority=SERVER_NAME) as channel:
+    with grpcio_server(ca) as theirs:
+        async with open_channel(await dial(ca, theirs.address), authority=SERVER_NAME) as channel:
             stub = EchoStub(channel)
             async with stub.Echo.open(metadata={"colour": "blue"}) as call:
                 await call.send_message(Ping(seq=1, payload=b"p" * 900_000), end=True)
@@ -190,3 +207,62 @@ async def test_our_client_calls_a_grpcio_server() -> None:
             assert [pong.seq for pong in await stub.Chat([Ping(seq=n) for n in range(3)])] == [0, 2, 4, 999]
             for seq in range(100, 300):
                 assert (await stub.Echo(Ping(seq=seq), timeout=5)).seq == seq
+
+
+async def test_grpcio_server_hears_that_our_client_leaves() -> None:
+    ca = ThrowawayCa()
+    with grpcio_server(ca) as theirs:
+        async with open_channel(await dial(ca, theirs.address), authority=SERVER_NAME) as channel:
+            stub = EchoStub(channel)
+            async with stub.Watch.open() as watch:
+                await watch.send_message(WatchRequest(size=10), end=True)
+                assert (await watch.recv_message()) is not None
+                await watch.cancel()
+            assert await trio.to_thread.run_sync(theirs.echo.stopped.wait, 10)
+            # The connection lives on.
+            assert (await stub.Echo(Ping(seq=1), timeout=5)).seq == 1
+
+
+async def test_message_of_a_grpcio_server_that_is_too_large_is_refused() -> None:
+    ca = ThrowawayCa()
+    with grpcio_server(ca) as theirs:
+        async with open_channel(await dial(ca, theirs.address), authority=SERVER_NAME) as channel:
+            stub = EchoStub(channel)
+            with pytest.raises(GRPCError) as large:
+                await stub.Watch(WatchRequest(count=1, size=1_100_000))
+            assert large.value.status is Status.RESOURCE_EXHAUSTED
+            assert (await stub.Echo(Ping(seq=1), timeout=5)).seq == 1
+
+
+async def test_call_in_progress_outlives_the_goodbye_of_a_grpcio_server() -> None:
+    ca = ThrowawayCa()
+    with grpcio_server(ca) as theirs:
+        async with open_channel(await dial(ca, theirs.address), authority=SERVER_NAME) as channel:
+            stub = EchoStub(channel)
+            async with stub.Chat.open() as chat:
+                await chat.send_message(Ping(seq=1))
+                assert (await chat.recv_message()) == Pong(seq=2)
+                ended = theirs.server.stop(grace=10)
+                # A new call is turned away, by the server or, once its goodbye has arrived, by ourselves.
+                with trio.fail_after(10), pytest.raises((GRPCError, ConnectionLostError)):
+                    while True:
+                        await stub.Echo(Ping(seq=1))
+                await chat.send_message(Ping(seq=2), end=True)
+                assert [pong.seq async for pong in chat] == [4, 999]
+            assert await trio.to_thread.run_sync(ended.wait, 10)
+
+
+async def test_many_calls_at_once_to_a_grpcio_server() -> None:
+    ca = ThrowawayCa()
+    answered: list[int] = []
+    with grpcio_server(ca) as theirs:
+        async with open_channel(await dial(ca, theirs.address), authority=SERVER_NAME) as channel:
+            stub = EchoStub(channel)
+
+            async def call(seq: int) -> None:
+                answered.append((await stub.Echo(Ping(seq=seq, payload=bytes(10_000)), timeout=30)).seq)
+
+            async with trio.open_nursery() as nursery:
+                for seq in range(1_000, 1_300):
+                    nursery.start_soon(call, seq)
+    assert sorted(answered) == list(range(1_000, 1_300))

@@ -1,10 +1,15 @@
 """Remembered header blocks decode, by a decoder that remembers nothing, to what was encoded."""
 
+from typing import Any
+
+import pytest
 from h2.events import RequestReceived, TrailersReceived
+from hpack import NeverIndexedHeaderTuple
 from hpack.hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pharos.wire.rpc import headerblocks
 from pharos.wire.rpc.headerblocks import VOLATILE, RememberingDecoder, RememberingEncoder
 
 NAMES = st.sampled_from(["te", "x-a", "x-b", "content-type", "grpc-status", *sorted(VOLATILE)])
@@ -74,3 +79,105 @@ def test_what_a_peer_makes_us_remember_is_bounded() -> None:
     decoder.decode(large, raw=True)
     decoder.remember(large, RequestReceived, [("a", "v" * 992)])
     assert decoder.recall(large, RequestReceived) is None
+
+
+# -- the first blocks of all connections
+
+REQUEST = [(":method", "POST"), (":path", "/pharos.buoy.v1.Control/First"), ("te", "trailers"), ("x-a", "1")]
+NEXT = [(":method", "POST"), (":path", "/pharos.buoy.v1.Control/Second"), ("te", "trailers"), ("x-a", "1")]
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process has seen no connection yet."""
+    monkeypatch.setattr(headerblocks, "_ENCODED", headerblocks._Firsts())
+    monkeypatch.setattr(headerblocks, "_DECODED", headerblocks._Firsts())
+
+
+def fields(decoder: Decoder, block: bytes) -> list[Any]:
+    return [tuple(header) for header in decoder.decode(block)]
+
+
+def learn(decoder: RememberingDecoder, block: bytes) -> list[Any]:
+    """Do with a block as `HotMachine` does; return its headers."""
+    known = decoder.recall(block, RequestReceived)
+    if known is None:
+        known = fields(decoder, block)
+        decoder.remember(block, RequestReceived, known)
+    return known
+
+
+def table_of(coder: Encoder | Decoder) -> tuple[object, ...]:
+    return list(coder.header_table.dynamic_entries), coder.header_table._current_size
+
+
+def test_next_connection_knows_the_first_blocks() -> None:
+    blocks, tables = [], []
+    for _ in range(2):
+        encoder, decoder, theirs = RememberingEncoder(), RememberingDecoder(), Decoder()
+        for headers in (REQUEST, NEXT, REQUEST, NEXT):
+            block = encoder.encode_list(headers)
+            assert learn(decoder, block) == headers
+            assert fields(theirs, block) == headers
+            assert table_of(decoder) == table_of(theirs) == table_of(encoder)
+            blocks.append(block)
+        tables.append(table_of(decoder))
+    assert blocks[:4] == blocks[4:]
+    # Not only the same, but the same object: it was not encoded again.
+    assert blocks[0] is blocks[4]
+    assert blocks[1] is blocks[5]
+    fresh = RememberingDecoder()
+    assert fresh.recall(blocks[0], TrailersReceived) is None
+    assert fresh.recall(blocks[1], RequestReceived) is None, "it follows the first only"
+    assert fresh.recall(blocks[0], RequestReceived) == REQUEST
+    assert fresh.recall(blocks[1], RequestReceived) == NEXT
+
+
+def test_connections_that_part_ways_do_not_mix() -> None:
+    one, two, three = (RememberingEncoder() for _ in range(3))
+    one.encode_list(REQUEST)
+    one.encode_list(NEXT)
+    two.encode_list(NEXT)
+    two.encode_list(REQUEST)
+    decoder = Decoder()
+    for headers in (NEXT, REQUEST, NEXT):
+        assert fields(decoder, three.encode_list(headers)) == headers
+
+
+def test_table_of_another_size_goes_its_own_way() -> None:
+    RememberingEncoder().encode_list(REQUEST)
+    encoder, decoder = RememberingEncoder(), Decoder()
+    encoder.header_table_size = 64
+    for headers in (REQUEST, NEXT, REQUEST):
+        assert fields(decoder, encoder.encode_list(headers)) == headers
+        assert table_of(encoder) == table_of(decoder)
+    first = RememberingEncoder().encode_list(REQUEST)
+    learn(RememberingDecoder(), first)
+    small = RememberingDecoder()
+    small.header_table_size = 64
+    assert small.recall(first, RequestReceived) is None
+
+
+def test_no_more_first_blocks_are_kept_than_said() -> None:
+    for number in range(3 * headerblocks._REMEMBERED_FIRSTS):
+        block = RememberingEncoder().encode_list([("x-a", str(number))])
+        learn(RememberingDecoder(), block)
+    assert len(headerblocks._ENCODED._steps) == headerblocks._REMEMBERED_FIRSTS
+    assert len(headerblocks._DECODED._steps) == headerblocks._REMEMBERED_FIRSTS
+    assert RememberingDecoder().recall(block, RequestReceived) == [("x-a", str(number))]
+
+
+def test_large_first_blocks_are_not_kept() -> None:
+    block = RememberingEncoder().encode_list([("x-a", "v" * 2000)])
+    learn(RememberingDecoder(), block)
+    assert not headerblocks._ENCODED._steps
+    assert not headerblocks._DECODED._steps
+
+
+def test_what_is_never_to_be_indexed_outlives_no_connection() -> None:
+    block = Encoder().encode([("x-a", "1"), NeverIndexedHeaderTuple("x-b", "secret")])
+    decoder = RememberingDecoder()
+    headers = [*decoder.decode(block)]
+    assert isinstance(headers[1], NeverIndexedHeaderTuple)
+    decoder.remember(block, RequestReceived, headers)
+    assert not headerblocks._DECODED._steps

@@ -186,6 +186,17 @@ async def test_dialling_nobody_is_a_lost_link(ca: ThrowawayCa, pems: Pems) -> No
             await dial(ca, address, pems=pems)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_addresses_and_names_are_both_dialled(ca: ThrowawayCa, pems: Pems, host: str) -> None:
+    async with running_server(Service([EchoService()]), ca) as (_host, port):
+        stream = await open_tls(host, port, ca.client_context(pems), server_hostname=SERVER_NAME)
+        assert stream.peer_address == ("127.0.0.1", port)
+        stream.close()
+        stream.close()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.receive_some()
+
+
 @both_transports
 async def test_server_of_another_name_is_rejected(ca: ThrowawayCa, pems: Pems, transport: type[SecureStream]) -> None:
     async with running_server(Service([]), ca, transport=transport) as address:

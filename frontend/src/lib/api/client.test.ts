@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest"
 import { fleet } from "../../../dev/fleets.ts"
-import { ApiError, getStatus } from "./client"
+import { ApiError, getStatus, signIn } from "./client"
 
 const forever = new AbortController().signal
 const answer = (answered: Promise<Response> | Response) => vi.stubGlobal("fetch", vi.fn(async () => answered))
@@ -34,5 +34,24 @@ describe("asking for the status", () => {
     answer(Promise.reject(new DOMException("left", "AbortError")))
     left.abort("left")
     expect(await failureOf(getStatus(left.signal))).toBe("left")
+  })
+})
+
+describe("signing in", () => {
+  it("sends what somebody proves, as JSON", async () => {
+    answer(Response.json({ name: "owner", csrf: "x" }))
+    await signIn({ link: "secret" }, forever)
+    const [path, request] = vi.mocked(fetch).mock.calls[0]!
+    expect(path).toBe("/api/v1/session")
+    expect(request).toMatchObject({ method: "POST", body: '{"link":"secret"}', credentials: "same-origin" })
+    expect(request!.headers).toMatchObject({ "content-type": "application/json" })
+  })
+
+  it("tells a refusal by its status", async () => {
+    answer(new Response("{}", { status: 401 }))
+    expect(await failureOf(signIn({ name: "a", password: "b", code: "" }, forever))).toEqual({
+      kind: "refused",
+      status: 401,
+    })
   })
 })

@@ -28,14 +28,27 @@ export async function getStatus(signal: AbortSignal): Promise<Status> {
   return body
 }
 
+/** How somebody comes in: by a one-time link, or by name, password and code. */
+export type Proof = { link: string } | { name: string; password: string; code: string }
+
+/** Throws ApiError: `refused` with 401 for a proof that does not hold, 429 for too many tries. */
+export async function signIn(proof: Proof, signal: AbortSignal): Promise<void> {
+  await ask("/api/v1/session", signal, { method: "POST", body: JSON.stringify(proof) })
+}
+
+function get(path: string, signal: AbortSignal): Promise<unknown> {
+  return ask(path, signal, {})
+}
+
 /** The only place that calls fetch. */
-async function get(path: string, signal: AbortSignal): Promise<unknown> {
+async function ask(path: string, signal: AbortSignal, request: { method?: string; body?: string }): Promise<unknown> {
   let response: Response
   let text: string
   try {
     response = await fetch(path, {
+      ...request,
       signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)]),
-      headers: { accept: "application/json" },
+      headers: { accept: "application/json", ...(request.body ? { "content-type": "application/json" } : {}) },
       cache: "no-store",
       credentials: "same-origin",
       redirect: "error",

@@ -1,0 +1,1 @@
+"""What an operator should look at: raised by helm itself, looked after by people."""

@@ -1,0 +1,74 @@
+"""What an operator sets for the whole fleet: each setting has a type, a range and a default by posture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+
+from pharos.helm.model.fleet import Posture
+
+Value = bool | int | str | list[str]
+
+
+@attrs.frozen(kw_only=True)
+class Setting:
+    """A setting's record, once somebody has set it."""
+
+    id: str
+    """Its name."""
+    value: Any
+    version: int = 1
+    created_at: int = 0
+    updated_at: int = 0
+    updated_by: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Known:
+    """What a setting may be."""
+
+    says: str
+    personal: Value
+    enterprise: Value
+    check: Callable[[Any], bool]
+    wants: str
+    """What ``check`` wants, for whoever got it wrong."""
+
+    def default(self, posture: Posture) -> Value:
+        """Return what holds while nobody has set it."""
+        return self.personal if posture is Posture.PERSONAL else self.enterprise
+
+
+def _between(low: int, high: int) -> dict[str, Any]:
+    return {
+        "check": lambda value: type(value) is int and low <= value <= high,
+        "wants": f"a whole number from {low} to {high}",
+    }
+
+
+def _protocols(values: list[Any]) -> bool:
+    return all(value in ("amneziawg", "reality") for value in values)
+
+
+_YES_OR_NO: Final[dict[str, Any]] = {"check": lambda value: type(value) is bool, "wants": "true or false"}
+
+# product.md, "Postures".
+KNOWN: Final[Mapping[str, Known]] = {
+    "audit.days": Known(says="Days that audit rows are kept", personal=30, enterprise=365, **_between(1, 3650)),
+    "metrics.days": Known(says="Days that metrics are kept", personal=7, enterprise=90, **_between(1, 730)),
+    "copies.hourly": Known(says="Hourly copies of the record", personal=24, enterprise=72, **_between(1, 720)),
+    "devices.limit": Known(says="Devices a user may have", personal=10, enterprise=5, **_between(1, 1000)),
+    "endpoints.rotate": Known(says="Rotate endpoints", personal=False, enterprise=True, **_YES_OR_NO),
+    "account.sync": Known(says="Serve account logins to devices", personal=True, enterprise=True, **_YES_OR_NO),
+    "protocols": Known(
+        says="Protocols offered",
+        personal=["amneziawg", "reality"],
+        enterprise=["amneziawg", "reality"],
+        check=lambda value: (
+            isinstance(value, list) and 0 < len(value) == len(set(map(str, value))) and _protocols(value)
+        ),
+        wants='a list of "amneziawg" and "reality", at least one',
+    ),
+}

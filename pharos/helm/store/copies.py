@@ -1,0 +1,147 @@
+"""Hourly copies of ``core.db``, each one a whole database that can take its place."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final, NoReturn
+
+import trio
+
+from pharos.helm.errors import BusyError, DatabaseCorruptError, ReadOnlyError
+from pharos.helm.model.fleet import Posture
+from pharos.helm.store.checks import COPIES, CORE, is_good, list_copies
+from pharos.helm.store.condition import explain
+from pharos.helm.store.database import Store
+from pharos.helm.store.times import microseconds
+from pharos.wire.files import PRIVATE_DIRECTORY, PRIVATE_FILE
+from pharos.wire.units import HOURS, MIB, MINUTES
+
+log = logging.getLogger(__name__)
+
+INTERVAL: Final = 1 * HOURS
+# After one that failed, so that an hour's gap does not become two.
+AGAIN: Final = 5 * MINUTES
+KEPT: Final[Mapping[Posture, int]] = {Posture.PERSONAL: 24, Posture.ENTERPRISE: 72}
+"""How many copies are kept: a day's, or three days'."""
+# What a copy must leave free: some thousand changes of the record itself.
+SPARE: Final = 16 * MIB
+_SCRATCH: Final = ".core.new"
+_TIME: Final = "core-%Y%m%dT%H%M%SZ.db"
+
+
+def wall_clock() -> int:
+    """Return the time in microseconds since 1970."""
+    return microseconds(time.time())
+
+
+def make_copy(state: Path, at: int, *, keep: int) -> Path:
+    """Copy the newest commit of ``core.db`` below ``state``, remove what is too old, and return the copy.
+
+    It is durable and checked when this returns. Writers go on meanwhile. ``at`` is in microseconds since 1970. Blocks.
+
+    Raises: ReadOnlyError — there is no room. BusyError. DatabaseCorruptError — ``core.db`` cannot be copied whole.
+    """
+    folder = state / COPIES
+    scratch = folder / _SCRATCH
+    core = state / CORE
+    try:
+        folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+        _check_room(core, folder)
+        _copy_to(core, scratch)
+        if not is_good(scratch):
+            raise DatabaseCorruptError(
+                f"{core} gave a copy that is not whole; stop helm, its next start checks the file"
+            )
+        path = folder / _named(at)
+        scratch.rename(path)
+        _sync(folder)
+    except sqlite3.Error as error:
+        meaning = explain(core, error)
+        if meaning is None:
+            raise
+        if isinstance(meaning, ReadOnlyError):
+            # What is full is where the copy goes.
+            meaning = ReadOnlyError(f"{folder} cannot be written ({error}); make room there")
+        raise meaning from error
+    except OSError as error:
+        raise ReadOnlyError(f"{folder} cannot be written ({error.strerror}); make room there") from error
+    finally:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+    for old in list_copies(state)[:-keep]:
+        old.unlink()
+    return path
+
+
+async def run_copies(store: Store, posture: Posture, *, clock: Callable[[], int] = wall_clock) -> NoReturn:
+    """Copy ``core.db`` each hour, for as long as helm runs. What keeps it from that is logged, and tried again.
+
+    ``clock`` gives microseconds since 1970.
+    """
+    while True:
+        await trio.sleep(_seconds_to_next(list_copies(store.state), clock()))
+        try:
+            copy = await trio.to_thread.run_sync(lambda: make_copy(store.state, clock(), keep=KEPT[posture]))
+        except DatabaseCorruptError as error:
+            store.condition.found_corrupt(str(error))
+            await trio.sleep_forever()
+        except BusyError as error:
+            log.error("the hourly copy of the record was not made: %s", error)
+            await trio.sleep(AGAIN)
+        else:
+            log.info("the record was copied to %s", copy)
+
+
+def _seconds_to_next(copies: list[Path], now: int) -> float:
+    """Return when the next copy is due. One that is dated in the future says nothing: a clock was wrong."""
+    times = [age for path in copies if (age := now / 1e6 - _time_of(path)) >= 0]
+    return max(INTERVAL - min(times), 0) if times else 0
+
+
+def _named(at: int) -> str:
+    return datetime.datetime.fromtimestamp(at // 1_000_000, datetime.UTC).strftime(_TIME)
+
+
+def _time_of(path: Path) -> float:
+    try:
+        return datetime.datetime.strptime(path.name, _TIME).replace(tzinfo=datetime.UTC).timestamp()
+    except ValueError:
+        # Named by somebody else, at no time that there is.
+        return float("inf")
+
+
+def _check_room(core: Path, folder: Path) -> None:
+    # What is not in core.db yet stands in its -wal.
+    wanted = sum(path.stat().st_size for path in core.parent.glob(f"{CORE}*")) + SPARE
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if free < wanted:
+        raise ReadOnlyError(f"{folder} has {free // MIB} MiB free, and the next copy needs {wanted // MIB} MiB")
+
+
+def _copy_to(core: Path, scratch: Path) -> None:
+    scratch.unlink(missing_ok=True)
+    # VACUUM INTO takes an empty file as well as none, and leaves its mode alone.
+    descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_FILE)
+    try:
+        # A connection of its own: whoever reads a list does not wait for it.
+        with closing(sqlite3.connect(f"{core.as_uri()}?mode=ro", uri=True)) as db:
+            db.execute("VACUUM INTO ?", (str(scratch),))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,104 @@
+"""Nodes, as REST serves them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import msgspec
+
+from pharos.helm.context import HelmContext
+from pharos.helm.fleet.nodes import change_node, move_node, remove_node
+from pharos.helm.model.admins import Role
+from pharos.helm.model.nodes import Node, NodeAct
+from pharos.helm.onboard.agents import NewNode, adopt_node
+from pharos.helm.store.certificates import certificates_of
+from pharos.helm.store.changes import Act
+from pharos.helm.store.database import Database
+from pharos.helm.store.nodes import NODES
+from pharos.helm.store.times import rfc3339
+from pharos.helm.web.acting import Answer
+from pharos.helm.web.bodies import UNSET, Unset, given
+from pharos.helm.web.resources import API, ItemAct, Resource, View
+from pharos.wire.agent import AgentRequest
+
+
+class NodeBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A machine that asks to become a node, and what it shall be called."""
+
+    request: str
+    """What `buoy csr` printed there."""
+    name: str
+    address: str
+    control_port: int
+    awg_port: int
+    tags: list[str] = msgspec.field(default_factory=list)
+    note: str = ""
+
+
+class NodeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What of a node changes; what is left out stays."""
+
+    name: str | Unset = UNSET
+    address: str | Unset = UNSET
+    control_port: int | Unset = UNSET
+    awg_port: int | Unset = UNSET
+    tags: list[str] | Unset = UNSET
+    note: str | Unset = UNSET
+
+
+def _add(context: HelmContext, db: Database, act: Act, body: NodeBody) -> Answer:
+    values = given(body)
+    request = AgentRequest.parse(values.pop("request"))
+    node, grant = adopt_node(db, act, context.authority, request, NewNode(**values))
+    return Answer(
+        body=_view(context, db, node) | {"grant": grant.render()},
+        status=201,
+        version=node.version,
+        location=f"{API}/{NODES.table}/{node.id}",
+    )
+
+
+def _view(context: HelmContext, db: Database, node: Node) -> View:
+    sighting = context.board.of(node.id)
+    return NODES.view(node) | {
+        "link": sighting.state.value,
+        "since": rfc3339(sighting.since),
+        "detail": sighting.detail or None,
+        "certificates": [{"id": c.id, "state": c.state.value} for c in certificates_of(db, node.id)],
+    }
+
+
+def _move(verb: NodeAct, db: Database, act: Act, node_id: str, version: int) -> Node:
+    return move_node(db, act, node_id, version, verb)
+
+
+SAYS = {
+    NodeAct.DRAIN: "Leave a {noun} out of new profiles; it serves who is there",
+    NodeAct.RESUME: "End draining a {noun}",
+    NodeAct.DISABLE: "Let a {noun} serve nobody until it is enabled",
+    NodeAct.ENABLE: "Let a {noun} serve again",
+    NodeAct.REVOKE: "Put a {noun} out of the fleet for ever",
+}
+"""What people can do; joining is what a machine does."""
+
+
+NODE_RESOURCE: Resource[Node] = Resource(
+    noun=NODES,
+    in_helm=True,
+    view=_view,
+    writes=Role.ADMIN,
+    add_body=NodeBody,
+    add=_add,
+    change_body=NodeChange,
+    change=lambda db, act, node_id, version, body: change_node(db, act, node_id, version, given(body)),
+    remove=remove_node,
+    acts={
+        verb.value: ItemAct[Any](
+            do=functools.partial(_move, verb),
+            role=Role.ADMIN if verb is NodeAct.REVOKE else Role.OPERATOR,
+            says=says.format(noun="node"),
+        )
+        for verb, says in SAYS.items()
+    },
+)

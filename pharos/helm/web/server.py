@@ -1,0 +1,263 @@
+"""hypercorn's server for Trio, with the ways closed in which one connection takes more than its share (row 42).
+
+hypercorn 0.18 by itself always accepts permessage-deflate, goes on filling the buffer of a message that was refused as
+too long, takes HTTP/2 from whoever asks in plain text, and shields what it sends from cancellation, so that a client
+that does not read keeps the whole server from stopping. Each class here is hypercorn's own with one of these changed.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+import h11
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Request, StreamClosed
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.protocol.ws_stream import FrameTooLargeError, WSStream
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.utils import parse_socket_addr, wrap_app
+from quart_trio import QuartTrio
+from wsproto.connection import ConnectionState as WebSocketState
+from wsproto.events import CloseConnection, Message, Ping
+from wsproto.frame_protocol import CloseReason
+
+from pharos.wire.units import SECONDS
+
+# A browser on this machine reads within milliseconds; one that was put to sleep for longer connects anew.
+SEND_PATIENCE: Final = 30 * SECONDS
+# After our last octet: time for the other end to read it. Closing over unread octets would reset the connection and
+# take the last answer with it (RFC 9112 §9.6).
+LINGER: Final = 1 * SECONDS
+
+
+async def serve(
+    app: QuartTrio, config: Config, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve ``app`` on the plain sockets that ``config`` binds, until cancelled; ``started`` gives their addresses."""
+    wrapped: Any = wrap_app(app, config.wsgi_max_body_size, "asgi")
+    state: LifespanState = {}
+    lifespan = Lifespan(wrapped, config, state)
+    context = WorkerContext(None)
+    async with trio.open_nursery() as lifespan_nursery:
+        await lifespan_nursery.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        listeners = [_listener(sock, config.backlog) for sock in config.create_sockets().insecure_sockets]
+        task_status.started([_name(listener) for listener in listeners])
+
+        async def serve_connection(stream: trio.SocketStream) -> None:
+            await _Connection(wrapped, config, context, state, stream)
+
+        await trio.serve_listeners(serve_connection, listeners)
+
+
+def _listener(sock: Any, backlog: int) -> trio.SocketListener:
+    sock.listen(backlog)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+def _name(listener: trio.SocketListener) -> str:
+    address = listener.socket.getsockname()
+    return f"unix:{address}" if isinstance(address, str) else f"http://{address[0]}:{address[1]}"
+
+
+class _Connection(TCPServer):
+    """One connection, plain, HTTP/1.1. Its last octets are waited for, and everything on it ends with it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._scope = trio.CancelScope()
+        self._finishing = False
+        self._read_to_end = trio.Event()
+
+    async def run(self) -> None:
+        sock = self.stream.socket
+        try:
+            client = parse_socket_addr(sock.family, sock.getpeername())
+            server = parse_socket_addr(sock.family, sock.getsockname())
+            with self._scope:
+                async with TaskGroup() as task_group:
+                    self._task_group = task_group
+                    # Its wrapper does nothing but choose between this and HTTP/2.
+                    self.protocol = _Http1(  # type: ignore[assignment]
+                        self.app,
+                        self.config,
+                        self.context,
+                        task_group,
+                        ConnectionState(self.state),
+                        ssl=False,
+                        client=client,
+                        server=server,
+                        send=self.protocol_send,
+                    )
+                    await self.idle_task.restart(task_group, self._idle_timeout)
+                    await self._read_data()
+        except OSError:
+            # Gone before it could be asked who it is.
+            pass
+        finally:
+            await trio.aclose_forcefully(self.stream)
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            async with self.send_lock:
+                await self._send(event.data)
+        elif isinstance(event, Closed):
+            await self._finish()
+            await self.protocol.handle(Closed())
+        elif isinstance(event, Updated) and event.idle:
+            await self.idle_task.restart(self._task_group, self._idle_timeout)
+        elif isinstance(event, Updated):
+            await self.idle_task.stop()
+
+    async def _send(self, data: bytes) -> None:
+        sent = False
+        try:
+            with trio.move_on_after(SEND_PATIENCE):
+                await self.stream.send_all(data)
+                sent = True
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            if not sent:
+                # Half of it may be out: nothing sensible can follow.
+                await trio.aclose_forcefully(self.stream)
+        if not sent:
+            await self.protocol.handle(Closed())
+
+    async def _read_data(self) -> None:
+        while True:
+            try:
+                data = await self.stream.receive_some(MAX_RECV)
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                break
+            # What comes after our last octet is read, so that it does not reset the connection, and dropped.
+            if not self._finishing:
+                await self.protocol.handle(RawData(bytes(data)))
+            if not data:
+                break
+        await self.protocol.handle(Closed())
+        self._read_to_end.set()
+
+    async def _finish(self) -> None:
+        if self._finishing:
+            return
+        self._finishing = True
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            await self.stream.send_eof()
+        self._task_group.spawn(self._linger)
+
+    async def _linger(self) -> None:
+        with trio.move_on_after(LINGER):
+            await self._read_to_end.wait()
+            return
+        # The other end does not leave, or a reader waits for an app that has ended.
+        self._scope.cancel()
+
+
+class _Http1(H11Protocol):
+    """HTTP/1.1 without a way to HTTP/2, and WebSockets without extensions."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Stay with HTTP/1.1. No browser asks for more in plain text, and only attacks need two protocols."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if not _is_websocket(request):
+            # hypercorn would look at the same headers in its own way, and might find a WebSocket after all.
+            rest = [(name, value) for name, value in request.headers if name != b"upgrade"]
+            await super()._create_stream(
+                h11.Request(
+                    method=request.method, target=request.target, headers=rest, http_version=request.http_version
+                )
+            )
+            return
+        self.stream = _WebSocket(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        assert isinstance(self.connection, h11.Connection), "a connection is taken over once"
+        self.connection = H11WSConnection(self.connection)
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                # An extension that is not seen is not negotiated.
+                headers=[(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"],
+                http_version=request.http_version.decode(),
+                method="GET",
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+
+
+def _is_websocket(request: h11.Request) -> bool:
+    upgrades = [value.strip().lower() for name, value in request.headers if name == b"upgrade"]
+    connection = b",".join(value for name, value in request.headers if name == b"connection")
+    tokens = [token.strip().lower() for token in connection.split(b",")]
+    return request.method == b"GET" and b"websocket" in upgrades and b"upgrade" in tokens
+
+
+class _WebSocket(WSStream):
+    """A WebSocket that ends with the message that breaks its rules, and says why (RFC 6455 §7.1.7)."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._ended = trio.Event()
+
+    async def handle(self, event: StreamEvent) -> None:
+        if isinstance(event, StreamClosed):
+            self._ended.set()
+        await super().handle(event)
+
+    async def _handle_events(self) -> None:
+        for event in self.connection.events():
+            if isinstance(event, Message):
+                try:
+                    self.buffer.extend(event)
+                except FrameTooLargeError:
+                    self.buffer.clear()
+                    await self._end(CloseReason.MESSAGE_TOO_BIG)
+                    return
+                if event.message_finished:
+                    message = self.buffer.to_message()
+                    self.buffer.clear()
+                    assert self.app_put is not None, "the handshake is over"
+                    await self.app_put(message)
+            elif isinstance(event, Ping):
+                await self._send_wsproto_event(event.response())
+            elif isinstance(event, CloseConnection):
+                if self.connection.state is WebSocketState.REMOTE_CLOSING:
+                    await self._send_wsproto_event(event.response())
+                    await self.send(StreamClosed(stream_id=self.stream_id))
+                else:
+                    # What came could not be read; or the other end answers our own CLOSE.
+                    await self._end(event.code)
+                return
+
+    async def _end(self, code: int) -> None:
+        await self._send_wsproto_event(CloseConnection(code=code))
+        await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _send_pings(self) -> None:
+        interval = self.config.websocket_ping_interval
+        assert interval is not None, "hypercorn asks for pings only then"
+        while True:
+            # hypercorn's own would begin with one, and hold a connection that has ended for one more interval.
+            with trio.move_on_after(interval):
+                await self._ended.wait()
+                return
+            await self._send_wsproto_event(Ping())

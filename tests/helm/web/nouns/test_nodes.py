@@ -1,0 +1,151 @@
+"""Nodes and relays by REST: added with a grant, moved through their states, filtered, removed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pharos.helm.store.nodes import list_nodes
+from pharos.helm.web.app import MAX_BODY
+from pharos.wire.agent import AgentGrant
+from tests.support.helm import relay_request
+from tests.support.nouns import API, match, names, node_body, operator, relay_body
+
+NODES, RELAYS = f"{API}/nodes", f"{API}/relays"
+BODIES = {"nodes": node_body, "relays": relay_body}
+
+
+async def test_node_is_added_and_its_grant_answered(tmp_path: Path) -> None:
+    async with operator(tmp_path) as (helm, client):
+        answer = await client.post(NODES, json=node_body())
+        assert answer.status_code == 201
+        (node,) = await helm.store.run(list_nodes)
+        shown = answer.json()
+        assert (shown["id"], shown["name"], shown["state"], shown["link"]) == (
+            node.id,
+            "amsterdam",
+            "active",
+            "connecting",
+        )
+        assert answer.headers["location"] == f"{NODES}/{node.id}"
+        assert AgentGrant.parse(shown["grant"]).device_ca is None
+        later = (await client.get(f"{NODES}/{node.id}")).json()
+        assert "grant" not in later
+        assert {"certificate", "spki"}.isdisjoint(later)
+        assert [certificate["state"] for certificate in later["certificates"]] == ["active"]
+
+
+async def test_relay_is_added_and_its_grant_answered(tmp_path: Path) -> None:
+    async with operator(tmp_path) as (_helm, client):
+        answer = await client.post(RELAYS, json=relay_body())
+        assert answer.status_code == 201
+        assert answer.json()["address"] == "gate.example"
+        assert AgentGrant.parse(answer.json()["grant"]).device_ca is not None
+
+
+async def test_same_request_gets_the_same_grant(tmp_path: Path) -> None:
+    """The first answer may have been lost."""
+    async with operator(tmp_path) as (_helm, client):
+        for path, body in ((NODES, node_body()), (RELAYS, relay_body())):
+            first, again = await client.post(path, json=body), await client.post(path, json=body)
+            assert (first.json()["id"], first.json()["grant"]) == (again.json()["id"], again.json()["grant"])
+
+
+@pytest.mark.parametrize("noun", BODIES)
+async def test_way_of_a_machine_through_its_states(tmp_path: Path, noun: str) -> None:
+    async with operator(tmp_path) as (_helm, client):
+        record = (await client.post(f"{API}/{noun}", json=BODIES[noun]())).json()
+        path, version = f"{API}/{noun}/{record['id']}", 1
+        for verb, state in (
+            ("drain", "draining"),
+            ("resume", "active"),
+            ("disable", "disabled"),
+            ("enable", "active"),
+            ("revoke", "revoked"),
+        ):
+            assert (await client.post(f"{path}/{verb}")).status_code == 428
+            moved = await client.post(f"{path}/{verb}", headers=match(version))
+            version += 1
+            assert (moved.status_code, moved.json()["state"], moved.json()["version"]) == (200, state, version)
+            stale = await client.post(f"{path}/{verb}", headers=match(version - 1))
+            assert (stale.status_code, stale.json()["current"]["state"]) == (409, state)
+            again = await client.post(f"{path}/{verb}", headers=match(version))
+            assert again.status_code == 409
+            assert "current" not in again.json()
+        assert (await client.post(f"{path}/join", headers=match(version))).status_code in (403, 404)
+        assert [c["state"] for c in (await client.get(path)).json()["certificates"]] == ["revoked"]
+        assert (await client.delete(path, headers=match(version))).status_code == 204
+        assert (await client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("noun", BODIES)
+async def test_machine_is_renamed_and_a_taken_name_is_a_conflict(tmp_path: Path, noun: str) -> None:
+    async with operator(tmp_path) as (_helm, client):
+        for name in ("a", "b"):
+            record = (await client.post(f"{API}/{noun}", json=BODIES[noun](name=name))).json()
+        path = f"{API}/{noun}/{record['id']}"
+        assert (await client.patch(path, json={"name": "a"}, headers=match(1))).status_code == 409
+        changed = await client.patch(path, json={"name": "c", "note": "by the window"}, headers=match(1))
+        assert (changed.json()["name"], changed.json()["note"], changed.json()["version"]) == ("c", "by the window", 2)
+        for body in ({"state": "revoked"}, {"id": "x"}, {"awg_key": "00"}, {"certificate": ""}, {"name": None}):
+            assert (await client.patch(path, json=body, headers=match(2))).status_code == 400
+        assert (await client.delete(path, headers=match(2))).status_code == 409, "it is not revoked"
+
+
+async def test_lists_are_filtered_and_sorted(tmp_path: Path) -> None:
+    async with operator(tmp_path) as (_helm, client):
+        for name, tags in (("b", ["eu"]), ("a", ["eu", "fast"]), ("c", ["eu-west"])):
+            node = (await client.post(NODES, json=node_body(name=name, tags=tags))).json()
+        await client.post(f"{NODES}/{node['id']}/drain", headers=match(1))
+        assert await names(client, "nodes") == ["b", "a", "c"]
+        assert await names(client, "nodes", sort="name") == ["a", "b", "c"]
+        assert await names(client, "nodes", tag="eu") == ["b", "a"]
+        assert await names(client, "nodes", tag="%") == []
+        assert await names(client, "nodes", state="draining") == ["c"]
+        assert await names(client, "nodes", q="A") == ["a"]
+        for name in ("y", "x"):
+            await client.post(RELAYS, json=relay_body(name=name))
+        assert await names(client, "relays", sort="-name") == ["y", "x"]
+        assert await names(client, "relays", name="x", state="active") == ["x"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": None},
+        {"name": 5},
+        {"name": "a\nb"},
+        {"address": "a]b"},
+        {"control_port": "7443"},
+        {"control_port": True},
+        {"control_port": 7443.5},
+        {"control_port": 0},
+        {"awg_port": 65536},
+        {"tags": "eu"},
+        {"tags": [{}]},
+        {"tags": [5, None]},
+        {"tags": ["Eu"]},
+        {"note": "\x00"},
+        {"request": "{}"},
+        {"request": None},
+        {"request": relay_request().render()},
+        {"state": "active"},
+    ],
+)
+async def test_bad_value_is_refused_and_adds_nothing(tmp_path: Path, change: dict[str, Any]) -> None:
+    async with operator(tmp_path) as (helm, client):
+        answer = await client.post(NODES, json=node_body(**change))
+        assert answer.status_code == 400
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert await helm.store.run(list_nodes) == []
+
+
+async def test_body_over_the_cap_is_refused(tmp_path: Path) -> None:
+    async with operator(tmp_path) as (helm, client):
+        content = json.dumps(node_body(name="x" * MAX_BODY)).encode()
+        answer = await client.post(NODES, content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 413
+        assert await helm.store.run(list_nodes) == []

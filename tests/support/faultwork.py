@@ -1,0 +1,197 @@
+"""What the children of a `Rehearsal` do: each change is acknowledged on a pipe, once it is done and not before."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import outcome
+import trio
+
+from pharos.helm.errors import BusyError
+from pharos.helm.store import connections, database, writer
+from pharos.helm.store.changes import Act
+from pharos.helm.store.copies import make_copy
+from pharos.helm.store.database import Database, Store, open_store
+from pharos.helm.store.records import change_record, get_record
+from pharos.helm.store.users import USERS
+from pharos.wire.files import write_atomic
+from tests.support.faultfs import Fate, FaultFS
+
+Acknowledge = Callable[..., None]
+
+CALLERS: Final = 3
+CHANGES: Final = 4
+COPIES: Final = 3
+WRITES: Final = 4
+ACT: Final = Act(actor="operator", at=1_800_000_000_000_000)
+
+
+def user_id(number: int) -> str:
+    return f"00000000-0000-7000-8000-{number:012d}"
+
+
+def change_users(state: Path, acknowledge: Acknowledge, *, checkpoint: int = 1_000) -> None:
+    """Several callers change a user each, again and again, through the store as the REST edge does.
+
+    ``checkpoint`` is after how many pages SQLite copies the log into the database; 1,000 is its own choice.
+    """
+    while True:
+        # A helm that cannot open its files is started again by systemd.
+        with contextlib.suppress(BusyError), open_store(state, retry_after=0) as store:
+            trio.run(_change_users, store, acknowledge, checkpoint)
+            break
+
+
+async def _change_users(store: Store, acknowledge: Acknowledge, checkpoint: int) -> None:
+    await store.run(lambda db: db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint}").fetchall())
+
+    async def call(number: int) -> None:
+        user = await store.read(get_record, USERS, user_id(number))
+        for _ in range(CHANGES):
+            while True:
+                # Who is told 503 tries again, with what they saw.
+                with contextlib.suppress(BusyError):
+                    note = {"note": f"note {user.version + 1}"}
+                    user = await store.run(change_record, USERS, user.id, user.version, note, ACT)
+                    break
+            acknowledge(number, user.version)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(CALLERS):
+            nursery.start_soon(call, number)
+
+
+def commit_later(db: Database, works: Sequence[writer.Work]) -> list[outcome.Outcome[writer.Done]]:
+    """Weakened: callers are told before COMMIT, which comes with the third transaction."""
+    if not db.in_transaction:
+        db.execute("BEGIN IMMEDIATE")
+    outcomes = writer._in_savepoints(db, works)
+    _LATER.append(db)
+    if len(_LATER) % 3 == 0:
+        db.execute("COMMIT")
+    return outcomes
+
+
+_LATER: list[Database] = []
+
+
+def audit_later(db: Database, works: Sequence[writer.Work]) -> list[outcome.Outcome[writer.Done]]:
+    """Weakened: each statement is a transaction of its own."""
+    return [outcome.capture(writer._counted, db, work) for work in works]
+
+
+def write_files(state: Path, acknowledge: Acknowledge) -> None:
+    """Replace a state file again and again."""
+    for number in range(1, WRITES + 1):
+        while True:
+            with contextlib.suppress(OSError):
+                write_atomic(state / "file", str(number).encode() * 10_000)
+                break
+        acknowledge(number)
+
+
+def make_copies(state: Path, acknowledge: Acknowledge) -> None:
+    """Copy the record a few times and keep two."""
+    for number in range(COPIES):
+        while True:
+            with contextlib.suppress(BusyError):
+                copy = make_copy(state, ACT.at + number * 3_600_000_000, keep=2)
+                break
+        acknowledge(copy.name)
+
+
+def migrate(state: Path, acknowledge: Acknowledge) -> None:
+    """Bring an old database up."""
+    while True:
+        with contextlib.suppress(BusyError, sqlite3.OperationalError), open_store(state):
+            acknowledge("open")
+            break
+
+
+def open_lazily(path: Path, migrations: Any, **options: Any) -> Any:
+    """Weakened: SQLite does not sync each commit."""
+    return connections.open_writing(path, migrations, **options | {"synchronous": "NORMAL"})
+
+
+WORKS: Final[dict[str, Callable[[Path, Acknowledge], None]]] = {
+    "users": change_users,
+    "checkpoints": functools.partial(change_users, checkpoint=8),
+    "files": write_files,
+    "copies": make_copies,
+    "migrate": migrate,
+}
+WEAK: Final[dict[str, tuple[Any, str, Any]]] = {
+    "later": (writer, "transact_together", commit_later),
+    "apart": (writer, "transact_together", audit_later),
+    "lazy": (database, "open_writing", open_lazily),
+}
+
+
+def run_child(fault: FaultFS, order: dict[str, Any], pipe: int) -> None:
+    """Do the work of one attempt."""
+    write = functools.partial(_REAL_WRITE, pipe)
+
+    def say(**line: Any) -> None:
+        write(json.dumps(line).encode() + b"\n")
+
+    # A child that never ends is a finding, too.
+    signal.alarm(60)
+    if order["weak"] in WEAK:
+        setattr(*WEAK[order["weak"]])
+    if order["after"]:
+        threading.Timer(order["after"], os.kill, (os.getpid(), signal.SIGKILL)).start()
+    fault.fail_at(order["n"], Fate(order["fate"]), seed=order["seed"])
+    WORKS[order["work"]](Path(order["state"]), lambda *what: say(acknowledged=what))
+    say(points=fault.points)
+    # Without Python's own goodbye, which would wait for the timer.
+    os._exit(0)
+
+
+def serve() -> None:
+    """Fork a child for each order on standard input."""
+    # What children log of their faults is no news.
+    logging.disable()
+    fault = FaultFS()
+    for line in sys.stdin:
+        order = json.loads(line)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(reading)
+            try:
+                run_child(fault, order, writing)
+            finally:
+                traceback.print_exc()
+                os._exit(1)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            lines = [json.loads(said) for said in pipe]
+        _, status = os.waitpid(child, 0)
+        points = [said["points"] for said in lines if "points" in said]
+        acknowledged = [said["acknowledged"] for said in lines if "acknowledged" in said]
+        answer = {
+            "acknowledged": acknowledged,
+            "finished": bool(points),
+            "points": sum(points),
+            "code": os.waitstatus_to_exitcode(status),
+        }
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+_REAL_WRITE: Final = os.write
+
+if __name__ == "__main__":
+    serve()
