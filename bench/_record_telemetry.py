@@ -42,15 +42,19 @@ def measure_reopen(size: int, *, folder: Path | None = None) -> float:
 
 async def _ingest(store: Store, seconds: float) -> float:
     ingest, events = Ingest(), _events()
+    # The first handshake of a device costs more than all that follow; no fleet sees only those.
+    ingest.offer_events(itertools.islice(events, DEVICES))
+    while not ingest.backlog.is_empty:
+        await ingest.write(store, at=_BORN)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ingest.run, store)
-        began = trio.current_time()
+        before, began = ingest.written.events, trio.current_time()
         while trio.current_time() - began < seconds:
             # Links bring some hundred events at a time.
             while len(ingest.backlog) < 4 * BATCH_SIZE:
                 ingest.offer_events(itertools.islice(events, 500))
-            await trio.sleep(0.001)
-        rate = ingest.written.events / (trio.current_time() - began)
+            await trio.sleep(0.01)
+        rate = (ingest.written.events - before) / (trio.current_time() - began)
         nursery.cancel_scope.cancel()
     if ingest.backlog.dropped or ingest.written.repeated:
         raise RuntimeError("events were dropped or repeated, so nothing was measured")
@@ -59,15 +63,13 @@ async def _ingest(store: Store, seconds: float) -> float:
 
 def _events() -> Iterator[NodeEvent]:
     """Give handshakes as they come: each device again after two minutes."""
-    for number in itertools.count():
-        device = number % DEVICES
-        yield NodeEvent(
-            at=_BORN + number * 24_000,
-            kind="handshake",
-            node_id=NodeId(f"0198a2b4-0001-7000-8000-{device % NODES:012x}"),
-            device_id=DeviceId(f"0198a2b4-0002-7000-8000-{device:012x}"),
-            detail="198.51.100.4:40001",
-        )
+    pairs = [
+        (NodeId(f"0198a2b4-0001-7000-8000-{device % NODES:012x}"), DeviceId(f"0198a2b4-0002-7000-8000-{device:012x}"))
+        for device in range(DEVICES)
+    ]
+    for number, (node_id, device_id) in enumerate(itertools.cycle(pairs)):
+        at = _BORN + number * 24_000
+        yield NodeEvent(at=at, kind="handshake", node_id=node_id, device_id=device_id, detail="198.51.100.4:40001")
 
 
 async def _fill(store: Store, size: int) -> None:

@@ -12,9 +12,9 @@ from bench._wire_fleet import HELM_KEY, answer_requests, listener_context, trust
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.passage.client import open_passage
 from pharos.wire.passage.metadata import FINGERPRINT_HEADER, Purpose
+from pharos.wire.passage.notes import Note
 from pharos.wire.pki.roles import TUNNEL
-from pharos.wire.rpc.client import Channel, open_channel
-from pharos.wire.rpc.flow import INNER
+from pharos.wire.rpc.client import Channel
 from pharos.wire.rpc.flow import TUNNEL as TUNNEL_WINDOWS
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.limits import TUNNEL_STREAMS
@@ -56,14 +56,12 @@ class Crowd:
                     fleet=trust().fleet,
                     helm_key=HELM_KEY.public,
                     static=KeyPair.generate(),
+                    holds=Note(),
                 )
                 passage = await stack.enter_async_context(opened)
                 if kind == "full":
-                    inner = open_channel(passage, windows=INNER, authority="helm", keepalive=None)
-                    stub = EchoStub(await stack.enter_async_context(inner))
+                    stub = EchoStub(await stack.enter_async_context(passage.channel()))
                     await stub.Echo(Ping(seq=1, payload=b"p" * 32))
-                else:
-                    await passage.send_note(b"here")
             task_status.started()
             await trio.sleep_forever()
 

@@ -13,7 +13,7 @@ from bench.support import percentile
 from pharos.wire.passage.client import open_passage
 from pharos.wire.passage.metadata import Purpose
 from pharos.wire.rpc.client import open_channel
-from pharos.wire.rpc.flow import EDGE, INNER
+from pharos.wire.rpc.flow import EDGE
 from tests.support.gen.pharos_test.v1.echo_grpc import EchoStub
 from tests.support.gen.pharos_test.v1.echo_pb2 import Ping, WatchRequest
 
@@ -52,7 +52,7 @@ async def open_session(port: int) -> AsyncIterator[tuple[EchoStub, Tap]]:
         open_passage(
             channel, purpose=Purpose.DEVICE, fleet=trust().fleet, helm_key=HELM_KEY.public, static=DEVICE_KEY
         ) as passage,
-        open_channel(passage, windows=INNER, authority="helm", keepalive=None) as inner,
+        passage.channel() as inner,
     ):
         yield EchoStub(inner), tap
 

@@ -13,17 +13,18 @@ from bench._rpc_ours import BenchEcho, say
 from bench._wire_fleet import HELM_KEY, answer_requests, cpu, dial, listener_context, now, trust
 from pharos.wire.gen.pharos.relay.v1.passage_grpc import PassageBase
 from pharos.wire.ids import DeviceId, TicketId
+from pharos.wire.passage.accepted import DeviceRecord
+from pharos.wire.passage.admission import Door
 from pharos.wire.passage.carrier import ServerCall
 from pharos.wire.passage.metadata import FINGERPRINT_HEADER
 from pharos.wire.passage.records import MAX_FRAME
-from pharos.wire.passage.server import DeviceRecord, Incident, accept_passage
-from pharos.wire.passage.stream import PassageStream
+from pharos.wire.passage.server import Incident, accept_passage
 from pharos.wire.pki.roles import INGRESS
 from pharos.wire.pki.verify import admit_peer
-from pharos.wire.rpc.flow import EDGE, INNER, TUNNEL
+from pharos.wire.rpc.flow import EDGE, TUNNEL
 from pharos.wire.rpc.guard import TUNNEL_ALLOWANCE
 from pharos.wire.rpc.h2conn import Connection
-from pharos.wire.rpc.limits import INNER_STREAMS, TUNNEL_STREAMS
+from pharos.wire.rpc.limits import TUNNEL_STREAMS
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.server import Service, serve_connection
 from pharos.wire.rpc.transport import SecureStream, serve_tls
@@ -36,9 +37,9 @@ _PATIENCE: Final = 10
 class Passages(PassageBase):
     """Accepts whoever has helm's key, and believes what the relay says of its certificate."""
 
-    def __init__(self, *, light: bool) -> None:
+    def __init__(self) -> None:
         self.service = Service([BenchEcho()])
-        self._light = light
+        self._door = Door()
         self.open = 0
         """Passages that are confirmed and have not ended."""
         self._changed = trio.Event()
@@ -68,27 +69,22 @@ class Passages(PassageBase):
         async with accept_passage(
             call,
             fleet=trust().fleet,
-            static=HELM_KEY,
+            keys=(HELM_KEY,),
+            door=self._door,
+            beacon="relay",
             find_psk=find_psk,
             find_device=find_device,
             audit=audit,
         ) as passage:
             self._count(+1)
             try:
-                await self._serve(passage.stream)
+                await passage.serve(self.service)
             finally:
                 self._count(-1)
 
-    async def _serve(self, stream: PassageStream) -> None:
-        if self._light:
-            # Nothing but notes; a passage that ends ends this.
-            await stream.receive_some()
-        else:
-            await serve_connection(stream, self.service, windows=INNER, max_streams=INNER_STREAMS, keepalive=None)
 
-
-async def run(kind: str) -> None:
-    accepted = Passages(light=kind == "light")
+async def run(_kind: str) -> None:
+    accepted = Passages()
     service = Service([accepted], max_message=MAX_FRAME + 64)
 
     async def serve_direct(stream: SecureStream) -> None:

@@ -49,8 +49,7 @@ class Feed:
 async def open_feed(state: Path) -> AsyncIterator[Feed]:
     """Follow helm's live feed while the block lasts; a helm that stops ends the feed, not the block."""
     feed = Feed()
-    async with trio.open_nursery() as nursery:
-        stream = await trio.open_unix_socket(state / SOCKET_NAME)
+    async with await trio.open_unix_socket(state / SOCKET_NAME) as stream, trio.open_nursery() as nursery:
         websocket = await trio_websocket.wrap_client_stream(nursery, stream, "helm", "/api/v1/live?snapshot=no")
         await websocket.get_message()  # how the links stand
 

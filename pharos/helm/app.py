@@ -8,6 +8,7 @@ import logging
 
 import trio
 
+from pharos.helm.alerts.disk import store_alarm
 from pharos.helm.audit.checkpoints import run_checkpoints
 from pharos.helm.audit.pruning import run_pruning
 from pharos.helm.ca.authority import load_authority
@@ -21,10 +22,13 @@ from pharos.helm.fleet.supervisor import run_supervisor
 from pharos.helm.live.board import Board, now_us
 from pharos.helm.live.follow import run_feed
 from pharos.helm.live.hub import Hub
+from pharos.helm.relay.cuts import run_cuts
 from pharos.helm.relay.edge import PassageEdge
 from pharos.helm.relay.link import RelayLinks
+from pharos.helm.store.copies import run_copies
 from pharos.helm.store.database import open_store
 from pharos.helm.store.fleet import get_fleet, next_term
+from pharos.helm.store.watch import watch_store
 from pharos.helm.telemetry import retention as telemetry
 from pharos.helm.web.app import make_loopback_app, make_operator_app, serve_loopback, serve_operator
 from pharos.wire.files import lock_state_directory, open_state_directory
@@ -57,11 +61,15 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[None] = t
             epoch=fleet.epoch,
             term=term,
         )
-        relay_links = RelayLinks(authority=authority, edge=PassageEdge(context), board=board)
+        passages = PassageEdge(context)
+        relay_links = RelayLinks(authority=authority, edge=passages, board=board)
         async with trio.open_nursery() as feed_nursery:
             await feed_nursery.start(run_feed, store, hub)
+            await feed_nursery.start(run_cuts, store, passages.online)
             feed_nursery.start_soon(context.ingest.run, store)
             feed_nursery.start_soon(telemetry.run_pruning, store)
+            feed_nursery.start_soon(watch_store, store, store_alarm(store, hub))
+            feed_nursery.start_soon(run_copies, store, fleet.posture)
             feed_nursery.start_soon(run_expiry, store)
             feed_nursery.start_soon(run_checkpoints, store, authority)
             feed_nursery.start_soon(run_pruning, store, authority, fleet.posture)

@@ -39,6 +39,8 @@ def make_old(context: ssl.SSLContext, name: str) -> ssl.SSLContext:
         warnings.simplefilter("ignore")
         context.minimum_version = version
         context.set_ciphers(ciphers)
+    # Before TLS 1.3 the curve of a certificate's key has to be among the groups, too.
+    context.set_ecdh_curve("prime256v1")
     return context
 
 

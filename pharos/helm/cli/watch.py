@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import random
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -45,7 +46,7 @@ def watch(since: int | None, state: Path, *, as_json: bool) -> None:
       helm watch
       helm watch --json --since 4711
     """
-    follower = _Follower(open_state_directory(state) / SOCKET_NAME, sequence=since, as_json=as_json)
+    follower = Follower(open_state_directory(state) / SOCKET_NAME, sequence=since, as_json=as_json)
     try:
         trio.run(follower.run)
     except* KeyboardInterrupt:
@@ -63,12 +64,14 @@ class _End:
 
 
 @attrs.define
-class _Follower:
+class Follower:
     """How far the feed was followed; it goes on from there over any number of connections."""
 
     socket: Path
     sequence: int | None
     as_json: bool
+    say: Callable[[str], None] = click.echo
+    """Takes one line."""
     epoch: int | None = None
     connected: bool = False
 
@@ -88,31 +91,31 @@ class _Follower:
             await trio.sleep(backoff.next())
 
     async def _follow_once(self, backoff: Backoff) -> _End:
+        try:
+            stream = await trio.open_unix_socket(self.socket)
+        except OSError as error:
+            return _End(error.strerror or str(error))
         end = _End("no answer")
         try:
-            async with trio.open_nursery() as nursery:
-                end = await self._follow(nursery, backoff)
+            async with stream, trio.open_nursery() as nursery:
+                end = await self._follow(nursery, stream, backoff)
                 nursery.cancel_scope.cancel()
         except* trio_websocket.HandshakeError as group:
             # It comes out of a task of the library's own.
-            error = group.exceptions[0]
-            if isinstance(error, trio_websocket.ConnectionRejected):
-                end = _End(_detail(error.body), refused=error.status_code != HTTPStatus.SERVICE_UNAVAILABLE)
+            rejected = group.exceptions[0]
+            if isinstance(rejected, trio_websocket.ConnectionRejected):
+                refused = rejected.status_code != HTTPStatus.SERVICE_UNAVAILABLE
+                end = _End(_detail(rejected.body), refused=refused)
         return end
 
-    async def _follow(self, nursery: trio.Nursery, backoff: Backoff) -> _End:
+    async def _follow(self, nursery: trio.Nursery, stream: trio.SocketStream, backoff: Backoff) -> _End:
         """Follow one connection to its end."""
-        try:
-            with trio.fail_after(CONNECT_TIMEOUT):
-                feed = await trio_websocket.wrap_client_stream(
-                    nursery,
-                    await trio.open_unix_socket(self.socket),
-                    "helm",
-                    self._target(),
-                    max_message_size=MAX_MESSAGE,
-                )
-        except (OSError, trio.TooSlowError) as error:
-            return _End(getattr(error, "strerror", None) or "no answer")
+        with trio.move_on_after(CONNECT_TIMEOUT) as scope:
+            feed = await trio_websocket.wrap_client_stream(
+                nursery, stream, "helm", self._target(), max_message_size=MAX_MESSAGE
+            )
+        if scope.cancelled_caught:
+            return _End("no answer")
         self.connected = True
         backoff.reset()
         while True:
@@ -144,10 +147,7 @@ class _Follower:
         self.epoch = message.get("epoch", self.epoch)
 
     def _say(self, line: Json) -> None:
-        if self.as_json:
-            click.echo(json.dumps(line, ensure_ascii=False))
-        else:
-            click.echo(sentence(line))
+        self.say(json.dumps(line, ensure_ascii=False) if self.as_json else sentence(line))
 
 
 def sentence(line: Json) -> str:

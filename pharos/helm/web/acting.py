@@ -87,7 +87,7 @@ async def reading(
         check_principal(db, who, needed, noun=noun, at=now_us())
         return function(db, *args, **kwargs)
 
-    answer = await context.store.run(read)
+    answer = await context.store.read(read)
     if answer.version is not None and request.headers.get("If-None-Match") == f'"{answer.version}"':
         return Response(b"", status=304, headers={"ETag": f'"{answer.version}"'})
     return answer.response()

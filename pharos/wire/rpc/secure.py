@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import trio
 
+from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.rpc.admission import Place
 from pharos.wire.units import KIB, MILLISECONDS, SECONDS
 
@@ -120,3 +121,12 @@ def check_end(sock: socket.socket | trio.socket.SocketType) -> None:
 def peer_address(tcp: socket.socket | trio.socket.SocketType) -> tuple[str, int]:
     host, port = tcp.getpeername()[:2]
     return host, port
+
+
+def check_protocol(version: str | None, alpn: str | None) -> None:
+    """Refuse anything but HTTP/2 in TLS 1.3, whatever the TLS context would allow.
+
+    Raises: RemoteProtocolError — it is something else.
+    """
+    if version != "TLSv1.3" or alpn != "h2":
+        raise RemoteProtocolError(f"the peer negotiated {version} with {alpn}, not TLSv1.3 with h2")

@@ -24,6 +24,7 @@ from pharos.wire.rpc.secure import (
     TlsAlertError,
     broken,
     check_end,
+    check_protocol,
     is_alert,
     limit_stall,
     peer_address,
@@ -443,12 +444,3 @@ async def _hear(sock: socket.socket) -> None:
             if not heard:
                 raise trio.BrokenResourceError("the peer left without a word")
             return
-
-
-def check_protocol(version: str | None, alpn: str | None) -> None:
-    """Refuse anything but HTTP/2 in TLS 1.3, whatever the TLS context would allow.
-
-    Raises: RemoteProtocolError — it is something else.
-    """
-    if version != "TLSv1.3" or alpn != "h2":
-        raise RemoteProtocolError(f"the peer negotiated {version} with {alpn}, not TLSv1.3 with h2")
