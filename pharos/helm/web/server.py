@@ -107,8 +107,15 @@ class _Connection(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
-            async with self.send_lock:
+            try:
+                # It is free but for rare races, and to queue for it would cost each message one more turn of the loop.
+                self.send_lock.acquire_nowait()
+            except trio.WouldBlock:
+                await self.send_lock.acquire()
+            try:
                 await self._send(event.data)
+            finally:
+                self.send_lock.release()
         elif isinstance(event, Closed):
             await self._finish()
             await self.protocol.handle(Closed())
