@@ -187,6 +187,8 @@ def outcome(machine: Any, frame: bytes, cut: int) -> tuple[Any, ...]:
             events += machine.receive_data(frame[start : start + cut])
     except (ProtocolError, ValueError) as raised:
         error = type(raised)
+    # What is left of a connection that ends so is nobody's business.
+    left = machine.streams if error is None else {}
     states = {
         number: (
             stream.state_machine.state,
@@ -194,7 +196,7 @@ def outcome(machine: Any, frame: bytes, cut: int) -> tuple[Any, ...]:
             stream.inbound_flow_control_window,
             stream._actual_content_length,
         )
-        for number, stream in machine.streams.items()
+        for number, stream in left.items()
     }
     return shown(events), error, bytes(machine.data_to_send()), machine.inbound_flow_control_window, states
 
