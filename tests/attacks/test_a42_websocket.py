@@ -201,7 +201,7 @@ class Flood:
     def __init__(self) -> None:
         self.app = QuartTrio(__name__, static_folder=None)
         self.sent = 0
-        self.ended = trio.Event()
+        self.begun, self.ended = trio.Event(), trio.Event()
 
         @self.app.websocket("/")
         async def pour() -> None:
@@ -209,17 +209,19 @@ class Flood:
                 while True:
                     await websocket.send("x" * 65_536)
                     self.sent += 1
+                    self.begun.set()
                     # To send to who has gone does nothing, and waits for nothing.
                     await trio.lowlevel.checkpoint()
             finally:
                 self.ended.set()
 
     async def wait_stuck(self) -> None:
-        """Wait until nobody takes any more."""
+        """Wait until it has begun and nobody takes any more."""
+        await self.begun.wait()
         seen = -1
         while seen != self.sent:
             seen = self.sent
-            await trio.testing.wait_all_tasks_blocked(0.1)
+            await trio.testing.wait_all_tasks_blocked(0.5)
 
 
 async def test_a42_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
