@@ -41,5 +41,7 @@ async def test_half_open_links_are_found_and_come_back(tmp_path: Path) -> None:
         # A link that works is never silent for a third of the time: that long after the cut none is lost yet, unless it
         # was lost for another reason.
         assert min(after.values()) > DETECTION / 3, after
-        assert "silent" in fleet.processes["helm"].log.read_text()
+        # By our own keepalive or, where something was on its way, by TCP's (30 s without progress).
+        told = fleet.processes["helm"].log.read_text()
+        assert "silent" in told or "cut off" in told
         await fleet.wait_settled(peers=0)

@@ -126,7 +126,7 @@ class Passage:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
                 # Whoever uses the passage learns there that it broke.
-                with suppress(trio.BrokenResourceError):
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                     await self._session.read()
                 await self.aclose()
                 self._nursery.cancel_scope.cancel()
