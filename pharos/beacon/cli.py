@@ -14,7 +14,7 @@ from pharos.beacon.config import DEFAULT_STATE, BeaconConfig
 from pharos.wire.agent import AgentKeys
 from pharos.wire.agent_cli import config_option, csr_command, state_option
 from pharos.wire.config import read_config
-from pharos.wire.console import print_facts, reports_errors
+from pharos.wire.console import completion_command, print_facts, reports_errors
 from pharos.wire.daemon import run_daemon, set_up_logging
 from pharos.wire.files import open_state_directory
 from pharos.wire.pki.roles import Role
@@ -57,6 +57,7 @@ def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:
 
 
 main.add_command(csr_command("beacon", Role.RELAY, DEFAULT_STATE))
+main.add_command(completion_command("beacon"))
 
 
 @main.command()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from click.shell_completion import get_completion_class
 
 from pharos.wire.errors import (
     LinkLostError,
@@ -91,3 +92,28 @@ def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
 
 def _sentence(error: WireError) -> str:
     return (type(error).__doc__ or type(error).__name__).strip()
+
+
+def completion_command(program: str) -> click.Command:
+    """Return the command that prints what makes a shell complete ``program``."""
+
+    @click.command("completion", help=_COMPLETION_HELP.format(program=program))
+    @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+    @click.pass_context
+    def completion(context: click.Context, shell: str) -> None:
+        kind = get_completion_class(shell)
+        assert kind is not None, "click knows each shell of the choice"
+        variable = f"_{program.upper()}_COMPLETE"
+        click.echo(kind(context.find_root().command, {}, program, variable).source())
+
+    return completion
+
+
+_COMPLETION_HELP = """Print what makes a shell complete this program's commands.
+
+\b
+Example:
+  eval "$({program} completion bash)"                              in ~/.bashrc
+  eval "$({program} completion zsh)"                               in ~/.zshrc
+  {program} completion fish > ~/.config/fish/completions/{program}.fish
+"""

@@ -1,23 +1,34 @@
 """Row 43. Position: anybody who may speak to the API. Wants: a crash, a long stop, or a document with two meanings.
 
-Countermeasure: 256 kB, and a strict reader.
+Countermeasure: 256 kB, and a strict reader; and no answer is ever a 5xx, whatever the description allows to be asked:
+schemathesis, an independent reader of our own OpenAPI document, asks for all of it.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import trio
 
+from pharos.helm.accounts.admins import add_token
 from pharos.helm.errors import InvalidRequestError
+from pharos.helm.live.board import now_us
+from pharos.helm.model.admins import Role
+from pharos.helm.store.admins import ADMINS
+from pharos.helm.store.changes import Act
+from pharos.helm.store.database import Database
+from pharos.helm.store.pages import Query, list_page
 from pharos.helm.web import requests
 from pharos.helm.web.app import MAX_BODY, make_loopback_app
 from pharos.helm.web.requests import load_strict
 from pharos.wire.units import KIB
 from tests.support.helm import open_helm
-from tests.support.http import asking
+from tests.support.http import asking, serving
 from tests.support.signin import sign_in
 
 BAD = {
@@ -70,3 +81,33 @@ async def test_a43_large_body_is_refused_before_it_is_read(tmp_path: Path, monke
         monkeypatch.setattr(requests, "load_strict", never)
         answer = await client.post("/api/v1/users", content=b" " * (MAX_BODY + KIB), headers=headers)
         assert answer.status_code == 413
+
+
+def make_token(db: Database) -> str:
+    act = Act(actor="operator", at=now_us())
+    owner = list_page(db, ADMINS, Query()).items[0]
+    _token, text = add_token(db, act, owner.id, name="schemathesis", role=Role.OWNER)
+    return text
+
+
+async def test_a43_nothing_that_can_be_asked_is_a_server_error(tmp_path: Path) -> None:
+    """Every operation, by somebody who may do everything."""
+    hosts: set[str] = set()
+    async with open_helm(tmp_path) as helm, serving(make_loopback_app(helm.context, hosts)) as port:
+        hosts.add(f"127.0.0.1:{port}")
+        await sign_in(helm.context)
+        token = await helm.store.run(make_token)
+        words = [
+            *[sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/api/v1/openapi.json"],
+            *["--header", f"Authorization: Bearer {token}", "--checks", "not_a_server_error", "--seed", "1"],
+            # Few of each operation, for there are some ninety: half a minute.
+            *["--phases", "fuzzing", "--max-examples", "3", "--continue-on-failure", "--request-timeout", "60"],
+            *["--suppress-health-check", "all", "--warnings", "off", "--no-color"],
+            # Signing out would end what the others ask with; it is a session's, and a token has none.
+            *["--exclude-path", "/api/v1/session"],
+        ]
+        with trio.fail_after(300):
+            done = await trio.run_process(words, capture_stdout=True, check=False, stderr=subprocess.STDOUT)
+        report = done.stdout.decode()
+        assert done.returncode == 0, report[-5000:]
+        assert "Operations:" in report

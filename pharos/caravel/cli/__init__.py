@@ -19,7 +19,7 @@ from pharos.caravel.config import DEFAULT_STATE
 from pharos.caravel.enroll import ENROLMENT_TIMEOUT, enroll
 from pharos.caravel.errors import CaravelError, HelmRefusedError, NoAnswerError
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
-from pharos.wire.console import CommandError, Exit, print_facts, print_json, reports_errors
+from pharos.wire.console import CommandError, Exit, completion_command, print_facts, print_json, reports_errors
 from pharos.wire.seal.ticket import TicketLink
 from pharos.wire.units import SECONDS
 
@@ -41,6 +41,9 @@ def main() -> None:
       caravel enroll 'pharosvpn://enroll?…'    join, with the link you were given
       caravel doctor                           see whether every node answers
     """
+
+
+main.add_command(completion_command("caravel"))
 
 
 @main.command("enroll")

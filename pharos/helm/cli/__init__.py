@@ -17,6 +17,7 @@ from pharos.helm.cli.relays import relays
 from pharos.helm.cli.sessions import sessions
 from pharos.helm.cli.users import groups, users
 from pharos.helm.cli.watch import watch
+from pharos.wire.console import completion_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,5 +49,6 @@ for command in (
     settings,
     sessions,
     watch,
+    completion_command("helm"),
 ):
     main.add_command(command)

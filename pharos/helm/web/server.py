@@ -15,7 +15,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import Request, StreamClosed
+from hypercorn.protocol.events import Request, Response, StreamClosed
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import FrameTooLargeError, WSStream
 from hypercorn.trio.lifespan import Lifespan
@@ -117,10 +117,12 @@ class _Connection(TCPServer):
             finally:
                 self.send_lock.release()
         elif isinstance(event, Closed):
-            await self._finish()
+            self._finish()
             await self.protocol.handle(Closed())
         elif isinstance(event, Updated) and event.idle:
-            await self.idle_task.restart(self._task_group, self._idle_timeout)
+            # This runs in the app's task, which quart cancels as soon as it has heard that the answer is complete.
+            with trio.CancelScope(shield=True):
+                await self.idle_task.restart(self._task_group, self._idle_timeout)
         elif isinstance(event, Updated):
             await self.idle_task.stop()
 
@@ -153,15 +155,15 @@ class _Connection(TCPServer):
         await self.protocol.handle(Closed())
         self._read_to_end.set()
 
-    async def _finish(self) -> None:
-        if self._finishing:
-            return
-        self._finishing = True
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-            await self.stream.send_eof()
-        self._task_group.spawn(self._linger)
+    def _finish(self) -> None:
+        if not self._finishing:
+            self._finishing = True
+            # In a task of the connection's, for the app's may be cancelled at any time from now on.
+            self._task_group.spawn(self._linger)
 
     async def _linger(self) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            await self.stream.send_eof()
         with trio.move_on_after(LINGER):
             await self._read_to_end.wait()
             return
@@ -171,6 +173,20 @@ class _Connection(TCPServer):
 
 class _Http1(H11Protocol):
     """HTTP/1.1 without a way to HTTP/2, and WebSockets without extensions."""
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        if (
+            isinstance(event, Response)
+            and isinstance(self.connection, h11.Connection)
+            and self.connection.their_state is h11.SEND_BODY
+        ):
+            # Answered before its body was there: no request can follow, and whoever would send one has to know.
+            event = Response(
+                stream_id=event.stream_id,
+                headers=[*event.headers, (b"connection", b"close")],
+                status_code=event.status_code,
+            )
+        await super().stream_send(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Stay with HTTP/1.1. No browser asks for more in plain text, and only attacks need two protocols."""
