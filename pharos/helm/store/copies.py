@@ -76,7 +76,11 @@ def make_copy(state: Path, at: int, *, keep: int) -> Path:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
     for old in list_copies(state)[:-keep]:
-        old.unlink()
+        try:
+            old.unlink()
+        except OSError as error:
+            # The new one stands; the next copy tries again.
+            log.warning("%s could not be removed: %s", old, error.strerror)
     return path
 
 
