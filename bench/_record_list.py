@@ -16,6 +16,7 @@ import httpx
 import trio
 
 from pharos.helm.ca.authority import create_fleet, load_authority
+from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import create_vault, open_vault
 from pharos.helm.context import HelmContext
 from pharos.helm.live.board import Board, now_us
@@ -62,7 +63,7 @@ def measure_list(rows: int = 10_000) -> float:
                 hub = Hub()
                 context = HelmContext(
                     store=store,
-                    authority=await store.run(load_authority, open_vault(state), now=now),
+                    authorities=LiveAuthority(await store.run(load_authority, open_vault(state), now=now)),
                     vault=vault,
                     board=Board(hub),
                     hub=hub,

@@ -12,13 +12,14 @@ from pharos.beacon.tunnel import serve_tunnel
 from pharos.beacon.upstream import Upstreams
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import Holdings
+from pharos.wire.standing import Standing
 from tests.support.rpc import HOST
 
 
 async def run() -> None:
     upstreams = Upstreams()
     at: dict[str, Any] = {
-        "membership": membership("relay"),
+        "standing": Standing(membership("relay")),
         "host": HOST,
         "port": 0,
         "holdings": Holdings(limits.RELAY_HOLDINGS),

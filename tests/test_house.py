@@ -31,6 +31,7 @@ BOUNDARIES = {
 CRYPTOGRAPHY = ("wire/pki/", "wire/seal/", "wire/noise/", "wire/awg/", "wire/reality/", "helm/ca/")
 ENVIRONMENT = {
     "wire/daemon.py": "systemd says there where it listens",
+    "helm/ca/providers.py": "systemd says there where its credentials are, and a passphrase may come that way",
     "demo/processes.py": "hands the environment on to the daemons that it starts",
 }
 ABSENT = {"asyncio", "trio_asyncio", "anyio", "sniffio", "attr"}

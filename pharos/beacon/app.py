@@ -11,10 +11,12 @@ import trio
 
 from pharos.beacon.config import BeaconConfig
 from pharos.beacon.ingress import serve_ingress
+from pharos.beacon.orders import follow_orders
 from pharos.beacon.tunnel import serve_tunnel
 from pharos.beacon.upstream import Upstreams
 from pharos.wire.agent import AgentKeys
 from pharos.wire.files import lock_state_directory, open_state_directory
+from pharos.wire.keeping import Keeping
 from pharos.wire.pki.roles import Role
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import Holdings
@@ -39,7 +41,9 @@ async def run_beacon(
     """
     state_directory = open_state_directory(config.state)
     with lock_state_directory(state_directory):
-        membership = AgentKeys(state_directory, Role.RELAY).membership(now=datetime.datetime.now(datetime.UTC))
+        keys = AgentKeys(state_directory, Role.RELAY)
+        membership = keys.membership(now=datetime.datetime.now(datetime.UTC))
+        keeping = Keeping(state_directory, keys, membership)
         upstreams = Upstreams()
         # One for both sides: what devices do not read was held for helm a moment ago, and the other way round.
         holdings = Holdings(limits.RELAY_HOLDINGS)
@@ -48,17 +52,18 @@ async def run_beacon(
                 functools.partial(
                     serve_tunnel,
                     upstreams,
-                    membership=membership,
+                    standing=keeping.standing,
                     host=config.host,
                     port=config.tunnel_port,
                     holdings=holdings,
+                    attend=functools.partial(follow_orders, keeping),
                 )
             )
             ingress: tuple[str, int] = await nursery.start(
                 functools.partial(
                     serve_ingress,
                     upstreams,
-                    membership=membership,
+                    standing=keeping.standing,
                     host=config.host,
                     port=config.ingress_port,
                     holdings=holdings,

@@ -17,6 +17,7 @@ from pharos.wire.config import read_config
 from pharos.wire.console import completion_command, print_facts, reports_errors
 from pharos.wire.daemon import run_daemon, set_up_logging
 from pharos.wire.files import open_state_directory
+from pharos.wire.kept import kept_facts
 from pharos.wire.pki.roles import Role
 
 
@@ -65,7 +66,7 @@ main.add_command(completion_command("beacon"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reports_errors
 def status(state: Path | None, *, as_json: bool) -> None:
-    """Show who this relay is.
+    """Show who this relay is, and whom it believes and denies.
 
     \b
     Example:
@@ -73,4 +74,5 @@ def status(state: Path | None, *, as_json: bool) -> None:
     """
     directory = open_state_directory(state or DEFAULT_STATE)
     membership = AgentKeys(directory, Role.RELAY).membership(now=datetime.datetime.now(datetime.UTC))
-    print_facts(membership.facts(), as_json=as_json)
+    facts = membership.facts() | kept_facts(directory, membership.trust.fleet)
+    print_facts(facts, as_json=as_json)

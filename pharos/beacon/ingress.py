@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import hashlib
 import logging
@@ -18,11 +17,8 @@ from pharos.beacon.forward import forward
 from pharos.beacon.limiter import ENROLMENT_TIME, LOGIN_TIME, STRANGER_OCTETS, PassageLimiter
 from pharos.beacon.sanitize import Headers, Refusal, forwarded_headers
 from pharos.beacon.upstream import NoUpstreamError, Upstreams
-from pharos.wire.agent import Membership
 from pharos.wire.passage.metadata import PURPOSE_HEADER, Purpose
 from pharos.wire.pki.roles import INGRESS
-from pharos.wire.pki.tls import server_context
-from pharos.wire.pki.verify import admit_peer
 from pharos.wire.rpc.flow import EDGE, Holdings
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
@@ -30,6 +26,7 @@ from pharos.wire.rpc.limits import EDGE_STREAMS, FIRST_REQUEST_TIMEOUT
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.server import refuse
 from pharos.wire.rpc.transport import SecureStream, serve_tls
+from pharos.wire.standing import Standing
 from pharos.wire.units import SECONDS
 
 log = logging.getLogger(__name__)
@@ -51,7 +48,7 @@ _STATUS: Final = {
 async def serve_ingress(
     upstreams: Upstreams,
     *,
-    membership: Membership,
+    standing: Standing,
     host: str,
     port: int,
     limiter: PassageLimiter | None = None,
@@ -63,12 +60,12 @@ async def serve_ingress(
 
     async def handle(stream: SecureStream) -> None:
         certificate = stream.peer_certificate
-        now = datetime.datetime.now(datetime.UTC)
-        identity = admit_peer(INGRESS, certificate, trust=membership.trust, now=now)
+        identity = standing.admit(INGRESS, certificate)
         peer = Peer(address=stream.peer_address, certificate=certificate, identity=identity)
-        await serve_client(upstreams, limiter, stream, peer=peer, holdings=holdings)
+        with standing.session(identity, certificate):
+            await serve_client(upstreams, limiter, stream, peer=peer, holdings=holdings)
 
-    context = server_context(membership.credentials, trust=membership.trust, policy=INGRESS)
+    context = functools.partial(standing.context, INGRESS)
     await serve_tls(handle, host=host, port=port, context=context, task_status=task_status)
 
 

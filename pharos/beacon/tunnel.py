@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
+import functools
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 import trio
 
 from pharos.beacon.upstream import Upstreams
-from pharos.wire.agent import Membership
 from pharos.wire.pki.roles import TUNNEL
-from pharos.wire.pki.tls import server_context
-from pharos.wire.pki.verify import admit_peer
 from pharos.wire.rpc.flow import TUNNEL as TUNNEL_WINDOWS
 from pharos.wire.rpc.flow import Holdings
 from pharos.wire.rpc.guard import TUNNEL_ALLOWANCE
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.transport import SecureStream, serve_tls
+from pharos.wire.standing import Standing
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +25,18 @@ log = logging.getLogger(__name__)
 # former self, of which nobody has told us that they are dead, are found silent (45 s).
 MAX_TUNNELS: Final = 12 + 4
 
+Attend = Callable[[Connection], Awaitable[None]]
+"""What else a beacon does on a tunnel."""
+
 
 async def serve_tunnel(
     upstreams: Upstreams,
     *,
-    membership: Membership,
+    standing: Standing,
     host: str,
     port: int,
     holdings: Holdings | None = None,
+    attend: Attend | None = None,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Serve the tunnel port; ``started`` is called with the bound address."""
@@ -41,26 +44,35 @@ async def serve_tunnel(
 
     async def handle(stream: SecureStream) -> None:
         nonlocal tunnels
-        now = datetime.datetime.now(datetime.UTC)
-        identity = admit_peer(TUNNEL, stream.peer_certificate, trust=membership.trust, now=now)
+        certificate = stream.peer_certificate
+        identity = standing.admit(TUNNEL, certificate)
         if tunnels >= MAX_TUNNELS:
             log.warning("helm has %d tunnels; one more from %s is refused", tunnels, stream.peer_address[0])
             return
-        peer = Peer(address=stream.peer_address, certificate=stream.peer_certificate, identity=identity)
+        peer = Peer(address=stream.peer_address, certificate=certificate, identity=identity)
         tunnels += 1
         try:
-            await run_tunnel(upstreams, stream, peer=peer, holdings=holdings)
+            with standing.session(identity, certificate):
+                await run_tunnel(upstreams, stream, peer=peer, holdings=holdings, attend=attend)
         finally:
             tunnels -= 1
 
-    context = server_context(membership.credentials, trust=membership.trust, policy=TUNNEL)
+    context = functools.partial(standing.context, TUNNEL)
     await serve_tls(handle, host=host, port=port, context=context, task_status=task_status)
 
 
 async def run_tunnel(
-    upstreams: Upstreams, stream: trio.abc.Stream, *, peer: Peer, holdings: Holdings | None = None
+    upstreams: Upstreams,
+    stream: trio.abc.Stream,
+    *,
+    peer: Peer,
+    holdings: Holdings | None = None,
+    attend: Attend | None = None,
 ) -> None:
-    """Offer one connection of helm's to passages until it ends. It has 10 s for its SETTINGS, as every peer."""
+    """Offer one connection of helm's to passages until it ends. It has 10 s for its SETTINGS, as every peer.
+
+    ``attend`` runs beside them, as long as the connection is up.
+    """
     connection = Connection(
         stream,
         client_side=True,
@@ -73,7 +85,11 @@ async def run_tunnel(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
         await connection.wait_up()
-        with upstreams.joined(connection):
+        with upstreams.joined(connection, reserved=0 if attend is None else 1):
             log.info("helm arrived from %s; %d tunnels", where, len(upstreams))
-            await connection.wait_closed()
+            async with trio.open_nursery() as attending:
+                if attend is not None:
+                    attending.start_soon(attend, connection)
+                await connection.wait_closed()
+                attending.cancel_scope.cancel()
     log.info("a tunnel to helm ended: %s", connection.error)

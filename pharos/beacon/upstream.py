@@ -35,6 +35,8 @@ class Tunnel:
     """One connection with helm."""
 
     connection: Connection
+    reserved: int = 0
+    """Streams for other things than passages."""
     passages: int = 0
     """Those that hold a place, though perhaps no stream yet: more than a few cannot be opened in one breath."""
 
@@ -44,7 +46,7 @@ class Tunnel:
         if not self.is_open:
             return False
         remote = self.connection.machine.remote_settings
-        return self.passages < min(limits.TUNNEL_STREAMS, remote.max_concurrent_streams)
+        return self.passages + self.reserved < min(limits.TUNNEL_STREAMS, remote.max_concurrent_streams)
 
     @property
     def is_open(self) -> bool:
@@ -76,9 +78,9 @@ class Upstreams:
         return len(self._tunnels)
 
     @contextmanager
-    def joined(self, connection: Connection) -> Iterator[None]:
-        """Offer a connection to new passages while the block runs."""
-        tunnel = Tunnel(connection)
+    def joined(self, connection: Connection, *, reserved: int = 0) -> Iterator[None]:
+        """Offer a connection to new passages while the block runs; so many of its streams are for other things."""
+        tunnel = Tunnel(connection, reserved)
         self._tunnels.append(tunnel)
         self._gate.leave()
         try:

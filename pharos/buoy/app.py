@@ -14,9 +14,11 @@ from pharos.buoy.control import serve_control
 from pharos.buoy.dataplane.embedded import open_embedded
 from pharos.buoy.events import EventFeed
 from pharos.buoy.node import Node
+from pharos.buoy.quota import QuotaMeter
 from pharos.buoy.state import DesiredState
 from pharos.wire.agent import AgentKeys
 from pharos.wire.files import lock_state_directory, open_state_directory
+from pharos.wire.keeping import Keeping
 from pharos.wire.pki.roles import Role
 
 log = logging.getLogger(__name__)
@@ -43,26 +45,26 @@ async def run_buoy(
     with lock_state_directory(state_directory):
         keys = AgentKeys(state_directory, Role.NODE)
         membership = keys.membership(now=datetime.datetime.now(datetime.UTC))
-        state = DesiredState(state_directory)
-        desired = state.load()
+        keeping = Keeping(state_directory, keys, membership)
+        state, meter = DesiredState(state_directory), QuotaMeter(state_directory)
+        state.load()
         feed = EventFeed()
         async with (
             open_embedded(host=config.host, port=config.awg_port, membership=membership, keys=keys, feed=feed) as plane,
             trio.open_nursery() as nursery,
         ):
-            await plane.apply(desired)
-            node = Node(membership=membership, keys=keys, state=state, plane=plane)
+            node = Node(keeping=keeping, keys=keys, state=state, plane=plane, meter=meter)
+            await node.start()
+            nursery.start_soon(node.run_bounds)
             control: tuple[str, int] = await nursery.start(
-                functools.partial(
-                    serve_control, node, feed, membership=membership, host=config.host, port=config.control_port
-                )
+                functools.partial(serve_control, node, feed, host=config.host, port=config.control_port)
             )
             log.info(
                 "buoy %s serves %d peers on UDP %d, control on TCP %d, fence %s",
                 membership.identity.id,
-                len(desired.peers),
+                len(node.desired.peers),
                 plane.port,
                 control[1],
-                desired.fence,
+                node.desired.fence,
             )
             task_status.started(BuoyAddresses(control=control, awg=(config.host, plane.port)))

@@ -18,6 +18,7 @@ from pharos.wire.config import read_config
 from pharos.wire.console import completion_command, print_facts, reports_errors
 from pharos.wire.daemon import run_daemon, set_up_logging
 from pharos.wire.files import open_state_directory
+from pharos.wire.kept import kept_facts
 from pharos.wire.pki.roles import Role
 
 
@@ -66,7 +67,7 @@ main.add_command(completion_command("buoy"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reports_errors
 def status(state: Path | None, *, as_json: bool) -> None:
-    """Show who this node is and what helm last told it to serve.
+    """Show who this node is, what helm last told it to serve, and whom it believes and denies.
 
     \b
     Example:
@@ -76,4 +77,5 @@ def status(state: Path | None, *, as_json: bool) -> None:
     membership = AgentKeys(directory, Role.NODE).membership(now=datetime.datetime.now(datetime.UTC))
     desired = DesiredState(directory).load()
     facts = membership.facts() | {"fence": str(desired.fence), "peers": len(desired.peers)}
+    facts |= kept_facts(directory, membership.trust.fleet)
     print_facts(facts, as_json=as_json)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
+import functools
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import trio
@@ -12,15 +14,14 @@ from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
 from pharos.buoy.events import EventFeed
+from pharos.buoy.lease import Lease, LeaseHeldError
 from pharos.buoy.node import Node
-from pharos.wire.agent import Membership
-from pharos.wire.convert import event_to, fence_to, push_from, report_to
-from pharos.wire.errors import RemoteProtocolError
+from pharos.wire.convert import deny_order_to, event_to, fence_to, inventory_to, push_from, report_to
+from pharos.wire.errors import AgentError, DenyListError, ManifestError, PeerRejectedError, RemoteProtocolError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
+from pharos.wire.leases import lease_from
 from pharos.wire.pki.roles import CONTROL
-from pharos.wire.pki.tls import server_context
-from pharos.wire.pki.verify import admit_peer
 from pharos.wire.rpc.flow import CONTROL as CONTROL_WINDOWS
 from pharos.wire.rpc.health import Health
 from pharos.wire.rpc.limits import FIRST_REQUEST_TIMEOUT
@@ -37,23 +38,33 @@ class Control(control_grpc.ControlBase):
     def __init__(self, node: Node, feed: EventFeed) -> None:
         self._node = node
         self._feed = feed
+        self._lease = Lease()
 
     async def Status(self, stream: Stream[pb.StatusRequest, pb.StatusReply]) -> None:
-        """Say what this node is."""
-        await stream.recv_message()
+        """Say what this node is; UNAVAILABLE to a helm that asks for the lease while another one has it."""
+        request = await stream.recv_message()
+        # Who only looks asks for no lease.
+        if request is not None and request.HasField("lease"):
+            self._claim(request)
         await stream.send_message(report_to(self._node.report()))
 
     async def Push(self, stream: Stream[pb.PushRequest, pb.PushReply]) -> None:
-        """Take a change set; FAILED_PRECONDITION where it is refused."""
+        """Take a change set; FAILED_PRECONDITION where it is refused, UNAVAILABLE while another helm has the lease."""
         request = await stream.recv_message()
         if request is None:
             raise GRPCError(Status.INVALID_ARGUMENT, "no request")
-        try:
+        self._claim(request)
+        with refusals("push"):
             desired = await self._node.push(push_from(request))
-        except RemoteProtocolError as error:
-            log.warning("push refused: %s", error)
-            raise GRPCError(Status.FAILED_PRECONDITION, str(error)) from error
-        await stream.send_message(pb.PushReply(applied=fence_to(desired.fence), peers=len(desired.peers)))
+        keeping = self._node.keeping
+        await stream.send_message(
+            pb.PushReply(
+                applied=fence_to(desired.fence),
+                peers=len(desired.peers),
+                deny_list=deny_order_to(keeping.deny_order),
+                manifest_version=keeping.manifest_version,
+            )
+        )
 
     async def Watch(self, stream: Stream[pb.WatchRequest, pb.EventBatch]) -> None:
         """Send every event from now on."""
@@ -65,28 +76,74 @@ class Control(control_grpc.ControlBase):
                 batch = await watcher.receive_batch()
                 await stream.send_message(pb.EventBatch(events=[event_to(event) for event in batch]))
 
+    async def Renew(self, stream: Stream[pb.RenewRequest, pb.RenewReply]) -> None:
+        """Give the CSR of the fresh key."""
+        await stream.recv_message()
+        await stream.send_message(pb.RenewReply(csr=await self._node.keeping.renew()))
+
+    async def Install(self, stream: Stream[pb.InstallRequest, pb.InstallReply]) -> None:
+        """Take the certificate of the fresh key into use; FAILED_PRECONDITION where it is refused."""
+        request = await stream.recv_message()
+        if request is None:
+            raise GRPCError(Status.INVALID_ARGUMENT, "no request")
+        with refusals("certificate"):
+            fingerprint = await self._node.keeping.install(request.certificate)
+        await stream.send_message(pb.InstallReply(certificate_fingerprint=fingerprint))
+
+    async def Inventory(self, stream: Stream[pb.InventoryRequest, pb.InventoryPart]) -> None:
+        """Send everything that this node holds, as it is now."""
+        await stream.recv_message()
+        keeping = self._node.keeping
+        for part in inventory_to(self._node.desired, deny_list=keeping.deny_list, checkpoint=keeping.checkpoint):
+            await stream.send_message(part)
+
+    def _claim(self, request: pb.StatusRequest | pb.PushRequest) -> None:
+        try:
+            claim = lease_from(request.lease) if request.HasField("lease") else None
+            self._lease.claim(claim, trio.current_time())
+        except RemoteProtocolError as error:
+            raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from error
+        except LeaseHeldError as error:
+            log.info("a second helm was refused: %s", error)
+            raise GRPCError(Status.UNAVAILABLE, str(error)) from error
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Answer FAILED_PRECONDITION where helm is told no.
+
+    Raises: GRPCError
+    """
+    try:
+        yield
+    except (RemoteProtocolError, ManifestError, DenyListError, AgentError, PeerRejectedError) as error:
+        log.warning("%s refused: %s", what, error)
+        raise GRPCError(Status.FAILED_PRECONDITION, str(error)) from error
+
 
 async def serve_control(
     node: Node,
     feed: EventFeed,
     *,
-    membership: Membership,
     host: str,
     port: int,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Serve the control port; ``started`` is called with the bound address."""
-    health = Health()
+    health, standing = Health(), node.keeping.standing
     control = Control(node, feed)
     service = Service([control, health])
     health.set("pharos.buoy.v1.Control", serving=True)
 
     async def handle(stream: SecureStream) -> None:
-        now = datetime.datetime.now(datetime.UTC)
-        identity = admit_peer(CONTROL, stream.peer_certificate, trust=membership.trust, now=now)
+        certificate = stream.peer_certificate
+        identity = standing.admit(CONTROL, certificate)
         log.info("helm connected from %s", stream.peer_address[0])
-        peer = Peer(address=stream.peer_address, certificate=stream.peer_certificate, identity=identity)
-        await serve_connection(stream, service, windows=CONTROL_WINDOWS, peer=peer, idle_timeout=FIRST_REQUEST_TIMEOUT)
+        peer = Peer(address=stream.peer_address, certificate=certificate, identity=identity)
+        with standing.session(identity, certificate):
+            await serve_connection(
+                stream, service, windows=CONTROL_WINDOWS, peer=peer, idle_timeout=FIRST_REQUEST_TIMEOUT
+            )
 
-    context = server_context(membership.credentials, trust=membership.trust, policy=CONTROL)
+    context = functools.partial(standing.context, CONTROL)
     await serve_tls(handle, host=host, port=port, context=context, task_status=task_status)

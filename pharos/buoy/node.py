@@ -1,82 +1,161 @@
-"""The node itself: takes pushes in order, persists before it acts, and reports what it is."""
+"""The node itself: takes pushes in order, persists before it acts, cuts whose time is over, and reports what it is."""
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable, Mapping
+from typing import NoReturn
 
+import attrs
 import trio
 
-import pharos
-from pharos.buoy.dataplane.base import DataPlane
+from pharos.buoy.dataplane.base import NO_REASONS, DataPlane
+from pharos.buoy.quota import KEPT_EVERY, QuotaMeter
+from pharos.buoy.report import report_of
+from pharos.buoy.serving import REVOKED, is_denied, patience, reasons_to_cut, served, without_denied
 from pharos.buoy.state import DesiredState
-from pharos.wire.agent import AgentKeys, Membership
-from pharos.wire.convert import NodeReport, PeerReport
+from pharos.wire.agent import AgentKeys
+from pharos.wire.convert import NodeReport
 from pharos.wire.desired import Desired, Push
-from pharos.wire.ids import NodeId
+from pharos.wire.ids import DeviceId
+from pharos.wire.keeping import Keeping
 from pharos.wire.noise.keys import KeyPair
+
+log = logging.getLogger(__name__)
+
+
+def now_us() -> int:
+    """Microseconds since 1970, by the wall clock."""
+    return time.time_ns() // 1000
 
 
 class Node:
     """Between the control service and the data plane."""
 
-    def __init__(self, *, membership: Membership, keys: AgentKeys, state: DesiredState, plane: DataPlane) -> None:
-        self._id = NodeId(membership.identity.id)
-        self._awg_key = KeyPair.from_private_bytes(keys.awg_key).public
-        self._derive_key = keys.derive_key.public
+    def __init__(
+        self,
+        *,
+        keeping: Keeping,
+        keys: AgentKeys,
+        state: DesiredState,
+        plane: DataPlane,
+        meter: QuotaMeter,
+        wall: Callable[[], int] = now_us,
+    ) -> None:
+        self.keeping = keeping
+        self.awg_key = KeyPair.from_private_bytes(keys.awg_key).public
+        self.derive_key = keys.derive_key.public
+        self.started_at = wall()
         self._state = state
         self._plane = plane
+        self._meter = meter
+        self._wall = wall
         self._turn = trio.Lock()
-        self._started_at = _now()
+        self._cut: dict[DeviceId, str] = {}
+        self._changed = trio.Event()
+        self._saved_at = trio.current_time()
 
     @property
     def desired(self) -> Desired:
-        """What helm said last."""
+        """What helm said last, without whom the fleet has revoked."""
         return self._state.current
+
+    async def start(self) -> None:
+        """Serve what is on disk."""
+        async with self._turn:
+            # Killed between the deny list and the peers, we come up with both.
+            if not await self._drop_denied():
+                await self._apply(self._state.current)
 
     async def push(self, push: Push) -> Desired:
         """Persist a change set, then carry it out; return what holds now.
 
-        Raises: RemoteProtocolError — the push is refused and nothing has changed.
+        Trust comes first, and stays although the peers that came along may be refused.
+
+        Raises: RemoteProtocolError, ManifestError, DenyListError — the push is refused.
         """
         async with self._turn:
-            desired = self._state.current.after(push)
-            self._plane.check(desired)
+            self._state.current.require_order(push.fence)
             # A helm that goes away in the middle must not leave disk and engine apart.
             with trio.CancelScope(shield=True):
+                before = self.keeping.deny_order
+                try:
+                    await self.keeping.take(
+                        manifest=push.manifest, deny_list=push.deny_list, checkpoint=push.checkpoint
+                    )
+                finally:
+                    # What came along may be refused; the list is in force.
+                    if self.keeping.deny_order != before:
+                        await self._drop_denied()
+                desired = self._state.current.after(without_denied(push, self.keeping.standing.deny_list))
+                self._plane.check(desired)
+                self._meter.read(desired.peers, self._plane.counters())
                 await self._state.replace(desired)
-                await self._plane.apply(desired)
+                await self._apply(desired)
+            self._changed.set()
         return desired
+
+    async def run_bounds(self) -> NoReturn:
+        """Cut peers when they expire or have used up their quota, with or without helm, until cancelled."""
+        try:
+            while True:
+                self._changed = trio.Event()
+                await self.review()
+                with trio.move_on_after(patience(self._state.current.peers.values(), now=self._wall())):
+                    await self._changed.wait()
+        finally:
+            self._count()
+            if self._meter.changed:
+                self._save_usage()
+
+    async def review(self) -> None:
+        """Count what was used, and cut or serve again whoever has come to it."""
+        async with self._turn:
+            self._count()
+            peers = self._state.current.peers
+            if reasons_to_cut(peers, now=self._wall(), meter=self._meter) != self._cut:
+                with trio.CancelScope(shield=True):
+                    await self._apply(self._state.current)
+            if self._meter.changed and trio.current_time() - self._saved_at >= KEPT_EVERY:
+                self._saved_at = trio.current_time()
+                await trio.to_thread.run_sync(self._save_usage)
 
     def report(self) -> NodeReport:
         """Return the node's status."""
-        desired = self._state.current
-        counters = {entry.device_id: entry for entry in self._plane.counters()}
-        peers = []
-        for device_id, peer in desired.peers.items():
-            seen = counters.get(device_id)
-            peers.append(
-                PeerReport(
-                    device_id=device_id,
-                    awg_key=peer.awg_key,
-                    last_handshake=seen.last_handshake if seen else 0,
-                    received=seen.received if seen else 0,
-                    sent=seen.sent if seen else 0,
-                    commitment=self._plane.commitment(device_id),
-                )
-            )
-        return NodeReport(
-            node_id=self._id,
-            version=pharos.__version__,
-            applied=desired.fence,
-            started_at=self._started_at,
-            awg_key=self._awg_key,
-            derive_key=self._derive_key,
-            awg_port=self._plane.port,
-            awg=desired.awg,
-            addresses=desired.addresses,
-            peers=tuple(peers),
-        )
+        return report_of(self, self._plane, self._meter, now=self._wall())
 
+    def _count(self) -> None:
+        peers = self._state.current.peers
+        # To ask the engine of a thousand peers takes milliseconds, and most fleets have no quota.
+        if any(peer.quota is not None for peer in peers.values()):
+            self._meter.read(peers, self._plane.counters())
 
-def _now() -> int:
-    return time.time_ns() // 1000
+    def _save_usage(self) -> None:
+        try:
+            self._meter.save()
+        except OSError as error:
+            # A full disk ends no tunnel: what is not written now is written later, or counted anew after a restart.
+            log.warning("what quotas have used could not be written: %s", error)
+
+    async def _apply(self, desired: Desired, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
+        cut = reasons_to_cut(desired.peers, now=self._wall(), meter=self._meter)
+        for device_id in cut.keys() - self._cut.keys():
+            log.info("peer %s is cut: %s", device_id, cut[device_id])
+        self._cut = cut
+        await self._plane.apply(served(desired, cut), reasons={**reasons, **cut})
+
+    async def _drop_denied(self) -> bool:
+        """Drop the peers that the deny list denies, from engine and disk; say whether there were any."""
+        desired, deny_list = self._state.current, self.keeping.standing.deny_list
+        denied = [device_id for device_id, peer in desired.peers.items() if is_denied(deny_list, peer)]
+        if not denied:
+            return False
+        gone = dict.fromkeys(denied, REVOKED)
+        kept = {device_id: peer for device_id, peer in desired.peers.items() if device_id not in gone}
+        desired = attrs.evolve(desired, peers=kept)
+        # The deny list is on disk, so a disk that fails from here on brings nobody back.
+        await self._apply(desired, reasons=gone)
+        await self._state.replace(desired)
+        log.warning("%d peers were revoked and are cut: %s", len(denied), ", ".join(denied))
+        return True

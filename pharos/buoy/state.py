@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from pharos.wire.awg.params import ObfuscationParameters
-from pharos.wire.desired import Desired, Fence, Peer, Push
+from pharos.wire.desired import Desired, Fence, Peer, Policy, PreviousEndpoint, Push
 from pharos.wire.errors import StateFileError, WireError
 from pharos.wire.files import StateFile
 
@@ -52,6 +52,8 @@ def _desired_to(desired: Desired) -> dict[str, Any]:
         "awg": None if desired.awg is None else desired.awg.as_mapping(),
         "addresses": list(desired.addresses),
         "peers": [peer.as_json() for _, peer in sorted(desired.peers.items())],
+        "policy": desired.policy.as_json(),
+        "previous": [endpoint.as_json() for endpoint in desired.previous],
     }
 
 
@@ -66,5 +68,8 @@ def _desired_from(body: dict[str, Any]) -> Desired:
         upsert=tuple(Peer.from_json(entry) for entry in body["peers"]),
         awg=None if body["awg"] is None else ObfuscationParameters.from_mapping(dict(body["awg"])),
         addresses=tuple(body["addresses"]),
+        # Files of earlier versions have neither.
+        policy=Policy.from_json(body["policy"]) if "policy" in body else None,
+        previous=tuple(PreviousEndpoint.from_json(entry) for entry in body.get("previous", ())),
     )
     return Desired().after(push)

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import datetime
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from pharos.caravel.errors import NoSuchNodeError
+from pharos.caravel.errors import NodeRefusedError, NoSuchNodeError
 from pharos.caravel.follow import follow
-from pharos.caravel.profiles.store import ProfileStore
+from pharos.caravel.profiles.pins import Standing
+from pharos.caravel.profiles.store import ProfileStore, microseconds
 from pharos.caravel.sync import SyncOutcome, sync
 from pharos.caravel.tunnel.amnezia import Tunnel, open_node_tunnel
+from pharos.wire.ids import NodeId
 from pharos.wire.profile import Profile, ProfileNode
 
 
@@ -52,12 +54,35 @@ class Client:
         await follow(self._store, random=random.random, told=told)
 
     def connect(self, node: str | None = None) -> AbstractAsyncContextManager[Tunnel]:
-        """Return a context manager that runs a tunnel to a node, by id or name; None takes the first.
+        """Return a context manager that runs a tunnel to a node, by id or name; None takes the first that is known.
 
-        Raises: NoSuchNodeError — the profile has no such node.
+        Raises: NoSuchNodeError — the profile has no such node. NodeRefusedError — it is not the one that was known, or
+        the fleet lock has not signed it.
         """
         profile = self.profile()
-        return open_node_tunnel(profile, find_node(profile, node), self._store.enrolled().secrets)
+        found = choose_node(profile, self.standings(), node)
+        return open_node_tunnel(profile, found, self._store.enrolled().secrets)
+
+    def standings(self) -> dict[NodeId, Standing]:
+        """Return what this device makes of each node of its profile.
+
+        Raises: NotEnrolledError, BundleError.
+        """
+        now = datetime.datetime.now(datetime.UTC)
+        profile, pins, denied = self._store.profile(now), self._store.pins(now), self._store.denied()
+        return {
+            node.id: Standing.DENIED
+            if any(denied.denies_node(node.id, way.public_key) for way in node.access)
+            else pins.standing(profile.fleet, node, now=microseconds(now))
+            for node in profile.nodes
+        }
+
+    def confirm(self, node: str) -> None:
+        """Take a node, by id or name, for known with the keys that it has: the user has asked its owner.
+
+        Raises: NoSuchNodeError.
+        """
+        self._store.confirm(find_node(self.profile(), node), datetime.datetime.now(datetime.UTC))
 
 
 @asynccontextmanager
@@ -69,6 +94,30 @@ async def open_client(path: Path) -> AsyncIterator[Client]:
     store = ProfileStore(path)
     store.enrolled()
     yield Client(store)
+
+
+def choose_node(profile: Profile, standings: Mapping[NodeId, Standing], wanted: str | None) -> ProfileNode:
+    """Return the node with that id or name; None takes the first that is known.
+
+    Raises: NoSuchNodeError — there is none. NodeRefusedError — it is there, and not to be trusted.
+    """
+    if wanted is None:
+        known = [node for node in profile.nodes if standings[node.id] is Standing.KNOWN]
+        if known or not profile.nodes:
+            return known[0] if known else find_node(profile, None)
+        others = ", ".join(f"{node.name} ({standings[node.id].value})" for node in profile.nodes)
+        raise NoSuchNodeError(f"no node of the profile is known for a day; name one of them yourself: {others}")
+    node = find_node(profile, wanted)
+    if standings[node.id] is Standing.CHANGED:
+        raise NodeRefusedError(
+            f"node {node.name} has other keys than this device knows; ask its owner, then:"
+            f" caravel profiles --confirm {node.name}"
+        )
+    if standings[node.id] is Standing.UNSIGNED:
+        raise NodeRefusedError(f"node {node.name} is not signed by the fleet lock; its owner has to: helm lock sign")
+    if standings[node.id] is Standing.DENIED:
+        raise NodeRefusedError(f"node {node.name} was put out of the fleet; sync for a profile without it")
+    return node
 
 
 def find_node(profile: Profile, wanted: str | None) -> ProfileNode:

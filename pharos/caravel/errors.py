@@ -5,6 +5,7 @@ CaravelError
 ├── AlreadyEnrolledError    it belongs to one, and a second never replaces the first
 ├── HelmRefusedError        helm said no: the ticket is used up, or the device was revoked
 ├── NoSuchNodeError
+├── NodeRefusedError        a node's keys are not those that this device knows, or the fleet lock has not signed it
 └── NoAnswerError           nobody answered in time
 """
 
@@ -29,6 +30,10 @@ class HelmRefusedError(CaravelError):
 
 class NoSuchNodeError(CaravelError):
     """The profile has no such node; see: caravel profiles."""
+
+
+class NodeRefusedError(CaravelError):
+    """This node is not the one this device knows; ask its owner, then see: caravel profiles --confirm."""
 
 
 class NoAnswerError(CaravelError):

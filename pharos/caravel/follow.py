@@ -37,14 +37,20 @@ async def follow(store: ProfileStore, *, random: Callable[[], float], told: Call
                 yield passage
 
     async def sync(passage: Passage) -> None:
-        with failures_as_no_answer():
-            answer = await ask(passage, store)
-        backoff.reset()
-        try:
-            told(answer.keep())
-        except BundleError as error:
-            # What is kept stays in use; the next note, or the next passage, asks again.
-            log.warning("a bundle was refused: %s", error)
+        # A second time where a node waits for this device's word: to ask once more is to give it.
+        for _ in range(2):
+            with failures_as_no_answer():
+                answer = await ask(passage, store)
+            backoff.reset()
+            try:
+                outcome = answer.keep()
+            except BundleError as error:
+                # What is kept stays in use; the next note, or the next passage, asks again.
+                log.warning("a bundle was refused: %s", error)
+                return
+            told(outcome)
+            if not outcome.owes:
+                return
 
     async def use(passage: Passage) -> None:
         # Once at the beginning: nobody told us anything while we were away.

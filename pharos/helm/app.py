@@ -11,58 +11,81 @@ import trio
 from pharos.helm.alerts.disk import store_alarm
 from pharos.helm.audit.checkpoints import run_checkpoints
 from pharos.helm.audit.pruning import run_pruning
+from pharos.helm.backup.reading import FirstReading
 from pharos.helm.ca.authority import load_authority
+from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import open_vault
 from pharos.helm.config import HelmConfig
 from pharos.helm.context import HelmContext
+from pharos.helm.fleet.care import NodeCare
 from pharos.helm.fleet.desired import DesiredFleet
 from pharos.helm.fleet.expiry import run_expiry
+from pharos.helm.fleet.lease import Lease
 from pharos.helm.fleet.link import NodeLinks
+from pharos.helm.fleet.reach import run_reach
+from pharos.helm.fleet.reissue import run_reissues
 from pharos.helm.fleet.supervisor import run_supervisor
+from pharos.helm.fleet.trust import TrustSource
+from pharos.helm.fleet.wake import Wakes
 from pharos.helm.live.board import Board, now_us
 from pharos.helm.live.follow import run_feed
 from pharos.helm.live.hub import Hub
+from pharos.helm.profiles.leases import run_leases
+from pharos.helm.profiles.reseal import run_reseal
 from pharos.helm.relay.cuts import run_cuts
 from pharos.helm.relay.edge import PassageEdge
 from pharos.helm.relay.link import RelayLinks
 from pharos.helm.store.copies import run_copies
 from pharos.helm.store.database import open_store
-from pharos.helm.store.fleet import get_fleet, next_term
+from pharos.helm.store.fleet import get_fleet
+from pharos.helm.store.reissues import previous_endpoints
 from pharos.helm.store.watch import watch_store
 from pharos.helm.telemetry import retention as telemetry
+from pharos.helm.trust.renewals import run_own_renewal
+from pharos.helm.trust.rotation import run_rotation
 from pharos.helm.web.app import make_loopback_app, make_operator_app, serve_loopback, serve_operator
 from pharos.wire.files import lock_state_directory, open_state_directory
 
 log = logging.getLogger(__name__)
 
 
-async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Run helm until cancelled. ``started`` is called when its web edge answers; links come up as they can.
+async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmContext] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run helm until cancelled. ``started`` is called with what it runs on when its web edge answers.
+
+    Links come up as they can.
 
     Raises: StateFileError — another helm runs here, or a state file is damaged. NotInitialisedError.
     """
     state = open_state_directory(config.state)
     with lock_state_directory(state), open_store(state) as store:
-        authority = await store.run(load_authority, open_vault(state), now=datetime.datetime.now(datetime.UTC))
+        vault = open_vault(state)
+        authority = await store.run(load_authority, vault, now=datetime.datetime.now(datetime.UTC))
+        authorities = LiveAuthority(authority)
         fleet = await store.run(get_fleet)
-        term = await store.run(next_term)
+        lease = await store.run(Lease.take)
         hub = Hub()
         board = Board(hub)
         context = HelmContext(
-            store=store, authority=authority, vault=open_vault(state), board=board, hub=hub, started_at=now_us()
+            store=store, authorities=authorities, vault=vault, board=board, hub=hub, started_at=now_us()
         )
+        trust = TrustSource(store, authorities)
+        first = FirstReading(store, authorities, epoch=fleet.epoch)
         node_links = NodeLinks(
             store=store,
-            authority=authority,
-            desired=DesiredFleet(store),
+            authorities=authorities,
+            desired=DesiredFleet(store, previous_of=previous_endpoints),
             board=board,
             hub=hub,
             ingest=context.ingest,
-            epoch=fleet.epoch,
-            term=term,
+            lease=lease,
+            epoch=lambda: first.epoch,
+            trust=trust.current,
+            first=first,
+            care=NodeCare(store, authorities),
         )
+        wakes = Wakes()
         passages = PassageEdge(context)
-        relay_links = RelayLinks(authority=authority, edge=passages, board=board)
+        relay_links = RelayLinks(authorities=authorities, edge=passages, board=board)
         async with trio.open_nursery() as feed_nursery:
             await feed_nursery.start(run_feed, store, hub)
             await feed_nursery.start(run_cuts, store, passages.online)
@@ -71,14 +94,28 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[None] = t
             feed_nursery.start_soon(watch_store, store, store_alarm(store, hub))
             feed_nursery.start_soon(run_copies, store, fleet.posture)
             feed_nursery.start_soon(run_expiry, store)
-            feed_nursery.start_soon(run_checkpoints, store, authority)
-            feed_nursery.start_soon(run_pruning, store, authority, fleet.posture)
+            feed_nursery.start_soon(run_checkpoints, store, authorities)
+            feed_nursery.start_soon(run_pruning, store, authorities, fleet.posture)
             async with trio.open_nursery() as link_nursery:
                 link_nursery.start_soon(
                     functools.partial(
-                        run_supervisor, store, board, dial_node=node_links.dial, dial_relay=relay_links.dial
+                        run_supervisor,
+                        store,
+                        board,
+                        dial_node=node_links.dial,
+                        dial_relay=relay_links.dial,
+                        wakes=wakes,
                     )
                 )
+                link_nursery.start_soon(node_links.stir.run, store, authorities, node_links.desired, board)
+                link_nursery.start_soon(node_links.acks.run, store)
+                link_nursery.start_soon(wakes.run)
+                link_nursery.start_soon(run_reissues, store)
+                link_nursery.start_soon(run_leases, store)
+                link_nursery.start_soon(run_reseal, store, authorities, passages)
+                link_nursery.start_soon(run_own_renewal, store, authorities, context.vault)
+                link_nursery.start_soon(run_rotation, store, authorities, context.vault)
+                link_nursery.start_soon(run_reach, store, board, wakes)
                 async with trio.open_nursery() as edge_nursery:
                     hosts = {f"{name}:{config.web_port}" for name in ("localhost", "127.0.0.1", "[::1]")}
                     await edge_nursery.start(serve_operator, make_operator_app(context), state)
@@ -86,4 +123,4 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[None] = t
                         serve_loopback, make_loopback_app(context, hosts), config.web_host, config.web_port
                     )
                     log.info("helm of fleet %s: http://%s:%d", fleet.id, config.web_host, config.web_port)
-                    task_status.started()
+                    task_status.started(context)

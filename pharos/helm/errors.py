@@ -14,6 +14,7 @@ HelmError
 ├── BusyError               the store cannot write right now; try again
 │   └── ReadOnlyError       the disk is full, or the file system read-only
 ├── AuditError              the audit chain does not hold
+├── BackupError             a backup cannot be made, reached, opened or put in place
 └── DatabaseCorruptError    a database failed its check; it is never overwritten
 """
 
@@ -90,6 +91,10 @@ class ReadOnlyError(BusyError):
 
 class AuditError(HelmError):
     """The audit chain does not hold: rows were altered, removed or added outside helm."""
+
+
+class BackupError(HelmError):
+    """The backup cannot be made, reached or opened."""
 
 
 class DatabaseCorruptError(HelmError):

@@ -6,129 +6,49 @@ key ever leaves the machine, and the grant is checked against the machine's own 
 
 from __future__ import annotations
 
-import base64
 import datetime
-import json
+import hashlib
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any
 
 import attrs
 from cryptography import x509
 
 from pharos.wire.errors import AgentError, PeerRejectedError, StateFileError, WireError
 from pharos.wire.files import StateFile
+from pharos.wire.grant import (
+    GRANT_FORMAT,
+    KEY_SIZE,
+    MAX_DOCUMENT,
+    REQUEST_FORMAT,
+    AgentGrant,
+    AgentRequest,
+    from_text,
+    grant_of,
+    to_text,
+)
 from pharos.wire.noise.keys import KeyPair
-from pharos.wire.pki.csr import make_csr, verify_csr
+from pharos.wire.pki.csr import make_csr
 from pharos.wire.pki.keys import certificate_from_der, certificate_to_der, generate_key, key_from_der, key_to_der
+from pharos.wire.pki.manifest import verify_manifest
 from pharos.wire.pki.profile import fleet_id, spki_hash
-from pharos.wire.pki.roles import Identity, Role
+from pharos.wire.pki.renewal import verify_renewed
+from pharos.wire.pki.roles import Authority, Identity, Role
 from pharos.wire.pki.tls import Credentials
 from pharos.wire.pki.trust import Trust, load_certificate, verify_trust
 from pharos.wire.pki.verify import authorize_peer
-from pharos.wire.units import KIB
 
-REQUEST_FORMAT: Final = "pharos/agent-request/v1"
-GRANT_FORMAT: Final = "pharos/agent-grant/v1"
-KEY_SIZE: Final = 32
-# A request holds one CSR and two keys, a grant four certificates of at most some 1 KiB each, in base64.
-MAX_DOCUMENT: Final = 64 * KIB
-
-AGENT_ROLES: Final = (Role.NODE, Role.RELAY)
-
-
-@attrs.frozen(kw_only=True)
-class AgentRequest:
-    """What a machine asks with: a CSR, and a node's tunnel keys. Nothing in it is secret."""
-
-    role: Role
-    csr: bytes
-    awg_key: bytes | None = None
-    """AmneziaWG public key; nodes only."""
-    derive_key: bytes | None = None
-    """X25519 public key of the blind derivation; nodes only."""
-
-    def render(self) -> str:
-        """Return the request as JSON text."""
-        return _render(
-            REQUEST_FORMAT,
-            {
-                "role": self.role.value,
-                "csr": _encode(self.csr),
-                "awg_key": None if self.awg_key is None else _encode(self.awg_key),
-                "derive_key": None if self.derive_key is None else _encode(self.derive_key),
-            },
-        )
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a request and check the CSR's proof of possession.
-
-        Raises: AgentError — it is none, or a key is missing.
-        """
-        body = _parse(REQUEST_FORMAT, text, {"role", "csr", "awg_key", "derive_key"})
-        try:
-            request = cls(
-                role=Role(body["role"]),
-                csr=_decode(body["csr"]),
-                awg_key=None if body["awg_key"] is None else _decode(body["awg_key"]),
-                derive_key=None if body["derive_key"] is None else _decode(body["derive_key"]),
-            )
-            verify_csr(request.csr)
-        except (TypeError, ValueError, WireError) as error:
-            raise AgentError(
-                f"the request is damaged ({error}); make it again with: buoy csr, or beacon csr"
-            ) from error
-        keys = (request.awg_key, request.derive_key)
-        wanted = KEY_SIZE if request.role is Role.NODE else None
-        if request.role not in AGENT_ROLES or any((None if k is None else len(k)) != wanted for k in keys):
-            raise AgentError("the request does not have the keys of a node or a relay; make it again")
-        return request
-
-
-@attrs.frozen(kw_only=True)
-class AgentGrant:
-    """What helm answers: a certificate and whom to believe. Nothing in it is secret."""
-
-    certificate: bytes
-    """DER."""
-    root: bytes
-    """DER."""
-    fleet_ca: bytes
-    """DER."""
-    device_ca: bytes | None
-    """DER; relays only, for no node ever meets a device's certificate."""
-
-    def render(self) -> str:
-        """Return the grant as JSON text."""
-        return _render(GRANT_FORMAT, self.as_json())
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a grant.
-
-        Raises: AgentError — it is none.
-        """
-        return cls.from_json(_parse(GRANT_FORMAT, text, {"certificate", "root", "fleet_ca", "device_ca"}))
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the grant for a state file."""
-        return {key: None if value is None else _encode(value) for key, value in attrs.asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, body: dict[str, Any]) -> Self:
-        """Read a grant from a state file.
-
-        Raises: AgentError — it is none.
-        """
-        try:
-            return cls(
-                certificate=_decode(body["certificate"]),
-                root=_decode(body["root"]),
-                fleet_ca=_decode(body["fleet_ca"]),
-                device_ca=None if body["device_ca"] is None else _decode(body["device_ca"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise AgentError(f"the grant is damaged: {error!r}") from error
+__all__ = [
+    "GRANT_FORMAT",
+    "KEY_SIZE",
+    "MAX_DOCUMENT",
+    "REQUEST_FORMAT",
+    "AgentGrant",
+    "AgentKeys",
+    "AgentRequest",
+    "Membership",
+    "grant_of",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +58,16 @@ class Membership:
     identity: Identity
     credentials: Credentials
     trust: Trust
+
+    @property
+    def root_hash(self) -> bytes:
+        """SHA-256 of the root's SubjectPublicKeyInfo, by which the fleet is known."""
+        return spki_hash(self.trust.root.public_key())
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the certificate that is shown in handshakes."""
+        return hashlib.sha256(certificate_to_der(self.credentials.certificate)).digest()
 
     def facts(self) -> dict[str, Any]:
         """Return what an operator wants to see of it."""
@@ -180,9 +110,9 @@ class AgentKeys:
         if self._body is None:
             node = self._role is Role.NODE
             self._body = {
-                "tls_key": _encode(key_to_der(generate_key())),
-                "awg_key": _encode(KeyPair.generate().private_bytes()) if node else None,
-                "derive_key": _encode(KeyPair.generate().private_bytes()) if node else None,
+                "tls_key": to_text(key_to_der(generate_key())),
+                "awg_key": to_text(KeyPair.generate().private_bytes()) if node else None,
+                "derive_key": to_text(KeyPair.generate().private_bytes()) if node else None,
                 "grant": None,
             }
             self._file.save(self._body)
@@ -204,22 +134,86 @@ class AgentKeys:
         if self._body is None:
             raise AgentError("this machine has made no request yet; do that first")
         membership = self._check(grant, now)
+        if grant.manifest is not None:
+            try:
+                verify_manifest(grant.manifest, root_hash=membership.root_hash, now=now)
+            except WireError as error:
+                raise AgentError(f"the grant does not verify: {error}") from error
         if self._body["grant"] is not None:
             fleet = fleet_id(certificate_from_der(AgentGrant.from_json(self._body["grant"]).root))
             if fleet != membership.identity.fleet:
                 raise AgentError(f"this machine is in fleet {fleet} already; a second fleet takes another --state")
-        self._body = self._body | {"grant": grant.as_json()}
-        self._file.save(self._body)
+        self._save(self._body | {"grant": grant.as_json()})
         return membership
+
+    def renew(self) -> bytes:
+        """Return the CSR for a fresh TLS key, which is kept beside the one in use: asking twice asks for one key.
+
+        Raises: AgentError — this machine is not in a fleet yet.
+        """
+        body = self._reload()
+        if body.get("next_tls_key") is None:
+            body = body | {"next_tls_key": to_text(key_to_der(generate_key()))}
+            self._save(body)
+        return make_csr(key_from_der(from_text(body["next_tls_key"])))
+
+    def install_renewed(self, certificate: bytes, *, trust: Trust, now: datetime.datetime) -> Membership:
+        """Take the fresh key and the DER certificate for it into use, in one write; taken again, it is taken.
+
+        Raises: AgentError — this machine asked for none. PeerRejectedError — it does not verify by ``trust``, is for
+        another member or key, or ends before the one that it would replace.
+        """
+        body = self._reload()
+        grant = AgentGrant.from_json(body["grant"])
+        current = self._check(grant, now)
+        if certificate == grant.certificate:
+            return attrs.evolve(current, trust=trust)
+        if body.get("next_tls_key") is None:
+            raise AgentError("this machine has not asked for a certificate; ask it to renew first")
+        key = key_from_der(from_text(body["next_tls_key"]))
+        renewed = verify_renewed(
+            certificate,
+            identity=current.identity,
+            public_key=key.public_key(),
+            current=current.credentials.certificate,
+            trust=trust,
+            now=now,
+        )
+        # With the authority that signed it, so that the file explains itself whatever becomes of the manifest.
+        fleet_ca = certificate_to_der(trust.anchor_of(renewed, current.identity.role.authority))
+        grant = attrs.evolve(grant, certificate=certificate, fleet_ca=fleet_ca)
+        if grant.device_ca is not None:
+            grant = attrs.evolve(grant, device_ca=certificate_to_der(trust.anchor(Authority.DEVICE)))
+        self._save(body | {"tls_key": body["next_tls_key"], "next_tls_key": None, "grant": grant.as_json()})
+        credentials = Credentials(certificate=renewed, key=key)
+        return Membership(identity=current.identity, credentials=credentials, trust=trust)
+
+    @property
+    def granted_manifest(self) -> bytes | None:
+        """The trust manifest that came with the grant."""
+        return AgentGrant.from_json(self._require_grant()["grant"]).manifest
 
     def membership(self, *, now: datetime.datetime) -> Membership:
         """Return what the kept grant makes us.
 
         Raises: AgentError — there is none yet, or it has expired.
         """
+        return self._check(AgentGrant.from_json(self._require_grant()["grant"]), now)
+
+    def _reload(self) -> dict[str, Any]:
+        # `buoy csr --install` may have put a newer grant beside the daemon, which it must not write over.
+        self._body = self._file.load()
+        return self._require_grant()
+
+    def _require_grant(self) -> dict[str, Any]:
         if self._body is None or self._body["grant"] is None:
             raise AgentError("this machine is not in a fleet yet; make a request, and install helm's grant")
-        return self._check(AgentGrant.from_json(self._body["grant"]), now)
+        return self._body
+
+    def _save(self, body: dict[str, Any]) -> None:
+        # What cannot be written is not so.
+        self._file.save(body)
+        self._body = body
 
     def _check(self, grant: AgentGrant, now: datetime.datetime) -> Membership:
         key = key_from_der(self._secret("tls_key"))
@@ -240,39 +234,4 @@ class AgentKeys:
     def _secret(self, name: str) -> bytes:
         if self._body is None or self._body.get(name) is None:
             raise StateFileError(f"identity.json has no {name}; make the request anew")
-        return _decode(self._body[name])
-
-
-def grant_of(certificate: x509.Certificate, *, trust: Trust, role: Role) -> AgentGrant:
-    """Return the grant that carries this certificate."""
-    device_ca = trust.device_ca if role is Role.RELAY else None
-    return AgentGrant(
-        certificate=certificate_to_der(certificate),
-        root=certificate_to_der(trust.root),
-        fleet_ca=certificate_to_der(trust.fleet_ca),
-        device_ca=None if device_ca is None else certificate_to_der(device_ca),
-    )
-
-
-def _encode(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()
-
-
-def _decode(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
-
-
-def _render(kind: str, body: dict[str, Any]) -> str:
-    return json.dumps({"format": kind} | body, indent=1) + "\n"
-
-
-def _parse(kind: str, text: str, fields: set[str]) -> dict[str, Any]:
-    if len(text) > MAX_DOCUMENT:
-        raise AgentError(f"{len(text)} characters are too many for {kind}")
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict) or document.pop("format", None) != kind or document.keys() != fields:
-        raise AgentError(f"that is not a document of the format {kind}")
-    return document
+        return from_text(self._body[name])

@@ -2,77 +2,48 @@
 
 from __future__ import annotations
 
-import enum
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-import attrs
-
 from pharos.wire.awg.params import ObfuscationParameters
-from pharos.wire.desired import Fence, Peer, Push
+from pharos.wire.desired import Desired, Fence, Peer, Policy, PreviousEndpoint, Push, QuotaLease
 from pharos.wire.errors import ParameterError, RemoteProtocolError
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.ids import DeviceId, NodeId, check_label
+from pharos.wire.reports import EventKind, NodeReport, PeerReport, TunnelEvent
+
+__all__ = [
+    "INVENTORY_PART",
+    "MAX_TEXT",
+    "MAX_TIME",
+    "EventKind",
+    "NodeReport",
+    "PeerReport",
+    "TunnelEvent",
+    "deny_order_to",
+    "event_from",
+    "event_to",
+    "fence_from",
+    "fence_to",
+    "inventory_to",
+    "parameters_from",
+    "parameters_to",
+    "peer_from",
+    "peer_to",
+    "policy_from",
+    "policy_to",
+    "push_from",
+    "push_to",
+    "report_from",
+    "report_to",
+]
 
 # Times are shown as RFC 3339, which ends with the year 9999.
 MAX_TIME: Final = 253_402_300_799_000_000
 # An endpoint is at most some 60 characters (IPv6 with a zone and a port), and no reason or version is a longer story.
 MAX_TEXT: Final = 256
-
-
-class EventKind(enum.Enum):
-    """What a node reports about a device."""
-
-    HANDSHAKE = "handshake"
-    CONNECTED = "connected"
-    DISCONNECTED = "disconnected"
-    GAP = "gap"
-
-
-@attrs.frozen(kw_only=True)
-class TunnelEvent:
-    """One live event of a node."""
-
-    sequence: int
-    at: int
-    """Microseconds since 1970, by the node's clock."""
-    kind: EventKind
-    device_id: DeviceId | None
-    detail: str
-    """Endpoint, reason or the number of events dropped."""
-
-
-@attrs.frozen(kw_only=True)
-class PeerReport:
-    """What a node says of one of its peers."""
-
-    device_id: DeviceId
-    awg_key: bytes
-    last_handshake: int
-    """Microseconds since 1970, 0 for never."""
-    received: int
-    """Bytes."""
-    sent: int
-    """Bytes."""
-    commitment: bytes
-    """HMAC(PSK, "commit")[:8]."""
-
-
-@attrs.frozen(kw_only=True)
-class NodeReport:
-    """What a node says of itself."""
-
-    node_id: NodeId
-    version: str
-    applied: Fence
-    started_at: int
-    """Microseconds since 1970."""
-    awg_key: bytes
-    derive_key: bytes
-    awg_port: int
-    awg: ObfuscationParameters | None
-    addresses: tuple[str, ...]
-    """The node's own, inside the tunnel."""
-    peers: tuple[PeerReport, ...]
+# A peer with the most addresses takes 1,000 octets.
+INVENTORY_PART: Final = 1_000
 
 
 def fence_from(message: pb.Fence) -> Fence:
@@ -110,10 +81,15 @@ def push_from(message: pb.PushRequest) -> Push:
         return Push(
             fence=fence_from(message.fence),
             snapshot=message.snapshot,
-            upsert=tuple(_peer_from(peer) for peer in message.upsert),
+            upsert=tuple(peer_from(peer) for peer in message.upsert),
             remove=tuple(DeviceId(check_label(device_id)) for device_id in message.remove),
             awg=parameters_from(message.awg) if message.HasField("awg") else None,
             addresses=tuple(message.addresses),
+            policy=policy_from(message.policy) if message.HasField("policy") else None,
+            previous=_previous_from(message.previous.endpoints) if message.HasField("previous") else None,
+            deny_list=message.deny_list,
+            manifest=message.manifest,
+            checkpoint=message.checkpoint,
         )
     except ValueError as error:
         raise RemoteProtocolError(f"push: {error}") from error
@@ -124,30 +100,81 @@ def push_to(push: Push) -> pb.PushRequest:
     return pb.PushRequest(
         fence=fence_to(push.fence),
         snapshot=push.snapshot,
-        upsert=[_peer_to(peer) for peer in push.upsert],
+        upsert=[peer_to(peer) for peer in push.upsert],
         remove=list(push.remove),
         awg=None if push.awg is None else parameters_to(push.awg),
         addresses=list(push.addresses),
+        policy=None if push.policy is None else policy_to(push.policy),
+        previous=None if push.previous is None else pb.Endpoints(endpoints=map(_previous_to, push.previous)),
+        deny_list=push.deny_list,
+        manifest=push.manifest,
+        checkpoint=push.checkpoint,
     )
 
 
-def _peer_from(message: pb.Peer) -> Peer:
+def policy_from(message: pb.Policy) -> Policy:
+    """Read a network policy.
+
+    Raises: ValueError — a value does not fit.
+    """
+    return Policy(
+        peer_to_peer=message.peer_to_peer,
+        internet=message.internet,
+        closed=tuple(message.closed),
+        resolvers=tuple(message.resolvers),
+    )
+
+
+def policy_to(policy: Policy) -> pb.Policy:
+    """Write a network policy."""
+    return pb.Policy(**policy.as_json())
+
+
+def _previous_from(messages: Iterable[pb.Endpoint]) -> tuple[PreviousEndpoint, ...]:
+    return tuple(
+        PreviousEndpoint(port=message.port, awg=parameters_from(message.awg), until=message.until_us)
+        for message in messages
+    )
+
+
+def _previous_to(endpoint: PreviousEndpoint) -> pb.Endpoint:
+    return pb.Endpoint(port=endpoint.port, awg=parameters_to(endpoint.awg), until_us=endpoint.until)
+
+
+def peer_from(message: pb.Peer) -> Peer:
+    """Read a peer.
+
+    Raises: ValueError — a value does not fit.
+    """
+    quota = None
+    if message.HasField("quota_bytes"):
+        quota = QuotaLease(id=message.quota_lease, octets=message.quota_bytes)
     return Peer(
         device_id=DeviceId(message.device_id),
         awg_key=message.awg_public_key,
         derive_key=message.derive_public_key,
         generation=message.generation,
         addresses=tuple(message.addresses),
+        expires_at=message.expires_at_us,
+        quota=quota,
+        rate_limit=message.rate_limit_bps,
+        protocols=tuple(message.protocols),
     )
 
 
-def _peer_to(peer: Peer) -> pb.Peer:
+def peer_to(peer: Peer) -> pb.Peer:
+    """Write a peer."""
     return pb.Peer(
         device_id=peer.device_id,
         awg_public_key=peer.awg_key,
         derive_public_key=peer.derive_key,
         generation=peer.generation,
         addresses=list(peer.addresses),
+        expires_at_us=peer.expires_at,
+        quota_bytes=None if peer.quota is None else peer.quota.octets,
+        quota_lease=0 if peer.quota is None else peer.quota.id,
+        rate_limit_bps=peer.rate_limit,
+        protocols=list(peer.protocols),
     )
 
 
@@ -175,9 +202,19 @@ def report_from(message: pb.StatusReply) -> NodeReport:
                     received=peer.received_bytes,
                     sent=peer.sent_bytes,
                     commitment=peer.commitment,
+                    generation=peer.generation,
+                    quota_used=peer.quota_used_bytes,
+                    digest=peer.digest,
                 )
                 for peer in message.peers
             ),
+            deny_list=(message.deny_list.epoch, message.deny_list.version),
+            manifest_version=message.manifest_version,
+            certificate=message.certificate_fingerprint,
+            now=_time(message.now_us),
+            checkpoint=message.checkpoint,
+            policy=policy_from(message.policy) if message.HasField("policy") else None,
+            previous=_previous_from(message.previous),
         )
     except ValueError as error:
         raise RemoteProtocolError(f"status: {error}") from error
@@ -203,10 +240,35 @@ def report_to(report: NodeReport) -> pb.StatusReply:
                 received_bytes=peer.received,
                 sent_bytes=peer.sent,
                 commitment=peer.commitment,
+                generation=peer.generation,
+                quota_used_bytes=peer.quota_used,
+                digest=peer.digest,
             )
             for peer in report.peers
         ],
+        deny_list=deny_order_to(report.deny_list),
+        manifest_version=report.manifest_version,
+        certificate_fingerprint=report.certificate,
+        now_us=report.now,
+        checkpoint=report.checkpoint,
+        policy=None if report.policy is None else policy_to(report.policy),
+        previous=[_previous_to(endpoint) for endpoint in report.previous],
     )
+
+
+def deny_order_to(order: tuple[int, int]) -> pb.DenyListOrder:
+    """Write which deny list is in force."""
+    return pb.DenyListOrder(epoch=order[0], version=order[1])
+
+
+def inventory_to(desired: Desired, *, deny_list: bytes, checkpoint: bytes) -> Iterator[pb.InventoryPart]:
+    """Write all that a node holds, in messages of less than 1 MiB."""
+    # A deny list may fill a message alone.
+    yield pb.InventoryPart(applied=fence_to(desired.fence), deny_list=deny_list, checkpoint=checkpoint)
+    peers = list(desired.peers.values())
+    for first in range(0, len(peers), INVENTORY_PART):
+        part = peers[first : first + INVENTORY_PART]
+        yield pb.InventoryPart(applied=fence_to(desired.fence), peers=map(peer_to, part))
 
 
 def event_from(message: pb.Event) -> TunnelEvent | None:

@@ -1,8 +1,10 @@
-"""What a node shall do, as helm orders it and a buoy keeps it: the fence, the peers, the parameters."""
+"""What a node shall do, as helm orders it and a buoy keeps it: the fence, the peers, the parameters, the policy."""
 
 from __future__ import annotations
 
 import base64
+import functools
+import hashlib
 import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self
@@ -12,10 +14,19 @@ import attrs
 from pharos.wire.awg.params import ObfuscationParameters
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.ids import DeviceId, check_label
+from pharos.wire.pki.canonical import encode_canonical
 
 KEY_SIZE: Final = 32
 # Sixteen inner networks a device are twice what a router with v4, v6 and six subnets behind it needs.
 MAX_ADDRESSES: Final = 16
+# AmneziaWG and REALITY, and room for what a newer helm offers.
+MAX_PROTOCOLS: Final = 16
+# Networks that a policy closes: the private ones of both families are eight.
+MAX_CLOSED: Final = 64
+# One rotation in progress, and another that began before its devices had all heard of it.
+MAX_PREVIOUS: Final = 2
+DIGEST_SIZE: Final = 8
+_LARGEST: Final = 2**63 - 1
 
 
 @attrs.frozen(order=True)
@@ -34,6 +45,20 @@ class Fence:
 
 
 @attrs.frozen(kw_only=True)
+class QuotaLease:
+    """The share of a device's quota that one node may spend without asking again."""
+
+    id: int
+    """A lease with another id counts from nothing."""
+    octets: int
+    """Of inner packets, both directions together."""
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.id <= _LARGEST or not 0 <= self.octets <= _LARGEST:
+            raise ValueError("a quota lease does not fit into 63 bits")
+
+
+@attrs.frozen(kw_only=True)
 class Peer:
     """One device as a node has to know it: public keys only; the node derives the preshared key itself."""
 
@@ -46,6 +71,14 @@ class Peer:
     """Which of the derived secrets is in use."""
     addresses: tuple[str, ...]
     """Inner networks that belong to the device, CIDR."""
+    expires_at: int = 0
+    """Microseconds since 1970; the node cuts the peer then, with or without helm. 0: never."""
+    quota: QuotaLease | None = None
+    """None: no limit."""
+    rate_limit: int = 0
+    """Bits per second in each direction; 0: no limit."""
+    protocols: tuple[str, ...] = ()
+    """Names of the protocols that it may use at this node, sorted; empty: all."""
 
     def __attrs_post_init__(self) -> None:
         check_label(self.device_id)
@@ -59,6 +92,15 @@ class Peer:
             # One spelling each, so that two devices with the same network are seen by comparing text.
             if str(ipaddress.ip_network(network)) != network:
                 raise ValueError(f"peer {self.device_id}: {network!r} is not the usual spelling of a network")
+        if not 0 <= self.expires_at <= _LARGEST or not 0 <= self.rate_limit <= _LARGEST:
+            raise ValueError(f"peer {self.device_id}: expiry or rate limit does not fit")
+        if len(self.protocols) > MAX_PROTOCOLS or list(self.protocols) != sorted({*map(check_label, self.protocols)}):
+            raise ValueError(f"peer {self.device_id}: protocols are names, sorted, at most {MAX_PROTOCOLS}")
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """The first 8 octets of the SHA-256 of its canonical JSON: what differs in anything differs in this."""
+        return hashlib.sha256(encode_canonical(self.as_json())).digest()[:DIGEST_SIZE]
 
     def as_json(self) -> dict[str, Any]:
         """Return the peer for a state file."""
@@ -68,6 +110,10 @@ class Peer:
             "derive_key": base64.b64encode(self.derive_key).decode(),
             "generation": self.generation,
             "addresses": list(self.addresses),
+            "expires_at": self.expires_at,
+            "quota": None if self.quota is None else [self.quota.id, self.quota.octets],
+            "rate_limit": self.rate_limit,
+            "protocols": list(self.protocols),
         }
 
     @classmethod
@@ -76,13 +122,93 @@ class Peer:
 
         Raises: KeyError, TypeError, ValueError — it is none.
         """
+        # Files of earlier versions end with the addresses.
+        protocols, quota = body.get("protocols", []), body.get("quota")
+        if not isinstance(protocols, list) or (quota is not None and len(quota) != 2):
+            raise TypeError(f"protocols {protocols!r} or quota {quota!r} are none")
         return cls(
             device_id=DeviceId(body["device_id"]),
             awg_key=base64.b64decode(body["awg_key"], validate=True),
             derive_key=base64.b64decode(body["derive_key"], validate=True),
             generation=body["generation"],
             addresses=tuple(body["addresses"]),
+            expires_at=body.get("expires_at", 0),
+            quota=None if quota is None else QuotaLease(id=quota[0], octets=quota[1]),
+            rate_limit=body.get("rate_limit", 0),
+            protocols=tuple(protocols),
         )
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """What devices may reach through a node."""
+
+    peer_to_peer: bool = False
+    """Devices reach each other."""
+    internet: bool = True
+    """Devices reach the internet, masqueraded as the node."""
+    closed: tuple[str, ...] = ()
+    """Destinations that stay closed, CIDR."""
+    resolvers: tuple[str, ...] = ()
+    """Addresses of the resolvers that devices are pointed to."""
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.closed) > MAX_CLOSED or len(self.resolvers) > MAX_ADDRESSES:
+            raise ValueError(f"a policy closes at most {MAX_CLOSED} networks and names {MAX_ADDRESSES} resolvers")
+        for network in self.closed:
+            if str(ipaddress.ip_network(network)) != network:
+                raise ValueError(f"{network!r} is not the usual spelling of a network")
+        for address in self.resolvers:
+            ipaddress.ip_address(address)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the policy for a state file or the record."""
+        return {
+            "peer_to_peer": self.peer_to_peer,
+            "internet": self.internet,
+            "closed": list(self.closed),
+            "resolvers": list(self.resolvers),
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Self:
+        """Read a policy.
+
+        Raises: KeyError, TypeError, ValueError — it is none.
+        """
+        return cls(
+            peer_to_peer=bool(body["peer_to_peer"]),
+            internet=bool(body["internet"]),
+            closed=tuple(body["closed"]),
+            resolvers=tuple(body["resolvers"]),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class PreviousEndpoint:
+    """Parameters that were replaced, served on a port of their own until the devices have heard of the new ones."""
+
+    port: int
+    """UDP."""
+    awg: ObfuscationParameters
+    until: int
+    """Microseconds since 1970: the node ends it then, with or without helm."""
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 < self.port < 65536 or not 0 < self.until <= _LARGEST:
+            raise ValueError(f"port {self.port} until {self.until} is no previous endpoint")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the endpoint for a state file or the record."""
+        return {"port": self.port, "awg": self.awg.as_mapping(), "until": self.until}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Self:
+        """Read an endpoint.
+
+        Raises: KeyError, TypeError, ValueError, ParameterError — it is none.
+        """
+        return cls(port=body["port"], awg=ObfuscationParameters.from_mapping(dict(body["awg"])), until=body["until"])
 
 
 @attrs.frozen(kw_only=True)
@@ -98,10 +224,22 @@ class Push:
     """None leaves the parameters as they are."""
     addresses: tuple[str, ...] = ()
     """The node's own addresses inside the tunnel; empty leaves them as they are."""
+    policy: Policy | None = None
+    """None leaves the policy as it is."""
+    previous: tuple[PreviousEndpoint, ...] | None = None
+    """None leaves the replaced parameters as they are."""
+    deny_list: bytes = b""
+    """Signed, to be in force before the peers are; empty leaves the one in use."""
+    manifest: bytes = b""
+    """Trust manifest; empty leaves the one in use."""
+    checkpoint: bytes = b""
+    """Signed audit checkpoint to keep; empty: none."""
 
     def __attrs_post_init__(self) -> None:
         if len(self.addresses) > MAX_ADDRESSES:
             raise ValueError(f"{len(self.addresses)} addresses, at most {MAX_ADDRESSES} fit")
+        if self.previous is not None and len(self.previous) > MAX_PREVIOUS:
+            raise ValueError(f"{len(self.previous)} previous endpoints, at most {MAX_PREVIOUS} fit")
         for address in self.addresses:
             ipaddress.ip_address(address)
 
@@ -116,14 +254,23 @@ class Desired:
     addresses: tuple[str, ...] = ()
     """The node's own addresses inside the tunnel."""
     peers: Mapping[DeviceId, Peer] = attrs.field(factory=dict)
+    policy: Policy = Policy()
+    previous: tuple[PreviousEndpoint, ...] = ()
+
+    def require_order(self, fence: Fence) -> None:
+        """Check that a push with this fence is not older than what holds.
+
+        Raises: RemoteProtocolError
+        """
+        if fence < self.fence:
+            raise RemoteProtocolError(f"push {fence} is older than {self.fence}, which this node holds")
 
     def after(self, push: Push) -> Self:
         """Return what holds once ``push`` is applied.
 
         Raises: RemoteProtocolError — a lower fence, a delta before any snapshot, or two devices with one key.
         """
-        if push.fence < self.fence:
-            raise RemoteProtocolError(f"push {push.fence} is older than {self.fence}, which this node holds")
+        self.require_order(push.fence)
         if not push.snapshot and self.fence == Fence():
             raise RemoteProtocolError("a node without state takes a snapshot first")
         peers = {} if push.snapshot else dict(self.peers)
@@ -137,6 +284,8 @@ class Desired:
             peers=peers,
             awg=push.awg or self.awg,
             addresses=push.addresses or self.addresses,
+            policy=push.policy or self.policy,
+            previous=self.previous if push.previous is None else push.previous,
         )
 
 

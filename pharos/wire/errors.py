@@ -15,6 +15,7 @@
     │   ├── BundleNotForUsError
     │   ├── BundleSignatureError
     │   └── BundleRollbackError
+    ├── LockError                   a fleet lock's key, or a signature on a node's keys, does not fit
     ├── LinkFormatError             a ticket or fleet link does not parse
     ├── AgentError                  a node's or relay's request or grant cannot be used
     ├── AddressError                a local address cannot be listened on (an OSError as well)
@@ -84,6 +85,10 @@ class BundleSignatureError(BundleError):
 
 class BundleRollbackError(BundleError):
     """The profile bundle is older than the one this device holds; the newer one stays in use."""
+
+
+class LockError(WireError):
+    """The fleet lock's key or a signature on a node's keys does not fit; copy it whole, or sign the node again."""
 
 
 class LinkFormatError(WireError):

@@ -1,7 +1,8 @@
 """What a device is told about its fleet: the plaintext inside a sealed bundle.
 
 Every way to reach a node is one tagged entry of its protocol list. A reader takes the entries whose type it knows and
-passes over the others, so that a newer helm can offer a protocol before every device speaks it.
+passes over the others, so that a newer helm can offer a protocol before every device speaks it. Nodes and relays have
+no type today, and entries among them that have one are passed over alike; so are members that the reader does not know.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+from collections.abc import Iterable
 from typing import Any, Final
 
 import attrs
@@ -47,10 +49,16 @@ class ProfileNode:
     """X25519 public key of the blind derivation, 32 bytes."""
     generation: int
     """Which derived secret is in use between this device and this node."""
+    next_generation: int = 0
+    """The one that the node takes into use once this device has said what it derived for it; 0: none is coming."""
     addresses: tuple[str, ...]
     """The node's own addresses inside the tunnel."""
     access: tuple[AmneziaWgAccess, ...]
     """Ways in that this version knows, best first; may be empty."""
+    key_proof: bytes = attrs.field(default=b"", repr=False)
+    """The key before these says that they follow it (`pharos.wire.seal.successor`); empty: they follow none."""
+    lock_signature: bytes = attrs.field(default=b"", repr=False)
+    """The fleet lock says that the keys are this node's (`pharos.wire.seal.lock`); empty: it does not."""
 
 
 @attrs.frozen(kw_only=True)
@@ -72,38 +80,86 @@ class Profile:
     """The device's own networks inside the tunnel, CIDR."""
     nodes: tuple[ProfileNode, ...]
     relays: tuple[ProfileRelay, ...]
+    resolvers: tuple[str, ...] = ()
+    """Addresses of DNS resolvers to use inside the tunnel."""
+    lock_key: bytes = b""
+    """Ed25519 public key of the fleet lock, 32 bytes; empty: there is none."""
 
 
 def render_profile(profile: Profile) -> bytes:
     """Return the profile as canonical JSON."""
-    body: dict[str, object] = {
+    common = render_common(
+        profile.fleet,
+        [render_node(node) for node in profile.nodes],
+        profile.relays,
+        resolvers=profile.resolvers,
+        lock_key=profile.lock_key,
+    )
+    return render_own(profile.device_id, profile.addresses) + common
+
+
+def render_own(device_id: DeviceId, addresses: tuple[str, ...]) -> bytes:
+    """Return the first part of a profile, which is the device's own; `render_common` gives the rest."""
+    return encode_canonical({"addresses": list(addresses), "device": device_id})[:-1]
+
+
+def render_common(
+    fleet: FleetId,
+    nodes: Iterable[bytes],
+    relays: Iterable[ProfileRelay],
+    *,
+    resolvers: tuple[str, ...] = (),
+    lock_key: bytes = b"",
+) -> bytes:
+    """Return the second part of a profile: all that devices with the same nodes have in common.
+
+    ``nodes`` are as `render_node` gives them. In canonical JSON members stand in the order of their names, so that the
+    parts can be put side by side.
+    """
+    before = {"fleet": fleet} | ({"lock_key": _encode(lock_key)} if lock_key else {})
+    after: dict[str, object] = {
+        "relays": [{"id": relay.id, "host": relay.host, "port": relay.port} for relay in relays],
+        **({"resolvers": list(resolvers)} if resolvers else {}),
         "v": VERSION,
-        "fleet": profile.fleet,
-        "device": profile.device_id,
-        "addresses": list(profile.addresses),
-        "nodes": [
-            {
-                "id": node.id,
-                "name": node.name,
-                "tags": list(node.tags),
-                "derive_key": _encode(node.derive_key),
-                "generation": node.generation,
-                "addresses": list(node.addresses),
-                "access": [
-                    {
-                        "type": AMNEZIAWG,
-                        "host": way.host,
-                        "port": way.port,
-                        "public_key": _encode(way.public_key),
-                        "parameters": way.parameters.as_mapping(),
-                    }
-                    for way in node.access
-                ],
-            }
-            for node in profile.nodes
-        ],
-        "relays": [{"id": relay.id, "host": relay.host, "port": relay.port} for relay in profile.relays],
     }
+    return b"".join(
+        (
+            b",",
+            encode_canonical(dict(before))[1:-1],
+            b',"nodes":[',
+            b",".join(nodes),
+            b"],",
+            encode_canonical(after)[1:],
+        )
+    )
+
+
+def render_node(node: ProfileNode) -> bytes:
+    """Return one node of a profile."""
+    body: dict[str, object] = {
+        "id": node.id,
+        "name": node.name,
+        "tags": list(node.tags),
+        "derive_key": _encode(node.derive_key),
+        "generation": node.generation,
+        "addresses": list(node.addresses),
+        "access": [
+            {
+                "type": AMNEZIAWG,
+                "host": way.host,
+                "port": way.port,
+                "public_key": _encode(way.public_key),
+                "parameters": way.parameters.as_mapping(),
+            }
+            for way in node.access
+        ],
+    }
+    if node.next_generation:
+        body["next_generation"] = node.next_generation
+    if node.key_proof:
+        body["key_proof"] = _encode(node.key_proof)
+    if node.lock_signature:
+        body["lock_signature"] = _encode(node.lock_signature)
     return encode_canonical(body)
 
 
@@ -120,14 +176,22 @@ def parse_profile(data: bytes) -> Profile:
             fleet=parse_fleet_id(body["fleet"]),
             device_id=DeviceId(check_label(body["device"])),
             addresses=tuple(str(ipaddress.ip_interface(text)) for text in _texts(body["addresses"])),
-            nodes=tuple(_node(entry) for entry in body["nodes"]),
+            nodes=tuple(_node(entry) for entry in body["nodes"] if _is_plain(entry)),
             relays=tuple(
                 ProfileRelay(id=RelayId(check_label(entry["id"])), host=_text(entry["host"]), port=_port(entry["port"]))
                 for entry in body["relays"]
+                if _is_plain(entry)
             ),
+            resolvers=tuple(str(ipaddress.ip_address(text)) for text in _texts(body.get("resolvers", []))),
+            lock_key=_key(body["lock_key"]) if "lock_key" in body else b"",
         )
     except (KeyError, TypeError, ValueError, RecursionError, ParameterError) as error:
         raise BundleFormatError(f"the profile is damaged: {error!r}") from error
+
+
+def _is_plain(entry: dict[str, Any]) -> bool:
+    """Tell whether an entry of a list is of the one kind that there is today; those of a newer helm have a type."""
+    return "type" not in entry
 
 
 def _node(entry: dict[str, Any]) -> ProfileNode:
@@ -139,6 +203,9 @@ def _node(entry: dict[str, Any]) -> ProfileNode:
         generation=_whole(entry["generation"], 2**32 - 1),
         addresses=tuple(str(ipaddress.ip_address(text)) for text in _texts(entry["addresses"])),
         access=tuple(_access(way) for way in entry["access"] if way["type"] == AMNEZIAWG),
+        next_generation=_whole(entry["next_generation"], 2**32 - 1) if "next_generation" in entry else 0,
+        key_proof=_signature(entry.get("key_proof", "")),
+        lock_signature=_signature(entry.get("lock_signature", "")),
     )
 
 
@@ -156,6 +223,11 @@ def _key(text: str) -> bytes:
     if len(raw) != KEY_SIZE:
         raise ValueError(f"a public key of {len(raw)} bytes")
     return raw
+
+
+def _signature(text: str) -> bytes:
+    # Whether it is one is for whoever goes by it to find out; that of a newer kind is no damage.
+    return base64.b64decode(text, validate=True)
 
 
 def _port(value: object) -> int:

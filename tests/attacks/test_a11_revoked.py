@@ -1,6 +1,7 @@
 """Row 11. Position: a revoked member. Wants: to stay in its live session, to come back, or to resume an old one.
 
 Countermeasure: a deny list that is asked on every handshake and cuts live sessions when it changes; no tickets.
+The daemons themselves: tests/buoy/test_control.py and test_bounds.py, tests/beacon/test_orders.py.
 """
 
 from collections.abc import AsyncIterator, Callable

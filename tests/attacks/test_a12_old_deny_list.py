@@ -1,7 +1,7 @@
 """Row 12. Position: whoever can replay to a member what helm once signed. Wants: a deny list of before a revocation.
 
 Countermeasure: (epoch, version) only goes up; the list in use is on disk before it is in force, and survives kill -9.
-Here at the level of wire; node and store follow.
+Here at the level of wire; what the daemons make of it is in tests/wire/test_keeping.py, tests/buoy and tests/beacon.
 """
 
 import base64

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import attrs
 import trio
+from grpclib.const import Status
 from grpclib.exceptions import StreamTerminatedError
 
+from pharos.beacon.sanitize import PASSAGE_PATH
 from pharos.demo.processes import free_port
 from pharos.helm.relay.link import open_relay_link
 from pharos.wire.errors import LinkLostError
@@ -30,6 +32,7 @@ from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.limits import EDGE_STREAMS, RELAY_HOLDINGS
 from pharos.wire.rpc.peer import Peer
+from pharos.wire.rpc.server import refuse
 from pharos.wire.rpc.transport import SecureStream, open_tls
 from pharos.wire.units import KIB, MIB
 from tests.support.agents import joined
@@ -87,7 +90,10 @@ class Scene:
                 await trio.sleep(0.05)
 
     async def serve(self, stream: H2Stream) -> None:
-        """Be helm in one passage."""
+        """Be helm in one passage, and order nothing."""
+        if dict(stream.headers or [])[":path"] != PASSAGE_PATH:
+            await refuse(stream, Status.UNIMPLEMENTED)
+            return
         purpose = dict(stream.headers or [])[PURPOSE_HEADER]
         if purpose == "device":
             await echo(stream)

@@ -25,6 +25,7 @@ from pharos.wire.rpc.limits import PREFACE_TIMEOUT
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.status import leaves
 from pharos.wire.rpc.transport import open_tls
+from pharos.wire.standing import Standing
 from tests.support.agents import joined
 from tests.support.pki import home_fleet
 from tests.support.rpc import HOST
@@ -59,7 +60,7 @@ async def listening(state: Path) -> AsyncIterator[Listening]:
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             upstreams = Upstreams()
-            serve = functools.partial(serve_tunnel, upstreams, membership=membership, host=HOST, port=0)
+            serve = functools.partial(serve_tunnel, upstreams, standing=Standing(membership), host=HOST, port=0)
             _, port = await nursery.start(serve)
             yield Listening(upstreams, port, nursery)
             nursery.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import stat
 from pathlib import Path
@@ -10,16 +11,21 @@ import pytest
 import trio
 
 from pharos.buoy.cli import main
+from pharos.buoy.quota import QuotaMeter
 from pharos.buoy.state import DesiredState
 from pharos.wire.agent import AgentRequest
 from pharos.wire.console import Exit
 from pharos.wire.desired import Desired, Fence, Push
-from pharos.wire.files import lock_state_directory
+from pharos.wire.files import StateFile, lock_state_directory
+from pharos.wire.keeping import Keeping
+from pharos.wire.kept import Kept, trust_file
 from pharos.wire.pki.csr import verify_csr
+from pharos.wire.pki.roles import Role
 from tests.support.agents import grant_for, joined
 from tests.support.commands import invoke, invoke_json, run_program
-from tests.support.pki import home_fleet
+from tests.support.pki import home_fleet, utc_now
 from tests.support.strategies import peer_of
+from tests.support.trust import Signer
 
 
 @pytest.fixture
@@ -71,7 +77,26 @@ def test_status_shows_who_the_node_is_and_what_it_serves(state: Path) -> None:
     facts = invoke_json(main, "status", "--state", state)
     assert facts["id"] == "node-1"
     assert (facts["fleet"], facts["fence"], facts["peers"]) == (home_fleet().id, "5.2.7", 2)
+    assert (facts["trust_manifest"], facts["deny_list"], facts["revoked"]) == (0, "none", 0)
     assert "peers" in invoke(main, "status", "--state", state).output
+
+
+def test_status_shows_whom_the_node_believes_and_denies(state: Path) -> None:
+    keys, helm = joined(state), Signer()
+    keeping = Keeping(state, keys, keys.membership(now=utc_now()))
+    deny_list = helm.deny_list(home_fleet().identity(Role.DEVICE, "lost"), version=3)
+    trio.run(functools.partial(keeping.take, manifest=helm.manifest(2), deny_list=deny_list))
+    before = (state / "trust.json").read_bytes()
+    facts = invoke_json(main, "status", "--state", state)
+    assert (facts["trust_manifest"], facts["deny_list"], facts["revoked"]) == (2, "1.3", 1)
+    assert (state / "trust.json").read_bytes() == before
+
+
+def test_status_of_a_damaged_trust_file_says_what_to_do(state: Path) -> None:
+    joined(state)
+    StateFile(state / "trust.json", "pharos/agent-trust/v1", "").save({"manifest": 3})
+    result = invoke(main, "status", "--state", state)
+    assert (result.exit_code, "restore it from a copy" in result.output) == (Exit.FAILED, True)
 
 
 @pytest.mark.parametrize("command", [["status"], ["run"]])
@@ -81,10 +106,12 @@ def test_machine_without_a_fleet_says_what_to_do(state: Path, command: list[str]
     assert "make a request, and install helm's grant" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["identity.json", "desired.json"])
+@pytest.mark.parametrize("name", ["identity.json", "desired.json", "trust.json", "usage.json"])
 def test_buoy_with_a_damaged_state_file_does_not_start_and_leaves_it_alone(state: Path, name: str) -> None:
     joined(state)
     trio.run(DesiredState(state).replace, Desired().after(Push(fence=Fence(1, 1, 1), snapshot=True)))
+    trust_file(state).save(Kept().as_json())
+    QuotaMeter(state).save()
     damaged = (state / name).read_bytes()[:-9]
     (state / name).write_bytes(damaged)
     done = run_program("buoy", "run", "--state", state, "--host", "127.0.0.1", "--control-port", "0", "--awg-port", "0")

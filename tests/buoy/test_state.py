@@ -19,7 +19,17 @@ from pharos.wire.desired import Desired, Fence, Push
 from pharos.wire.errors import StateFileError
 from pharos.wire.files import StateFile
 from pharos.wire.ids import DeviceId
-from tests.support.strategies import fences, node_addresses, parameters, parameters_of, peer_lists, peer_of, quick
+from tests.support.strategies import (
+    fences,
+    node_addresses,
+    parameters,
+    parameters_of,
+    peer_lists,
+    peer_of,
+    policies,
+    previous_endpoints,
+    quick,
+)
 
 desired_states = st.builds(
     Desired,
@@ -27,6 +37,8 @@ desired_states = st.builds(
     awg=st.none() | parameters,
     addresses=node_addresses,
     peers=peer_lists.map(lambda peers: {peer.device_id: peer for peer in peers}),
+    policy=policies,
+    previous=previous_endpoints,
 )
 
 
@@ -116,6 +128,10 @@ async def test_damaged_file_is_refused_with_the_way_out_and_left_alone(tmp_path:
         lambda body: body.update(awg=[1]),
         lambda body: body.update(addresses=["nowhere"]),
         lambda body: body.update(addresses=5),
+        lambda body: body.update(policy={}),
+        lambda body: body["policy"].update(closed=["nowhere"]),
+        lambda body: body.update(previous=[{"port": 1}]),
+        lambda body: body.update(previous=7),
         lambda body: body["peers"][0].update(awg_key="AAAA"),
         lambda body: body["peers"][0].update(addresses=None),
         lambda body: body["peers"].append(body["peers"][0] | {"device_id": "twin"}),
@@ -144,3 +160,13 @@ async def test_only_what_holds_is_kept(tmp_path: Path) -> None:
 
 def everything_in(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+async def test_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    await DesiredState(tmp_path).replace(sample())
+    body = json.loads((tmp_path / "desired.json").read_text())["body"]
+    del body["policy"], body["previous"]
+    for peer in body["peers"]:
+        del peer["expires_at"], peer["quota"], peer["rate_limit"], peer["protocols"]
+    StateFile(tmp_path / "desired.json", "pharos/buoy-desired/v1", "").save(body)
+    assert DesiredState(tmp_path).load() == sample()

@@ -13,6 +13,7 @@ import trio
 from pharos.caravel.errors import HelmRefusedError
 from pharos.caravel.follow import follow
 from pharos.caravel.sync import SyncOutcome
+from pharos.helm.profiles.reseal import run_reseal
 from pharos.helm.relay.edge import PassageEdge
 from pharos.wire.ids import DeviceId
 from tests.support.fleet import Fleet, running_fleet
@@ -94,3 +95,19 @@ async def test_revoked_device_stops_following(tmp_path: Path, edges: list[Passag
                 await synced.wait()
                 await fleet.move_device("laptop", "revoke")
                 edges[-1].online.cut(DeviceId(enrolled.device_id))
+
+
+async def test_change_of_the_fleet_reaches_a_device_that_follows_without_its_asking(
+    tmp_path: Path, edges: list[PassageEdge]
+) -> None:
+    async with running_fleet(tmp_path) as fleet, trio.open_nursery() as nursery:
+        await fleet.enrol()
+        context = edges[-1].context
+        nursery.start_soon(run_reseal, context.store, context.authorities, edges[-1])
+        async with following(fleet) as follower, fleet.client() as client:
+            await follower.next()
+            await fleet.add_buoy("b")
+            assert (await follower.next()).changed
+            assert {node.name for node in client.profile().nodes} == {"a", "b"}
+            assert [standing.value for standing in client.standings().values()] == ["known", "new"]
+        nursery.cancel_scope.cancel()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
 import trio
 
-from pharos.buoy.dataplane.base import PeerCounters
-from pharos.buoy.node import Node
+from pharos.buoy.dataplane.base import NO_REASONS, PeerCounters
+from pharos.buoy.node import Node, now_us
+from pharos.buoy.quota import QuotaMeter
 from pharos.buoy.state import DesiredState
 from pharos.wire.agent import AgentKeys, Membership
 from pharos.wire.desired import Desired
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.ids import DeviceId
+from pharos.wire.keeping import Keeping
 
 
 class Bell:
@@ -36,6 +39,8 @@ class FakePlane:
 
     port: int = 51820
     applied: list[Desired] = attrs.field(factory=list)
+    reasons: list[dict[DeviceId, str]] = attrs.field(factory=list)
+    """Why peers were gone, by ``apply``."""
     told: Bell = attrs.field(factory=Bell)
     """Rings at each ``apply``."""
     seen: list[PeerCounters] = attrs.field(factory=list)
@@ -50,11 +55,12 @@ class FakePlane:
             if device_id in self.refuses:
                 raise RemoteProtocolError(f"device {device_id}: a key cannot be used")
 
-    async def apply(self, desired: Desired) -> None:
+    async def apply(self, desired: Desired, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
         if self.before_apply is not None:
             self.before_apply.set()
             await self.may_apply.wait()
         self.applied.append(desired)
+        self.reasons.append(dict(reasons))
         self.told.ring()
 
     def counters(self) -> list[PeerCounters]:
@@ -70,11 +76,21 @@ class SampleBuoy:
 
     state: DesiredState
     plane: FakePlane
+    keeping: Keeping
     node: Node
 
 
-def make_buoy(folder: Path, *, keys: AgentKeys, membership: Membership, plane: FakePlane | None = None) -> SampleBuoy:
+def make_buoy(
+    folder: Path,
+    *,
+    keys: AgentKeys,
+    membership: Membership,
+    plane: FakePlane | None = None,
+    wall: Callable[[], int] = now_us,
+) -> SampleBuoy:
     """Bring a node up from what is on disk in ``folder``."""
     state, plane = DesiredState(folder), plane or FakePlane()
     state.load()
-    return SampleBuoy(state=state, plane=plane, node=Node(membership=membership, keys=keys, state=state, plane=plane))
+    keeping = Keeping(folder, keys, membership)
+    node = Node(keeping=keeping, keys=keys, state=state, plane=plane, meter=QuotaMeter(folder), wall=wall)
+    return SampleBuoy(state=state, plane=plane, keeping=keeping, node=node)

@@ -82,7 +82,8 @@ def _row(db: Database, table: str, number: int) -> Iterable[tuple[str, Any]]:
     for _, name, kind, *_ in db.execute(f"PRAGMA table_info({table})").fetchall():
         if name in references:
             other, column = references[name]
-            yield name, db.execute(f"SELECT {column} FROM {other} ORDER BY {column}").fetchone()[0]
+            rows = db.execute(f"SELECT {column} FROM {other} ORDER BY {column}").fetchall()
+            yield name, rows[(number - 1) % len(rows)][0]
         elif kind == "BYTEA":
             yield name, f"{table} {name} {number}".encode()
         elif kind in ("BIGINT", "INTEGER"):
@@ -104,7 +105,7 @@ def make_newest(migrations: Migrations, prefix: str, kind: str) -> tuple[Path, s
     db = open_file(f"{prefix}{before}")
     try:
         migrations.apply(sqlite_utils.Database(db))
-        if migrations is core_migrations:
+        if migrations is core_migrations and not db.execute("SELECT COUNT(*) FROM users").fetchone()[0]:
             transact(db, add_people)
         transact(db, fill_empty)
         return FOLDER / f"{prefix}{newest}.sql", dump(db, f"A {kind} as {newest} left it.")

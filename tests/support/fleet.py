@@ -22,7 +22,7 @@ from pharos.caravel.profiles.store import Enrolled, ProfileStore
 from pharos.demo.processes import free_port
 from pharos.helm.app import run_helm
 from pharos.helm.ca.authority import create_fleet
-from pharos.helm.ca.vault import create_vault
+from pharos.helm.ca.vault import RecoveryKit, create_vault
 from pharos.helm.cli.api import ask
 from pharos.helm.config import HelmConfig
 from pharos.helm.model.fleet import Posture
@@ -76,6 +76,7 @@ class Fleet:
         self.buoys: dict[str, Daemon] = {}
         self.ports: dict[str, dict[str, int]] = {}
         self.beacon: Daemon | None = None
+        self.kit: RecoveryKit
 
     @property
     def helm_state(self) -> Path:
@@ -85,7 +86,8 @@ class Fleet:
         state = open_state_directory(self.helm_state)
         vault, data_key = create_vault(state)
         with open_store(state, create=True) as store:
-            await store.run(create_fleet, vault, data_key, Posture.PERSONAL, now=datetime.datetime.now(datetime.UTC))
+            now = datetime.datetime.now(datetime.UTC)
+            self.kit = await store.run(create_fleet, vault, data_key, Posture.PERSONAL, now=now)
         await self.helm.start()
 
     async def ask(
@@ -104,6 +106,13 @@ class Fleet:
             picture = await self.ask("GET", "/api/v1/status")
             if holds(picture):
                 return picture
+            await trio.sleep(0.02)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Return once something holds; the test's own timeout ends the wait."""
+        while True:
+            if holds():
+                return
             await trio.sleep(0.02)
 
     async def wait_settled(self, peers: int) -> None:

@@ -16,6 +16,7 @@ import sqlite_utils
 
 from pharos.helm.accounts.devices import move_device
 from pharos.helm.ca.authority import Authority, create_fleet, load_authority
+from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import RecoveryKit, Vault, create_vault, open_vault
 from pharos.helm.context import HelmContext
 from pharos.helm.live.board import Board, now_us
@@ -65,7 +66,12 @@ async def open_helm(state: Path, *, fresh: bool = False) -> AsyncIterator[Sample
         authority = await store.run(load_authority, vault, now=now())
         hub = Hub()
         context = HelmContext(
-            store=store, authority=authority, vault=vault, board=Board(hub), hub=hub, started_at=STARTED_AT
+            store=store,
+            authorities=LiveAuthority(authority),
+            vault=vault,
+            board=Board(hub),
+            hub=hub,
+            started_at=STARTED_AT,
         )
         yield SampleHelm(state=state, store=store, vault=vault, authority=authority, kit=kit, context=context)
 

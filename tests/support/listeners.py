@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import attrs
 import trio
@@ -20,6 +20,7 @@ from pharos.buoy.events import EventFeed
 from pharos.wire.pki.roles import CONTROL, INGRESS, TUNNEL, ListenerPolicy, Role
 from pharos.wire.pki.tls import client_context
 from pharos.wire.rpc.transport import SecureStream, open_tls
+from pharos.wire.standing import Standing
 from tests.support.agents import joined
 from tests.support.buoy import make_buoy
 from tests.support.pki import home_fleet, utc_now
@@ -79,12 +80,15 @@ async def running_listener(name: str, folder: Path, upstreams: Upstreams | None 
     keys = joined(state, kind.role)
     membership = keys.membership(now=utc_now())
     assert membership.identity.dns_name is not None
+    serve: Callable[..., Awaitable[NoReturn]]
     if kind.policy is CONTROL:
         node = make_buoy(state, keys=keys, membership=membership).node
         serve = functools.partial(serve_control, node, EventFeed())
+    elif kind.policy is TUNNEL:
+        serve = functools.partial(serve_tunnel, upstreams, standing=Standing(membership))
     else:
-        serve = functools.partial(serve_tunnel if kind.policy is TUNNEL else serve_ingress, upstreams)
+        serve = functools.partial(serve_ingress, upstreams, standing=Standing(membership))
     async with trio.open_nursery() as nursery:
-        address = await nursery.start(functools.partial(serve, membership=membership, host=HOST, port=0))
+        address = await nursery.start(functools.partial(serve, host=HOST, port=0))
         yield Listener(kind=kind, address=address, hostname=membership.identity.dns_name, upstreams=upstreams)
         nursery.cancel_scope.cancel()

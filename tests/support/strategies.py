@@ -4,11 +4,12 @@ import hashlib
 import ipaddress
 import random
 
+import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from pharos.wire.awg.params import PLAIN, ObfuscationParameters, generate
-from pharos.wire.desired import Fence, Peer, Push
+from pharos.wire.desired import Fence, Peer, Policy, PreviousEndpoint, Push, QuotaLease
 from pharos.wire.ids import DeviceId
 
 quick = settings(max_examples=50, deadline=None)
@@ -48,10 +49,25 @@ def peer_of(number: int, *, key: int = 0, generation: int = 1) -> Peer:
     )
 
 
-peers = st.builds(peer_of, st.integers(0, 2000), key=st.integers(0, 3), generation=st.integers(1, 2**32 - 1))
+counts = st.integers(0, 2**63 - 1)
+quotas = st.none() | st.builds(QuotaLease, id=counts, octets=counts)
+protocols = st.lists(labels, max_size=3, unique=True).map(lambda names: tuple(sorted(names)))
+plain_peers = st.builds(peer_of, st.integers(0, 2000), key=st.integers(0, 3), generation=st.integers(1, 2**32 - 1))
+peers = st.builds(attrs.evolve, plain_peers, expires_at=counts, quota=quotas, rate_limit=counts, protocols=protocols)
 peer_lists = st.lists(peers, max_size=6, unique_by=lambda peer: peer.device_id)
 
 node_addresses = st.lists(st.ip_addresses().map(str), max_size=3).map(tuple)
+
+policies = st.builds(
+    Policy,
+    peer_to_peer=st.booleans(),
+    internet=st.booleans(),
+    closed=st.lists(st.ip_addresses().map(lambda address: str(ipaddress.ip_network(address))), max_size=3).map(tuple),
+    resolvers=node_addresses,
+)
+previous_endpoints = st.lists(
+    st.builds(PreviousEndpoint, port=st.integers(1, 65535), awg=parameters, until=st.integers(1, 2**63 - 1)), max_size=2
+).map(tuple)
 
 pushes = st.builds(
     Push,
@@ -61,4 +77,9 @@ pushes = st.builds(
     remove=st.lists(labels.map(DeviceId), max_size=4).map(tuple),
     awg=st.none() | parameters,
     addresses=node_addresses,
+    policy=st.none() | policies,
+    previous=st.none() | previous_endpoints,
+    deny_list=st.binary(max_size=9),
+    manifest=st.binary(max_size=9),
+    checkpoint=st.binary(max_size=9),
 )

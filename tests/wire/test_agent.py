@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pharos.wire import agent
 from pharos.wire.agent import MAX_DOCUMENT, AgentGrant, AgentKeys, AgentRequest, grant_of
 from pharos.wire.errors import AgentError, StateFileError
+from pharos.wire.grant import from_text
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.csr import make_csr, verify_csr
 from pharos.wire.pki.keys import certificate_to_der, generate_key
@@ -23,6 +24,7 @@ from pharos.wire.pki.roles import Role
 from tests.support.agents import grant_for, joined
 from tests.support.pki import home_fleet, other_fleet, utc_now
 from tests.support.strategies import junk_json, quick
+from tests.support.trust import Signer
 
 AGENTS = [Role.NODE, Role.RELAY]
 
@@ -239,3 +241,43 @@ def test_grant_shows_public_certificates_only() -> None:
     assert fleet.trust.device_ca is not None
     assert grant.device_ca == certificate_to_der(fleet.trust.device_ca)
     assert AgentGrant.parse(grant.render()) == grant
+
+
+def test_grant_may_carry_the_manifest_and_one_of_an_earlier_helm_does_not(tmp_path: Path) -> None:
+    keys, helm = AgentKeys(tmp_path, Role.NODE), Signer()
+    plain = grant_for(keys.make_request())
+    assert "manifest" not in plain.render()
+    assert AgentGrant.parse(plain.render()) == plain
+    grant = attrs.evolve(plain, manifest=helm.manifest())
+    assert AgentGrant.parse(grant.render()) == grant
+    keys.install(grant, now=utc_now())
+    assert AgentKeys(tmp_path, Role.NODE).granted_manifest == grant.manifest
+
+
+@pytest.mark.parametrize("manifest", [b"junk", Signer(fleet=other_fleet()).manifest()], ids=["junk", "another fleet's"])
+def test_grant_with_a_manifest_that_does_not_verify_is_refused(tmp_path: Path, manifest: bytes) -> None:
+    keys = AgentKeys(tmp_path, Role.NODE)
+    with pytest.raises(AgentError, match="does not verify"):
+        keys.install(attrs.evolve(grant_for(keys.make_request()), manifest=manifest), now=utc_now())
+
+
+def test_renewal_keeps_a_grant_that_was_installed_beside_the_daemon(tmp_path: Path) -> None:
+    daemon = joined(tmp_path)
+    AgentKeys(tmp_path, Role.NODE).install(grant_for(daemon.make_request(), name="two"), now=utc_now())
+    daemon.renew()
+    assert AgentKeys(tmp_path, Role.NODE).membership(now=utc_now()).identity.id == "two"
+
+
+def test_machine_without_a_fleet_renews_nothing(tmp_path: Path) -> None:
+    keys = AgentKeys(tmp_path, Role.NODE)
+    keys.make_request()
+    with pytest.raises(AgentError, match="not in a fleet yet"):
+        keys.renew()
+
+
+def test_fresh_key_stays_in_the_private_file(tmp_path: Path) -> None:
+    keys = joined(tmp_path)
+    csr = keys.renew()
+    body = json.loads((tmp_path / "identity.json").read_text())["body"]
+    assert from_text(body["next_tls_key"]) not in csr
+    assert stat.S_IMODE((tmp_path / "identity.json").stat().st_mode) == 0o600

@@ -23,6 +23,8 @@ from tests.support.strategies import (
     parameters,
     parameters_of,
     peer_of,
+    policies,
+    previous_endpoints,
     pushes,
     quick,
 )
@@ -38,6 +40,9 @@ peer_reports = st.builds(
     received=counters,
     sent=counters,
     commitment=st.binary(min_size=8, max_size=8),
+    generation=st.integers(0, 2**32 - 1),
+    quota_used=counters,
+    digest=st.binary(max_size=8),
 )
 reports = st.builds(
     NodeReport,
@@ -51,6 +56,13 @@ reports = st.builds(
     awg=st.none() | parameters,
     addresses=node_addresses,
     peers=st.lists(peer_reports, max_size=3).map(tuple),
+    deny_list=st.tuples(counters, counters),
+    manifest_version=counters,
+    certificate=st.binary(max_size=32),
+    now=times,
+    checkpoint=st.binary(max_size=9),
+    policy=st.none() | policies,
+    previous=previous_endpoints,
 )
 endpoints = st.text(max_size=40)
 

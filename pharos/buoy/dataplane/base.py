@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import attrs
 
 from pharos.wire.desired import Desired
 from pharos.wire.ids import DeviceId
+
+NO_REASONS: Final[Mapping[DeviceId, str]] = MappingProxyType({})
 
 
 @attrs.frozen(kw_only=True)
@@ -38,8 +42,11 @@ class DataPlane(Protocol):
         """
         ...
 
-    async def apply(self, desired: Desired) -> None:
-        """Make the engine serve exactly ``desired``; peers that stay keep their sessions."""
+    async def apply(self, desired: Desired, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
+        """Make the engine serve exactly ``desired``; peers that stay keep their sessions.
+
+        ``reasons`` say why peers that go are gone, for their events; whoever is not named was removed by helm.
+        """
         ...
 
     def counters(self) -> list[PeerCounters]:

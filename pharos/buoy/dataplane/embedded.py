@@ -9,10 +9,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Final
 
-from pharos.buoy.dataplane.base import PeerCounters
+from pharos.buoy.dataplane.base import NO_REASONS, PeerCounters
 from pharos.buoy.events import EventFeed
 from pharos.wire.agent import AgentKeys, Membership
 from pharos.wire.awg.config import PeerConfig
@@ -28,6 +29,9 @@ from pharos.wire.errors import ParameterError, RemoteProtocolError
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.seal.blind import Pairing, commitment, derive_psk
+
+# What the event of a peer says that helm took away.
+REMOVED: Final = "removed"
 
 
 class EmbeddedPlane:
@@ -51,7 +55,7 @@ class EmbeddedPlane:
             if peer != self._peers.get(peer.device_id):
                 self._config(peer)
 
-    async def apply(self, desired: Desired) -> None:
+    async def apply(self, desired: Desired, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
         """Serve exactly ``desired``; peers that stay keep their sessions."""
         self._tunnel.set_parameters(desired.awg or PLAIN)
         self._inner.set_addresses([ipaddress.ip_address(address) for address in desired.addresses])
@@ -60,7 +64,7 @@ class EmbeddedPlane:
         for device_id, peer in list(self._peers.items()):
             new = wanted.get(device_id)
             if new is None or new.awg_key != peer.awg_key:
-                self._drop(peer)
+                self._drop(peer, reasons.get(device_id, REMOVED))
         for device_id, peer in wanted.items():
             if self._peers.get(device_id) != peer:
                 self._reporter.owners[peer.awg_key] = device_id
@@ -84,9 +88,9 @@ class EmbeddedPlane:
         peer = self._peers.get(device_id)
         return b"" if peer is None else commitment(self._secrets.psk(peer))
 
-    def _drop(self, peer: Peer) -> None:
+    def _drop(self, peer: Peer, reason: str) -> None:
         self._tunnel.remove_peer(peer.awg_key)
-        self._reporter.forget(peer.awg_key)
+        self._reporter.forget(peer.awg_key, reason)
         self._secrets.forget(peer)
         del self._peers[peer.device_id]
 
@@ -178,9 +182,9 @@ class Reporter:
             case SessionEnded(peer=peer):
                 self._disconnect(peer, device_id, "silent")
 
-    def forget(self, public_key: bytes) -> None:
+    def forget(self, public_key: bytes, reason: str) -> None:
         """Drop a key; its device is gone now, for the engine's own word comes when nobody knows whose key it was."""
-        self._disconnect(public_key, self.owners.pop(public_key), "removed")
+        self._disconnect(public_key, self.owners.pop(public_key), reason)
 
     def _disconnect(self, public_key: bytes, device_id: DeviceId, reason: str) -> None:
         if public_key in self._connected:

@@ -18,8 +18,10 @@ from pharos.caravel.client import Client, find_node, open_client
 from pharos.caravel.config import DEFAULT_STATE
 from pharos.caravel.enroll import ENROLMENT_TIMEOUT, enroll
 from pharos.caravel.errors import CaravelError, HelmRefusedError, NoAnswerError
+from pharos.caravel.profiles.pins import Standing
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
 from pharos.wire.console import CommandError, Exit, completion_command, print_facts, print_json, reports_errors
+from pharos.wire.ids import NodeId
 from pharos.wire.seal.ticket import TicketLink
 from pharos.wire.units import SECONDS
 
@@ -86,20 +88,25 @@ def enroll_(link: str, state: Path, name: str, *, as_json: bool) -> None:
 @main.command()
 @state_option
 @click.option("--sync/--no-sync", default=True, help="Ask helm for the newest profile first.")
+@click.option("--confirm", help="Trust this node, by id or name, with the keys that it has: you have asked its owner.")
 @json_option
 @reports_errors
-def profiles(state: Path, *, sync: bool, as_json: bool) -> None:
-    """List the nodes this device may use.
+def profiles(state: Path, *, sync: bool, confirm: str | None, as_json: bool) -> None:
+    """List the nodes this device may use, and what it makes of each.
 
     \b
     Example:
       caravel profiles --json
+      caravel profiles --confirm amsterdam
     """
 
-    async def read(client: Client) -> str | None:
-        return await _try_sync(client) if sync else None
+    async def read(client: Client) -> tuple[str | None, dict[NodeId, Standing]]:
+        trouble = await _try_sync(client) if sync else None
+        if confirm is not None:
+            client.confirm(confirm)
+        return trouble, client.standings()
 
-    trouble = _with_client(state, read)
+    trouble, standings = _with_client(state, read)
     if trouble is not None:
         click.echo(f"{trouble}; this is the kept profile", err=True)
     profile = ProfileStore(state).profile(datetime.datetime.now(datetime.UTC))
@@ -109,15 +116,16 @@ def profiles(state: Path, *, sync: bool, as_json: bool) -> None:
             "name": node.name,
             "tags": list(node.tags),
             "access": [f"amneziawg {way.host}:{way.port}" for way in node.access],
+            "standing": standings[node.id].value,
         }
         for node in profile.nodes
     ]
     if as_json:
         print_json({"fleet": profile.fleet, "device": profile.device_id, "synced": trouble is None, "nodes": nodes})
         return
-    table = Table("node", "tags", "access", box=None, pad_edge=False)
+    table = Table("node", "standing", "tags", "access", box=None, pad_edge=False)
     for node in nodes:
-        table.add_row(str(node["name"]), ", ".join(node["tags"]), ", ".join(node["access"]))
+        table.add_row(str(node["name"]), str(node["standing"]), ", ".join(node["tags"]), ", ".join(node["access"]))
     Console().print(table)
 
 

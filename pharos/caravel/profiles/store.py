@@ -14,14 +14,16 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from pharos.caravel.errors import NotEnrolledError
-from pharos.wire.errors import StateFileError, WireError
+from pharos.caravel.profiles.denied import Denied
+from pharos.caravel.profiles.pins import ALWAYS, Pins
+from pharos.wire.errors import BundleError, StateFileError, WireError
 from pharos.wire.files import StateFile, open_state_directory
 from pharos.wire.ids import DeviceId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.keys import certificate_from_der, generate_key, key_from_der, key_to_der
 from pharos.wire.pki.manifest import Manifest, verify_manifest
 from pharos.wire.pki.tls import Credentials
-from pharos.wire.profile import Profile, parse_profile
+from pharos.wire.profile import Profile, ProfileNode, parse_profile
 from pharos.wire.seal.envelope import Bundle, open_bundle
 from pharos.wire.seal.ticket import BeaconAddress
 
@@ -88,6 +90,8 @@ class ProfileStore:
         remedy = "restore it from a copy, or move the directory away and enrol anew"
         self._identity = StateFile(self.path / "device.json", "pharos/device/v1", remedy)
         self._bundle = StateFile(self.path / "bundle.json", "pharos/device-bundle/v1", "remove it and sync again")
+        self._pins = StateFile(self.path / "pins.json", "pharos/device-pins/v1", remedy)
+        self._denied = StateFile(self.path / "denied.json", "pharos/device-denied/v1", "remove it and sync again")
 
     def secrets(self) -> DeviceSecrets | None:
         """Return the keys, made for an enrolment that may still be under way; None where there are none."""
@@ -120,7 +124,18 @@ class ProfileStore:
         return self._read(lambda b: ((b["epoch"], b["revision"]), _decode(b["bundle"])), body)
 
     def save_bundle(self, bundle: Bundle, blob: bytes) -> None:
-        """Keep an opened bundle; durable when this returns, and only then may its profile be used."""
+        """Keep an opened bundle; durable when this returns, and only then may its profile be used.
+
+        What nodes it names, and their keys, is noted first, so that no node is ever used that was not.
+
+        Raises: BundleFormatError — there is no profile in it.
+        """
+        profile = parse_profile(bundle.profile)
+        now = datetime.datetime.now(datetime.UTC)
+        known = self._known_pins(now)
+        pins = (known or Pins()).after(profile, now=microseconds(now), first=known is None)
+        if pins != known:
+            self._pins.save(pins.as_json())
         epoch, revision = bundle.header.order
         self._bundle.save({"epoch": epoch, "revision": revision, "bundle": _encode(blob)})
 
@@ -136,11 +151,49 @@ class ProfileStore:
         order, blob = kept
         return parse_profile(enrolled.open(blob, enrolled.verified_manifest(now), newest=order).profile)
 
+    def denied(self) -> Denied:
+        """Return whom this device does not dial."""
+        body = self._denied.load()
+        return Denied() if body is None else self._read(Denied.from_json, body)
+
+    def save_denied(self, denied: Denied) -> None:
+        """Keep whom a newer list denies."""
+        self._denied.save(denied.as_json())
+
+    def pins(self, now: datetime.datetime) -> Pins:
+        """Return which nodes this device knows.
+
+        Raises: NotEnrolledError, BundleError.
+        """
+        return self._known_pins(now) or Pins()
+
+    def confirm(self, node: ProfileNode, now: datetime.datetime) -> None:
+        """Keep that the user knows this node, with these keys."""
+        self._pins.save(self.pins(now).confirmed(node).as_json())
+
+    def _known_pins(self, now: datetime.datetime) -> Pins | None:
+        """Return the pins; None before the first profile. What an earlier version kept was not questioned then."""
+        body = self._pins.load()
+        if body is not None:
+            return self._read(Pins.from_json, body)
+        if self.bundle() is None or self.secrets() is None:
+            return None
+        try:
+            kept = self.profile(now)
+        except (BundleError, NotEnrolledError):
+            return None
+        return Pins().after(kept, now=ALWAYS, first=True)
+
     def _read(self, reader: Callable[[dict[str, Any]], T], body: dict[str, Any]) -> T:
         try:
             return reader(body)
         except (KeyError, TypeError, ValueError, WireError) as error:
             raise StateFileError(f"{self.path} holds a damaged state file ({error!r}); it was left as it is") from error
+
+
+def microseconds(moment: datetime.datetime) -> int:
+    """Return a time in microseconds since 1970."""
+    return int(moment.timestamp() * 1_000_000)
 
 
 def generate_secrets() -> DeviceSecrets:

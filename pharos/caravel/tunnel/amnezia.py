@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Final, NoReturn
 
 import trio
 
@@ -17,6 +19,12 @@ from pharos.wire.awg.ping import PingReport, ping
 from pharos.wire.awg.tunnel import ClientTunnel, open_client_tunnel
 from pharos.wire.profile import AmneziaWgAccess, Profile, ProfileNode
 from pharos.wire.seal.blind import Pairing, derive_psk
+from pharos.wire.tasks import open_background
+from pharos.wire.units import SECONDS
+
+# An initiation is repeated every five seconds: each generation has three chances on a line that loses packets.
+LOOK_EVERY: Final = 7.5 * SECONDS
+SILENT_LOOKS: Final = 2
 
 
 class Tunnel:
@@ -60,26 +68,62 @@ async def open_node_tunnel(profile: Profile, node: ProfileNode, secrets: DeviceS
     if not node.access:
         raise NoSuchNodeError(f"node {node.name} offers no protocol that this version speaks; upgrade caravel")
     access = node.access[0]
-    pairing = Pairing(
+    endpoint = await _resolve(access)
+    peers = [
+        PeerConfig(
+            public_key=access.public_key,
+            preshared_key=derive_psk(pairing_of(profile, node, secrets, generation), secrets.derive),
+            allowed_ips=(ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")),
+            endpoint=endpoint,
+        )
+        for generation in (node.generation, node.generation + 1)
+        if generation < 2**32
+    ]
+    async with (
+        open_client_tunnel(
+            private_key=secrets.awg.private_bytes(), peer=peers[0], parameters=access.parameters
+        ) as inner,
+        open_background(functools.partial(seek_generation, inner, peers)),
+    ):
+        yield Tunnel(node, profile, inner)
+
+
+def pairing_of(profile: Profile, node: ProfileNode, secrets: DeviceSecrets, generation: int) -> Pairing:
+    """Return what this device and a node derive their secrets of."""
+    return Pairing(
         fleet=profile.fleet,
         device=profile.device_id,
         node=node.id,
-        generation=node.generation,
+        generation=generation,
         device_derive=secrets.derive.public,
         node_derive=node.derive_key,
         device_awg=secrets.awg.public,
-        node_awg=access.public_key,
+        node_awg=node.access[0].public_key,
     )
-    peer = PeerConfig(
-        public_key=access.public_key,
-        preshared_key=derive_psk(pairing, secrets.derive),
-        allowed_ips=(ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")),
-        endpoint=await _resolve(access),
-    )
-    async with open_client_tunnel(
-        private_key=secrets.awg.private_bytes(), peer=peer, parameters=access.parameters
-    ) as inner:
-        yield Tunnel(node, profile, inner)
+
+
+async def seek_generation(
+    inner: ClientTunnel, peers: Sequence[PeerConfig], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> NoReturn:
+    """Try the other generation of the preshared key whenever the node has been silent for too long (security.md §2d).
+
+    ``peers`` are the node with this generation's key and with the next one's, which the node takes into use once this
+    device has acknowledged it, whether or not we hear of that.
+    """
+    task_status.started()
+    tried, silent = 0, 0
+    before = inner.status()
+    while True:
+        await trio.sleep(LOOK_EVERY)
+        now = inner.status()
+        answered = now.received_bytes > before.received_bytes
+        idle = now.session_age is not None and now.sent_bytes == before.sent_bytes
+        silent = 0 if answered or idle else silent + 1
+        before = now
+        if silent >= SILENT_LOOKS:
+            silent, tried = 0, (tried + 1) % len(peers)
+            inner.set_peer(peers[tried])
+            inner.initiate_handshake()
 
 
 async def _resolve(access: AmneziaWgAccess) -> Address:

@@ -17,6 +17,7 @@ from pharos.helm.store.devices import DEVICES, count_live_devices
 from pharos.helm.store.fleet import get_fleet, next_revision
 from pharos.helm.store.records import change_record, check_version, get_record
 from pharos.helm.store.users import USERS
+from pharos.wire.pki.roles import Role
 
 DEVICE_LIMITS: Final = {Posture.PERSONAL: 10, Posture.ENTERPRISE: 5}
 """Of a user who has no limit of their own."""
@@ -39,7 +40,8 @@ def change_device(db: Database, act: Act, device_id: str, version: int, values: 
         check_device_limit(db, user_id)
     changed = change_record(db, DEVICES, device_id, version, _checked(values), act)
     if changed != device:
-        next_revision(db, profiles=False)
+        # Another user is in other groups, and so may use other nodes.
+        next_revision(db, profiles=changed.user_id != device.user_id)
     return changed
 
 
@@ -57,7 +59,7 @@ def move_device(db: Database, act: Act, device_id: str, version: int, verb: Devi
         raise ConflictError(f"a device that is {device.state.value} cannot be {verb.past}")
     moved = change_record(db, DEVICES, device_id, version, {"state": state}, act, verb=verb.past, detail=device.name)
     if state is DeviceState.REVOKED:
-        revoke_certificates(db, act, device_id)
+        revoke_certificates(db, act, Role.DEVICE, device_id, tunnel_key=device.awg_key)
     next_revision(db, profiles=False)
     return moved
 

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
 from pharos.helm.accounts.claim import REFUSED, DeviceClaim, claim_ticket
+from pharos.helm.ca.authority import Authority
 from pharos.helm.context import HelmContext
 from pharos.helm.errors import ConflictError, InvalidRequestError, NotAllowedError, NotFoundError
 from pharos.helm.live.board import now_us
 from pharos.helm.model.devices import Device, DeviceKeys
+from pharos.helm.profiles.pairs import note_commitments
 from pharos.helm.profiles.seal import current_bundle
 from pharos.helm.store.bundles import Bundle, note_held
 from pharos.helm.store.changes import Act
+from pharos.helm.store.checkpoints import latest_checkpoint
 from pharos.helm.store.database import Database
 from pharos.helm.store.devices import get_device, is_allowed
-from pharos.wire.errors import RemoteProtocolError
+from pharos.helm.store.members import note_member
+from pharos.helm.store.pairs import Said
+from pharos.helm.trust.renewals import renew_device
+from pharos.wire.errors import PeerRejectedError, RemoteProtocolError
 from pharos.wire.gen.pharos.account.v1 import account_grpc
 from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
-from pharos.wire.ids import DeviceId, TicketId
+from pharos.wire.ids import DeviceId, NodeId, TicketId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.possession import verify_key
 from pharos.wire.seal.freshness import NONCE_LENGTH, sign_freshness
 
 log = logging.getLogger(__name__)
+
+MAX_COUNT: Final = 2**63 - 1
+"""What a column holds; protobuf's counts go one bit further."""
 
 
 class Enrolment(account_grpc.EnrolmentBase):
@@ -98,37 +108,80 @@ class Enrolment(account_grpc.EnrolmentBase):
 class Account(account_grpc.AccountBase):
     """Served in one device passage; Noise has proven which device it is."""
 
-    def __init__(self, context: HelmContext, device_id: DeviceId) -> None:
+    def __init__(self, context: HelmContext, device_id: DeviceId, fingerprint: str | None = None) -> None:
         self._context = context
         self._device_id = device_id
+        self._fingerprint = fingerprint
+        """Of the certificate that it showed to the beacon, says the beacon; it is one of the device's own."""
 
     async def Sync(self, stream: Stream[pb.SyncRequest, pb.SyncReply]) -> None:
-        """Answer with the newest bundle, unless the device holds it, and with proof that it is the newest."""
+        """Answer with whatever the device does not hold yet, and with proof that its bundle is the newest."""
         request = await stream.recv_message()
         if request is None or len(request.nonce) != NONCE_LENGTH:
             raise GRPCError(Status.INVALID_ARGUMENT, f"a sync needs a nonce of {NONCE_LENGTH} octets")
-        authority = self._context.authority
+        context = self._context
         try:
-            bundle = await self._context.store.run(self._newest, now_us(), (request.epoch, request.revision))
+            # One authority for all of it: what the manifest says has to fit what the bundle was signed with.
+            authority, bundle, checkpoint = await context.store.run(self._newest, now_us(), request)
         except (NotFoundError, NotAllowedError) as error:
             raise GRPCError(Status.PERMISSION_DENIED, str(error)) from error
+        denied = await context.authorities.deny_lists.current(context.store, authority)
         known = (request.epoch, request.revision) == (bundle.epoch, bundle.revision)
+        behind = request.manifest_version < authority.manifest_version
         await stream.send_message(
             pb.SyncReply(
                 bundle=b"" if known else bundle.sealed,
-                manifest=b"" if known else authority.manifest,
+                manifest=authority.manifest if behind else b"",
                 freshness=sign_freshness(
                     request.nonce, epoch=bundle.epoch, revision=bundle.revision, signing_key=authority.signing
                 ),
                 epoch=bundle.epoch,
                 revision=bundle.revision,
+                deny_list=denied.blob if denied.order > (request.deny_epoch, request.deny_version) else b"",
+                checkpoint=checkpoint,
             )
         )
 
-    def _newest(self, db: Database, now: int, held: tuple[int, int]) -> Bundle:
-        device = get_device(db, self._device_id)
+    async def Renew(self, stream: Stream[pb.RenewRequest, pb.RenewReply]) -> None:
+        """Answer with the successor of the device's certificate, for the same key."""
+        request = await stream.recv_message()
+        if request is None:
+            raise GRPCError(Status.INVALID_ARGUMENT, "a renewal needs a request")
+        try:
+            certificate = await self._context.store.run(self._renew, request.csr, now_us())
+        except (NotFoundError, NotAllowedError, PeerRejectedError) as error:
+            raise GRPCError(Status.PERMISSION_DENIED, str(error)) from error
+        except ConflictError as error:
+            raise GRPCError(Status.ABORTED, str(error)) from error
+        except RemoteProtocolError as error:
+            raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from error
+        await stream.send_message(pb.RenewReply(certificate=certificate))
+
+    def _newest(self, db: Database, now: int, request: pb.SyncRequest) -> tuple[Authority, Bundle, bytes]:
+        device, authority = get_device(db, self._device_id), self._context.authority
         if not is_allowed(db, device.id, now):
             raise NotAllowedError("this device was revoked or disabled, or has expired")
-        bundle = current_bundle(db, self._context.authority, device, at=now)
-        note_held(db, device.id, epoch=held[0], revision=held[1], at=now)
-        return bundle
+        note_commitments(db, Act(actor="device", at=now, via="passage"), device.id, _commitments_from(request))
+        bundle = current_bundle(db, authority, device, at=now)
+        note_held(db, device.id, epoch=request.epoch, revision=request.revision, at=now)
+        note_member(
+            db,
+            device.id,
+            at=now,
+            manifest_version=min(request.manifest_version, authority.manifest_version),
+            deny_epoch=min(request.deny_epoch, MAX_COUNT),
+            deny_version=min(request.deny_version, MAX_COUNT),
+            certificate=self._fingerprint or "",
+        )
+        checkpoint = latest_checkpoint(db)
+        return authority, bundle, b"" if checkpoint is None else checkpoint.blob(authority.trust.fleet)
+
+    def _renew(self, db: Database, csr: bytes, now: int) -> bytes:
+        if not is_allowed(db, get_device(db, self._device_id).id, now):
+            raise NotAllowedError("this device was revoked or disabled, or has expired")
+        act = Act(actor="device", at=now, via="passage")
+        return renew_device(db, act, self._context.authority, self._device_id, csr, shown=self._fingerprint)
+
+
+def _commitments_from(request: pb.SyncRequest) -> list[tuple[NodeId, Said]]:
+    return [(NodeId(c.node_id), Said(generation=c.generation, commitment=c.commitment)) for c in request.commitments]

@@ -11,6 +11,7 @@ import trio
 
 from pharos.helm.audit.chain import Link, verify_rows
 from pharos.helm.ca.authority import Authority
+from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.errors import AuditError, BusyError, DatabaseCorruptError
 from pharos.helm.live.board import now_us
 from pharos.helm.store.audit import audit_head, audit_rows
@@ -34,7 +35,7 @@ _GRACE: Final = 5 * SECONDS
 
 def signing_keys(authority: Authority) -> tuple[bytes, ...]:
     """Return the raw public keys by one of which a checkpoint has to be signed."""
-    return (bytes(authority.signing.verify_key),)
+    return authority.verify_keys
 
 
 def believe(checkpoint: StoredCheckpoint, *, fleet: FleetId, keys: Collection[bytes]) -> Checkpoint:
@@ -76,12 +77,12 @@ def sign_next(db: Database, authority: Authority, *, at: int, everything: bool) 
     return stored
 
 
-async def run_checkpoints(store: Store, authority: Authority, *, clock: Callable[[], int] = now_us) -> NoReturn:
+async def run_checkpoints(store: Store, authorities: LiveAuthority, *, clock: Callable[[], int] = now_us) -> NoReturn:
     """Sign the audit for as long as helm runs, and once more when it is cancelled.
 
     A chain that does not hold is reported once, and not signed any further. ``clock`` gives microseconds since 1970.
     """
-    signer = _Signer(store, authority, clock)
+    signer = _Signer(store, authorities, clock)
     try:
         while True:
             await signer.sign(everything=True)
@@ -101,7 +102,7 @@ class _Signer:
     """Signs until the chain is found broken."""
 
     _store: Store
-    _authority: Authority
+    _authorities: LiveAuthority
     _clock: Callable[[], int]
     _broken: bool = attrs.field(default=False, init=False)
 
@@ -110,7 +111,9 @@ class _Signer:
         try:
             due = not self._broken
             while due:
-                signed = await self._store.run(sign_next, self._authority, at=self._clock(), everything=everything)
+                signed = await self._store.run(
+                    sign_next, self._authorities.current, at=self._clock(), everything=everything
+                )
                 due = signed is not None
         except (BusyError, DatabaseCorruptError) as error:
             log.warning("the audit could not be signed, and will be later: %s", error)

@@ -11,6 +11,7 @@ import trio
 from pharos.helm.audit.chain import Link, verify_rows
 from pharos.helm.audit.checkpoints import believe, signing_keys
 from pharos.helm.ca.authority import Authority
+from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.errors import AuditError, BusyError, DatabaseCorruptError
 from pharos.helm.live.board import now_us
 from pharos.helm.model.fleet import Posture
@@ -65,12 +66,12 @@ def prune_next(db: Database, authority: Authority, *, before: int) -> int | None
 
 
 async def run_pruning(
-    store: Store, authority: Authority, posture: Posture, *, clock: Callable[[], int] = now_us
+    store: Store, authorities: LiveAuthority, posture: Posture, *, clock: Callable[[], int] = now_us
 ) -> NoReturn:
     """Remove what need not be kept any longer, each hour; a chain that does not hold is reported and left as it is."""
     while True:
         try:
-            await _prune(store, authority, before=kept_from(posture, clock()))
+            await _prune(store, authorities.current, before=kept_from(posture, clock()))
         except (BusyError, DatabaseCorruptError) as error:
             log.warning("the audit could not be pruned, and will be later: %s", error)
         except AuditError as error:

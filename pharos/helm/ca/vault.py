@@ -1,7 +1,8 @@
 """Secrets at rest: each wrapped by the data key, the data key wrapped twice (security design 2e).
 
-The daily wrap is a key file beside the database; the other is the printed recovery kit, which alone opens a backup
-anywhere. The root CA's key is wrapped by the kit only, so that no running helm can use it.
+The daily wrap is up to a provider (`pharos.helm.ca.providers`), at first a key file beside the database; the other is
+the printed recovery kit, which alone opens a backup anywhere. The root CA's key is wrapped by the kit only, so that no
+running helm can use it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import attrs
 from nacl import bindings, hash, utils  # noqa: A004 -- nacl's own module name
 from nacl.encoding import RawEncoder
 from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey
 
-from pharos.helm.errors import InvalidRequestError, NotInitialisedError
+from pharos.helm.errors import InvalidRequestError
 from pharos.wire.errors import StateFileError
 from pharos.wire.files import StateFile
 
@@ -94,28 +96,38 @@ class RecoveryKit:
             hash.blake2b(b"", digest_size=KEY_SIZE, key=self._secret, person=b"pharos/kit/v1", encoder=RawEncoder)
         )
 
+    def sealing_key(self) -> PrivateKey:
+        """Return the X25519 key to whose public half helm seals backups while the kit lies in a drawer."""
+        return PrivateKey(
+            hash.blake2b(b"", digest_size=KEY_SIZE, key=self._secret, person=b"pharos/kit/box", encoder=RawEncoder)
+        )
 
-def _key_file(state: Path) -> StateFile:
+
+def key_file(state: Path) -> StateFile:
+    """Return the file of the data key's daily wrap; what is in it, `pharos.helm.ca.providers` says."""
     return StateFile(state / "data.key", "pharos/data-key/v1", "put the copy from your backup in its place")
 
 
 def create_vault(state: Path) -> tuple[Vault, bytes]:
     """Draw the data key and store its daily wrap; return the vault and the key, for the kit to wrap."""
     key = utils.random(KEY_SIZE)
-    _key_file(state).save({"key": base64.b64encode(key).decode()})
-    return Vault(key), key
+    return keep_data_key(state, key), key
+
+
+def keep_data_key(state: Path, key: bytes) -> Vault:
+    """Store the daily wrap of a data key and return its vault."""
+    key_file(state).save({"key": base64.b64encode(key).decode()})
+    return Vault(key)
 
 
 def open_vault(state: Path) -> Vault:
-    """Open the vault with the key file.
+    """Open the vault with whatever provider the data key has; that may ask on the terminal.
 
-    Raises: NotInitialisedError — there is none. StateFileError — it is damaged.
+    Raises: NotInitialisedError — there is none. StateFileError — it is damaged, or does not open.
     """
-    file = _key_file(state)
-    body = file.load()
-    if body is None:
-        raise NotInitialisedError(f"{file.path} is missing; restore it from your backup or with the recovery kit")
-    return Vault(base64.b64decode(body["key"]))
+    from pharos.helm.ca.providers import Sources, read_data_key
+
+    return Vault(read_data_key(state, Sources.of_process()))
 
 
 def _associated(name: str, version: int) -> bytes:

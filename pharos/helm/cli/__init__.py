@@ -6,10 +6,15 @@ import click
 
 import pharos
 from pharos.helm.cli.admins import admins, tokens
+from pharos.helm.cli.adoptions import adoptions
 from pharos.helm.cli.alerts import alerts, settings
 from pharos.helm.cli.audit import audit
+from pharos.helm.cli.backup import backup, restore
+from pharos.helm.cli.ca import ca
 from pharos.helm.cli.devices import devices
+from pharos.helm.cli.doctor import doctor
 from pharos.helm.cli.life import init, run
+from pharos.helm.cli.lock import lock
 from pharos.helm.cli.nodes import nodes
 from pharos.helm.cli.pools import pools
 from pharos.helm.cli.profiles import profiles
@@ -35,12 +40,18 @@ def main() -> None:
 for command in (
     init,
     run,
+    backup,
+    restore,
+    doctor,
+    adoptions,
     nodes,
     relays,
     devices,
     profiles,
+    lock,
     pools,
     audit,
+    ca,
     users,
     groups,
     admins,

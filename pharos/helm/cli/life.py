@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import trio
 from pharos.helm.accounts.admins import make_first_admin
 from pharos.helm.ca.authority import create_fleet
 from pharos.helm.ca.vault import create_vault
-from pharos.helm.cli.options import json_option, state_option
+from pharos.helm.cli.options import json_option, state_option, yes_option
 from pharos.helm.config import WEB_PORT, HelmConfig
 from pharos.helm.errors import AlreadyInitialisedError
 from pharos.helm.live.board import now_us
@@ -35,16 +36,20 @@ FIRST_ADMIN = "owner"
 @state_option
 @click.option("--personal", "posture", flag_value="personal", default="personal", help="One owner, a few machines.")
 @click.option("--enterprise", "posture", flag_value="enterprise", help="Several admins, many users.")
+@yes_option
 @json_option
 @reports_errors
-def init(state: Path, posture: str, *, as_json: bool) -> None:
+def init(state: Path, posture: str, *, yes: bool, as_json: bool) -> None:
     """Make a fleet: its certificate authority, helm's own keys, and the recovery kit.
 
     \b
     Example:
       helm init --personal
-      helm init --enterprise --state /srv/pharos
+      helm init --enterprise --state /srv/pharos --yes
     """
+    # The kit and the link are shown once: somebody who only looked around should not find a fleet afterwards.
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        click.confirm(f"Make a {posture} fleet in {state}? Its recovery kit is shown once", default=True, abort=True)
     directory = open_state_directory(state)
     with lock_state_directory(directory), open_store(directory, create=True) as store:
         kit, fleet, secret = trio.run(_create, store, directory, Posture(posture))

@@ -9,9 +9,10 @@ import click
 
 from pharos.helm.cli.api import call
 from pharos.helm.cli.options import json_option, request_file_type, state_option
-from pharos.helm.cli.records import API, change, print_table, read_all, read_one
+from pharos.helm.cli.readopt import add_readopt_command
+from pharos.helm.cli.records import API, change, do, print_table, read_all, read_one
 from pharos.helm.cli.states import Verb, add_remove_command, add_show_command, add_state_commands, print_shown
-from pharos.wire.console import print_json, reports_errors
+from pharos.wire.console import CommandError, Exit, print_json, reports_errors
 
 STATES = ("joining", "active", "draining", "disabled", "revoked")
 
@@ -120,6 +121,63 @@ def tag(node: str, tags: tuple[str, ...], state: Path, *, removes: bool, as_json
     print_shown(change(state, "nodes", record, {"tags": sorted(wanted)}), as_json=as_json)
 
 
+@nodes.command()
+@click.argument("node")
+@click.argument("ports", nargs=-1, type=click.IntRange(1, 65535))
+@state_option
+@json_option
+@reports_errors
+def spare(node: str, ports: tuple[int, ...], state: Path, *, as_json: bool) -> None:
+    """Say on which other UDP ports a node may serve; profiles list them, and devices try them in turn.
+
+    \b
+    Example:
+      helm nodes spare amsterdam 8443 4500
+    """
+    print_shown(change(state, "nodes", read_one(state, "nodes", node), {"spare_ports": list(ports)}), as_json=as_json)
+
+
+@nodes.command()
+@click.argument("node", required=False)
+@click.option("--all", "everywhere", is_flag=True, help="Every node of the fleet.")
+@state_option
+@json_option
+@reports_errors
+def reissue(node: str | None, state: Path, *, everywhere: bool, as_json: bool) -> None:
+    """Give a node, or all of them, new obfuscation parameters.
+
+    The old ones stay served on a spare port until every device has heard of the new ones, or for 14 days.
+
+    \b
+    Example:
+      helm nodes reissue amsterdam
+      helm nodes reissue --all
+    """
+    if everywhere == (node is not None):
+        raise click.UsageError("name one node, or say --all")
+    if node is not None:
+        found = [read_one(state, "nodes", node)]
+    else:
+        found = [record for record in read_all(state, "nodes", {}) if record["state"] != "revoked"]
+    done, left = [], []
+    for record in found:
+        try:
+            done.append(do(state, "nodes", record, "reissue"))
+        except CommandError as error:
+            if node is not None:
+                raise
+            left.append({"name": record["name"], "why": error.message})
+    if as_json:
+        print_json({"reissued": done, "left": left})
+    else:
+        for record in done:
+            click.echo(f"{record['name']} has new parameters; the old ones stay served until devices know")
+        for entry in left:
+            click.echo(f"{entry['name']} was left as it is: {entry['why']}")
+    if left:
+        raise CommandError(f"{len(left)} of {len(found)} nodes were left as they are", Exit.CONFLICT)
+
+
 def link_of(member: dict[str, Any]) -> str | None:
     """Return how the link to a node or relay is, and why."""
     link: str | None = member.get("link")
@@ -127,6 +185,7 @@ def link_of(member: dict[str, Any]) -> str | None:
 
 
 add_show_command(nodes, "nodes", "amsterdam")
+add_readopt_command(nodes, "nodes")
 add_state_commands(
     nodes,
     "nodes",

@@ -11,6 +11,7 @@ from typing import Any, cast
 import httpx
 
 from pharos.helm.ca.authority import load_authority
+from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import open_vault
 from pharos.helm.context import HelmContext
 from pharos.helm.live.board import Board, now_us
@@ -31,7 +32,12 @@ async def open_offline(state: Path) -> AsyncIterator[httpx.AsyncBaseTransport]:
         hub = Hub()
         authority = await store.run(load_authority, vault, now=datetime.datetime.now(datetime.UTC))
         context = HelmContext(
-            store=store, authority=authority, vault=vault, board=Board(hub), hub=hub, started_at=now_us()
+            store=store,
+            authorities=LiveAuthority(authority),
+            vault=vault,
+            board=Board(hub),
+            hub=hub,
+            started_at=now_us(),
         )
         # Quart types its own ASGI messages more narrowly than httpx does.
         yield httpx.ASGITransport(cast(Any, make_operator_app(context)))

@@ -9,7 +9,7 @@ import click
 from pharos.helm.cli.api import call
 from pharos.helm.cli.devices import read_device
 from pharos.helm.cli.options import json_option, state_option
-from pharos.helm.cli.records import path_of, print_record, print_table, read_all
+from pharos.helm.cli.records import API, path_of, print_record, print_table, read_all
 from pharos.wire.console import print_json, reports_errors
 
 
@@ -57,3 +57,26 @@ def show(device: str, state: Path, *, as_json: bool) -> None:
     """
     found = call(state, "GET", path_of("profiles", read_device(state, device)["id"]))
     print_record(found, as_json=as_json)
+
+
+@profiles.command()
+@click.argument("device", required=False)
+@state_option
+@json_option
+@reports_errors
+def reseal(device: str | None, state: Path, *, as_json: bool) -> None:
+    """Have profiles sealed anew though nothing in them changed: one device's, by its id or name, or everybody's.
+
+    A running helm does it within seconds and tells the devices that are online. What changes is sealed without this.
+
+    \b
+    Example:
+      helm profiles reseal laptop
+      helm profiles reseal
+    """
+    body = {} if device is None else {"device": read_device(state, device)["id"]}
+    found = call(state, "POST", f"{API}/profiles/reseal", body)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(f"{found['profiles']} profiles are being sealed anew.")

@@ -10,6 +10,7 @@ import click
 from pharos.helm.cli.api import call
 from pharos.helm.cli.nodes import STATES, link_of
 from pharos.helm.cli.options import json_option, request_file_type, state_option
+from pharos.helm.cli.readopt import add_readopt_command
 from pharos.helm.cli.records import API, change, print_table, read_all, read_one
 from pharos.helm.cli.states import Verb, add_remove_command, add_show_command, add_state_commands, print_shown
 from pharos.wire.console import print_json, reports_errors
@@ -87,6 +88,7 @@ def rename(relay: str, name: str, state: Path, *, as_json: bool) -> None:
 
 
 add_show_command(relays, "relays", "gate")
+add_readopt_command(relays, "relays")
 add_state_commands(
     relays,
     "relays",

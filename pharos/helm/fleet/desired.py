@@ -2,56 +2,164 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
 import attrs
 import trio
 
+from pharos.helm.fleet.peers import Allowed, NodePeers, PeerMaker
 from pharos.helm.fleet.reconcile import DesiredNode
 from pharos.helm.live.board import now_us
 from pharos.helm.model.devices import Device
-from pharos.helm.model.fleet import Fleet
 from pharos.helm.model.nodes import Node
-from pharos.helm.profiles.build import build_desired
+from pharos.helm.profiles.build import desired_node
+from pharos.helm.profiles.leases import current_leases
+from pharos.helm.profiles.record import FleetRecord, read_record
+from pharos.helm.store.adoptions import held_peers, waiting_nodes
 from pharos.helm.store.database import Database, Store
-from pharos.helm.store.devices import list_allowed_devices
+from pharos.helm.store.devices import list_allowed_versions, load_devices
 from pharos.helm.store.fleet import get_fleet
-from pharos.helm.store.nodes import list_nodes
-from pharos.wire.ids import NodeId
+from pharos.helm.store.outbox import last_sequence
+from pharos.helm.store.pairs import moved_pairs
+from pharos.helm.store.users import list_ends
+from pharos.wire.desired import Peer, PreviousEndpoint
+from pharos.wire.ids import DeviceId, NodeId
+
+PreviousOf = Callable[[Database], Mapping[NodeId, tuple[PreviousEndpoint, ...]]]
+"""Reads which replaced parameters nodes still serve."""
 
 
 @attrs.frozen
 class _Snapshot:
-    fleet: Fleet
-    nodes: dict[NodeId, Node]
-    devices: list[Device]
-    """Those that may use the fleet."""
+    sequence: int
+    """Of the outbox: what of it was read."""
+    record: FleetRecord
+    nodes: Mapping[NodeId, Node]
+    allowed: Allowed
+    previous: Mapping[NodeId, tuple[PreviousEndpoint, ...]]
+    held: Mapping[NodeId, Mapping[DeviceId, Peer]]
+    """Peers that a restored helm found at a node and does not know: they stay until somebody has decided."""
 
 
 class DesiredFleet:
     """Answers what a node shall be; the store is read again only when the fleet's revision has moved."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, previous_of: PreviousOf = lambda _db: {}) -> None:
         self._store = store
+        self._previous_of = previous_of
         self._snapshot: _Snapshot | None = None
+        self._maker = PeerMaker()
+        self._peers: NodePeers | None = None
+        self._told: dict[NodeId, DesiredNode] = {}
         self._commits = -1
         self._turn = trio.Lock()
 
     async def of(self, node_id: NodeId) -> tuple[int, DesiredNode | None]:
         """Return how many commits this answer has seen, and what the node shall be: None where it left the fleet."""
         async with self._turn:
-            commits = self._store.commits
-            if commits != self._commits or self._snapshot is None:
-                known = None if self._snapshot is None else self._snapshot.fleet.revision
-                fresh = await self._store.run(_read_if_newer, known)
-                self._snapshot = fresh or self._snapshot
-                self._commits = commits
-            snapshot = self._snapshot
+            await self._refresh()
+            commits = self._commits
+            return commits, self._desired(node_id)
+
+    async def changed(self) -> tuple[int, frozenset[NodeId]]:
+        """Return the newest revision, and which nodes shall be something else than at the last call."""
+        async with self._turn:
+            await self._refresh()
+            assert self._snapshot is not None
+            changed = set()
+            told, self._told = self._told, {}
+            equal: dict[tuple[int, int], bool] = {}
+            for node_id in self._snapshot.nodes:
+                now, before = self._desired(node_id), told.get(node_id)
+                assert now is not None
+                self._told[node_id] = now
+                if before is None or not _alike(before, now, equal):
+                    changed.add(node_id)
+            return self._snapshot.record.fleet.revision, frozenset(changed | (told.keys() - self._told.keys()))
+
+    async def _refresh(self) -> None:
+        commits = self._store.commits
+        if commits != self._commits or self._snapshot is None:
+            fresh = await self._store.read(_read_if_newer, self._snapshot, self._previous_of)
+            if fresh is not None:
+                self._snapshot = fresh
+                self._peers = NodePeers(fresh.record, fresh.allowed, self._maker)
+            self._commits = commits
+
+    def _desired(self, node_id: NodeId) -> DesiredNode | None:
+        snapshot, peers = self._snapshot, self._peers
         assert snapshot is not None
+        assert peers is not None
         node = snapshot.nodes.get(node_id)
-        return commits, None if node is None else build_desired(snapshot.fleet, node, snapshot.devices)
+        if node is None:
+            return None
+        previous = snapshot.previous.get(node_id, ())
+        served = peers.of(node)
+        if held := snapshot.held.get(node_id):
+            served = {**held, **served}
+        desired = desired_node(snapshot.record, node, served)
+        return attrs.evolve(desired, previous=previous) if previous else desired
 
 
-def _read_if_newer(db: Database, known: int | None) -> _Snapshot | None:
-    fleet = get_fleet(db)
-    if fleet.revision == known:
+def _alike(before: DesiredNode, now: DesiredNode, equal: dict[tuple[int, int], bool]) -> bool:
+    """True where only the revision differs. Nodes share their peers: what was compared once is in ``equal``."""
+    key = id(before.peers), id(now.peers)
+    if key not in equal:
+        equal[key] = before.peers is now.peers or before.peers == now.peers
+    return (
+        equal[key]
+        and (before.awg, before.addresses) == (now.awg, now.addresses)
+        and (before.policy, before.previous) == (now.policy, now.previous)
+    )
+
+
+# What a change of these alters, apart from the devices themselves and the revision: nothing.
+_DEVICES_ONLY: Final = frozenset({"device", "ticket", "certificate", "profile", "session", "alert", "admin", "token"})
+
+
+def _read_record(db: Database, known: _Snapshot | None) -> FleetRecord:
+    """Return the record; where only devices have changed, with all the rest as it was."""
+    if known is not None:
+        fleet = get_fleet(db)
+        rows = db.execute("SELECT DISTINCT noun FROM outbox WHERE sequence > ?", (known.sequence,))
+        same = attrs.evolve(known.record.fleet, revision=fleet.revision)
+        # A pair moves on without a word in the outbox.
+        if same == fleet and {row["noun"] for row in rows} <= _DEVICES_ONLY and not moved_pairs(db):
+            return attrs.evolve(known.record, fleet=fleet)
+    return read_record(db)
+
+
+def _read_if_newer(db: Database, known: _Snapshot | None, previous_of: PreviousOf) -> _Snapshot | None:
+    if known is not None and get_fleet(db).revision == known.record.fleet.revision:
         return None
-    return _Snapshot(fleet, {node.id: node for node in list_nodes(db)}, list_allowed_devices(db, now_us()))
+    record = _read_record(db, known)
+    return _Snapshot(
+        sequence=last_sequence(db),
+        record=record,
+        nodes={node.id: node for node in record.nodes},
+        allowed=Allowed(
+            devices=_read_devices(db, {} if known is None else known.allowed.devices),
+            user_ends=list_ends(db),
+            leases=current_leases(db),
+        ),
+        previous=previous_of(db),
+        held={node_id: {peer.device_id: peer for peer in held_peers(db, node_id)} for node_id in waiting_nodes(db)},
+    )
+
+
+def _read_devices(db: Database, known: Mapping[DeviceId, Device]) -> dict[DeviceId, Device]:
+    """Return who may use the fleet now; a device that is what it was is not loaded again."""
+    versions = list_allowed_versions(db, now_us())
+    changed = [device_id for device_id, version in versions if _version_of(known, device_id) != version]
+    loaded = {device.id: device for device in _load(db, changed)}
+    return {device_id: loaded.get(device_id) or known[device_id] for device_id, _ in versions}
+
+
+def _load(db: Database, device_ids: Collection[DeviceId]) -> list[Device]:
+    return load_devices(db, device_ids) if device_ids else []
+
+
+def _version_of(known: Mapping[DeviceId, Device], device_id: DeviceId) -> int | None:
+    device = known.get(device_id)
+    return None if device is None else device.version

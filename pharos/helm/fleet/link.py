@@ -1,18 +1,32 @@
-"""The long-lived link to one buoy: reconcile, push, listen."""
+"""The long-lived link to one buoy: reconcile, push, listen, and look now and then whether it still is so."""
 
 from __future__ import annotations
 
+import logging
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NoReturn
 
+import attrs
 import trio
 
-from pharos.helm.ca.authority import Authority
+from pharos.helm.ca.live import LiveAuthority
+from pharos.helm.errors import BusyError, DatabaseCorruptError
+from pharos.helm.fleet.acks import Acknowledged, Acks
 from pharos.helm.fleet.desired import DesiredFleet
 from pharos.helm.fleet.dial import dial_member, errors_as_fates
-from pharos.helm.fleet.reconcile import ObservedNode, observed_after, plan
+from pharos.helm.fleet.lease import Lease
+from pharos.helm.fleet.meter import Healing, Meter, believable
+from pharos.helm.fleet.reconcile import (
+    NO_TRUST,
+    DesiredNode,
+    DesiredTrust,
+    ObservedNode,
+    observed_after,
+    plan,
+)
+from pharos.helm.fleet.stir import Stir
 from pharos.helm.live.board import Board, now_us
 from pharos.helm.live.hub import Hub
 from pharos.helm.model.nodes import Node
@@ -21,7 +35,7 @@ from pharos.helm.store.database import Store
 from pharos.helm.telemetry.ingest import Ingest
 from pharos.helm.telemetry.readings import READ_EVERY, reading_of
 from pharos.wire.convert import EventKind, NodeReport, TunnelEvent, event_from, fence_from, push_to, report_from
-from pharos.wire.desired import Fence
+from pharos.wire.desired import Policy
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
@@ -30,33 +44,42 @@ from pharos.wire.rpc.client import Channel, open_channel
 from pharos.wire.rpc.flow import CONTROL
 from pharos.wire.units import SECONDS
 
+log = logging.getLogger(__name__)
+
 # A buoy answers a status or a push of 2,000 peers within a second; a stuck one is redialled.
 CALL_TIMEOUT: Final = 15 * SECONDS
 
 
+async def no_trust() -> DesiredTrust:
+    """Tell nodes nothing of trust."""
+    return NO_TRUST
+
+
+async def nothing_first(_node: Node, _stub: control_grpc.ControlStub) -> None:
+    """Do nothing before the first push."""
+
+
+@attrs.frozen(kw_only=True)
 class NodeLinks:
     """Dials nodes; holds what every link to a node needs."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        authority: Authority,
-        desired: DesiredFleet,
-        board: Board,
-        hub: Hub,
-        ingest: Ingest,
-        epoch: int,
-        term: int,
-    ) -> None:
-        self.store = store
-        self.authority = authority
-        self.desired = desired
-        self.board = board
-        self.hub = hub
-        self.ingest = ingest
-        self.epoch = epoch
-        self.term = term
+    store: Store
+    authorities: LiveAuthority
+    desired: DesiredFleet
+    board: Board
+    hub: Hub
+    ingest: Ingest
+    lease: Lease
+    epoch: Callable[[], int]
+    """The fleet's, which a restored helm may raise by what it reads at a node."""
+    stir: Stir = attrs.field(factory=Stir)
+    acks: Acks = attrs.field(factory=Acks)
+    trust: Callable[[], Awaitable[DesiredTrust]] = no_trust
+    """Whom nodes shall believe, as of now."""
+    first: Callable[[Node, control_grpc.ControlStub], Awaitable[None]] = nothing_first
+    """Awaited before the first push over a link: what a restored helm has to learn from the node."""
+    care: Callable[[Node, NodeReport, control_grpc.ControlStub, pb.Lease], Awaitable[None]] | None = None
+    """Awaited after each status: what is due on the node, such as the renewal of its certificate."""
 
     @asynccontextmanager
     async def dial(self, node: Node) -> AsyncIterator[NodeLink]:
@@ -64,7 +87,7 @@ class NodeLinks:
 
         Raises: LinkLostError, LinkRefusedError.
         """
-        stream, peer = await dial_member(self.authority, Role.NODE, node.id, node.address, node.control_port)
+        stream, peer = await dial_member(self.authorities.current, Role.NODE, node.id, node.address, node.control_port)
         with errors_as_fates():
             async with open_channel(stream, windows=CONTROL, authority=node.id, peer=peer) as channel:
                 yield NodeLink(self, node, channel)
@@ -78,6 +101,12 @@ class NodeLink:
         self._node = node
         self._connection = channel.connection
         self._stub = control_grpc.ControlStub(channel)
+        self._settled_at = -1
+        """At which stir the node was what it shall be."""
+        self._drifted: ObservedNode | None = None
+        self._looked = trio.Event()
+        self._meter = Meter()
+        self._healing = Healing()
 
     async def run(self) -> None:
         """Reconcile and listen until the link ends.
@@ -87,7 +116,7 @@ class NodeLink:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._reconcile)
             nursery.start_soon(self._listen)
-            nursery.start_soon(self._read_counters)
+            nursery.start_soon(self._look)
             await self._connection.wait_closed()
             raise LinkLostError(str(self._connection.error or "the node closed the link"))
 
@@ -97,41 +126,109 @@ class NodeLink:
             report = await self._status()
             if report.node_id != node.id or report.awg_key != node.awg_key or report.derive_key != node.derive_key:
                 raise LinkRefusedError("the node reports other keys than it joined with; adopt it anew")
-            observed = ObservedNode(
-                applied=report.applied,
-                awg=report.awg,
-                addresses=report.addresses,
-                peers={peer.device_id: peer.awg_key for peer in report.peers},
-            )
-            self._note(report.applied, len(observed.peers))
+            await links.first(node, self._stub)
+            # What was read first may have raised the epoch, and what is due may have changed what the node holds.
+            await self._care(report)
+            observed = observed_of(report)
+            self._note(observed, len(observed.peers), report)
             while True:
-                commits, desired = await links.desired.of(node.id)
+                seen = links.stir.count(node.id)
+                (_, desired), trust = await links.desired.of(node.id), await links.trust()
+                if self._drifted is not None:
+                    observed, self._drifted = self._drifted, None
                 if desired is not None:
-                    for push in plan(desired, observed, epoch=links.epoch, term=links.term):
-                        reply = await self._stub.Push(push_to(push), timeout=CALL_TIMEOUT)
-                        applied = fence_from(reply.applied)
-                        observed = observed_after(observed, desired, applied)
-                        self._note(applied, reply.peers)
-                await links.store.wait_commit(commits)
+                    observed = await self._push(desired, observed, trust, report)
+                    # Where nothing had to be said, this revision is in force there as well.
+                    links.board.of(node.id).applied = attrs.evolve(observed.applied, revision=desired.revision)
+                await self._wait_for_more(seen)
 
-    def _note(self, applied: Fence, peers: int) -> None:
+    async def _push(
+        self, desired: DesiredNode, observed: ObservedNode, trust: DesiredTrust, report: NodeReport
+    ) -> ObservedNode:
+        links = self._links
+        for push in plan(desired, observed, trust, epoch=links.epoch(), term=links.lease.term):
+            message = push_to(push)
+            message.lease.CopyFrom(links.lease.message())
+            reply = await self._stub.Push(message, timeout=CALL_TIMEOUT)
+            applied = fence_from(reply.applied)
+            if applied != push.fence:
+                raise LinkLostError(f"the node says that it holds {applied}, and was told {push.fence}")
+            observed = observed_after(observed, desired, applied, trust)
+            self._note(observed, reply.peers, report)
+        return observed
+
+    async def _wait_for_more(self, seen: int) -> None:
+        """Wait until the record has moved beyond ``seen``, or the node beside it."""
+        if self._drifted is not None:
+            return
+        self._settled_at = seen
+        async with trio.open_nursery() as nursery:
+
+            async def drifted() -> None:
+                await self._looked.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(drifted)
+            await self._links.stir.wait(self._node.id, seen)
+            nursery.cancel_scope.cancel()
+
+    def _note(self, observed: ObservedNode, peers: int, report: NodeReport) -> None:
         sighting = self._links.board.of(self._node.id)
-        sighting.applied, sighting.peers = applied, peers
+        sighting.applied, sighting.peers = observed.applied, peers
+        self._links.acks.note(
+            self._node.id,
+            Acknowledged(
+                applied=observed.applied,
+                deny_order=observed.deny_order,
+                manifest_version=observed.manifest_version,
+                heard_at=now_us(),
+            ),
+        )
 
     async def _status(self) -> NodeReport:
-        """Ask the node how it is, which is also a reading of its counters."""
+        """Ask the node how it is, which is also a reading of its counters and renews the lease."""
         started = now_us()
-        report = report_from(await self._stub.Status(pb.StatusRequest(), timeout=CALL_TIMEOUT))
+        request = pb.StatusRequest(lease=self._links.lease.message())
+        report = report_from(await self._stub.Status(request, timeout=CALL_TIMEOUT))
         at = now_us()
         if report.node_id == self._node.id:
+            self._links.board.of(self._node.id).skew = report.now - at if report.now else 0
             self._links.ingest.offer_reading(reading_of(report, at=at, latency=max(at - started, 0)))
         return report
 
-    async def _read_counters(self) -> NoReturn:
+    async def _look(self) -> NoReturn:
+        """Look at the node at its own moment of each half minute: it may have drifted from what it acknowledged."""
+        links = self._links
         with errors_as_fates():
             while True:
                 await trio.sleep(_until_next_reading(self._node.id, now_us()))
-                await self._status()
+                believed = self._settled_at
+                report = await self._status()
+                (_, desired), trust = await links.desired.of(self._node.id), await links.trust()
+                # Nothing was pushed or became due while the node answered.
+                if desired is not None and believed == self._settled_at == links.stir.count(self._node.id):
+                    self._heal(desired, observed_of(report), trust)
+                await self._care(report)
+
+    async def _care(self, report: NodeReport) -> None:
+        links = self._links
+        if links.care is not None:
+            try:
+                await links.care(self._node, report, self._stub, links.lease.message())
+            except (BusyError, DatabaseCorruptError) as error:
+                log.warning("what is due at node %s waits: %s", self._node.name, error)
+
+    def _heal(self, desired: DesiredNode, observed: ObservedNode, trust: DesiredTrust) -> None:
+        links, node = self._links, self._node
+        if not plan(desired, observed, trust, epoch=links.epoch(), term=links.lease.term):
+            return
+        if not self._healing.may(trio.current_time()):
+            log.warning("node %s has drifted again; it is put right once a minute", node.name)
+            return
+        links.hub.publish("drifted", at=now_us(), node=node.id, text=f"{node.name} is not what it was told to be")
+        self._drifted = observed
+        self._looked.set()
+        self._looked = trio.Event()
 
     async def _listen(self) -> None:
         with errors_as_fates():
@@ -139,25 +236,50 @@ class NodeLink:
                 await stream.send_message(pb.WatchRequest(), end=True)
                 async for batch in stream:
                     events = [event for event in map(event_from, batch.events) if event is not None]
-                    for event in events:
-                        self._publish(event)
-                    self._links.ingest.offer_events([self._row(event) for event in events])
+                    self._take(events, now_us())
         raise LinkLostError("the node ended its event stream")
 
-    def _publish(self, event: TunnelEvent) -> None:
-        # Browsers hear first; the row is for later, and the node's own clock says when it was.
-        self._links.hub.publish(
-            event.kind.value, at=event.at, node=self._node.id, device=event.device_id, text=event.detail
-        )
+    def _take(self, events: list[TunnelEvent], now: int) -> None:
+        admitted = self._meter.admit(len(events), trio.current_time())
+        rows = []
+        for event in events[:admitted]:
+            at = believable(event.at, now)
+            # Browsers hear first; the row is for later, and the node's own clock says when it was.
+            self._links.hub.publish(
+                event.kind.value, at=at, node=self._node.id, device=event.device_id, text=event.detail
+            )
+            rows.append(self._row(event, at))
+        if dropped := len(events) - admitted:
+            text = f"{dropped} events of {self._node.name} were dropped: it tells more than a node can have to tell"
+            self._links.hub.publish("flood", at=now, node=self._node.id, text=text)
+            gap = NodeEvent(
+                at=now, kind=EventKind.GAP.value, node_id=self._node.id, device_id=None, detail=str(dropped)
+            )
+            rows.append(gap)
+        self._links.ingest.offer_events(rows)
 
-    def _row(self, event: TunnelEvent) -> NodeEvent:
+    def _row(self, event: TunnelEvent, at: int) -> NodeEvent:
         return NodeEvent(
-            at=event.at,
+            at=at,
             kind=event.kind.value,
             node_id=self._node.id,
             device_id=None if event.kind is EventKind.GAP else event.device_id,
             detail=event.detail,
         )
+
+
+def observed_of(report: NodeReport) -> ObservedNode:
+    """Return what a node says that it is."""
+    return ObservedNode(
+        applied=report.applied,
+        awg=report.awg,
+        addresses=report.addresses,
+        peers={peer.device_id: peer.digest for peer in report.peers},
+        policy=report.policy or Policy(),
+        previous=report.previous,
+        manifest_version=report.manifest_version,
+        deny_order=report.deny_list,
+    )
 
 
 def _until_next_reading(node_id: str, at: int) -> float:

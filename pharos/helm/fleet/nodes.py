@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from pharos.helm.accounts.users import check_note, check_tags
-from pharos.helm.errors import ConflictError
+from pharos.helm.errors import ConflictError, InvalidRequestError
 from pharos.helm.model.nodes import TRANSITIONS, Node, NodeAct, NodeState
 from pharos.helm.onboard.agents import check_address, check_name
 from pharos.helm.store.certificates import revoke_certificates
@@ -15,6 +15,10 @@ from pharos.helm.store.database import Database
 from pharos.helm.store.fleet import next_revision
 from pharos.helm.store.nodes import NODES
 from pharos.helm.store.records import change_record, check_version, get_record, remove_record
+from pharos.wire.pki.roles import Role
+
+# A profile lists them all, and a device that cannot get through tries them in turn.
+MAX_SPARE_PORTS: Final = 8
 
 
 def change_node(db: Database, act: Act, node_id: str, version: int, values: Mapping[str, Any]) -> Node:
@@ -45,7 +49,7 @@ def move_node(db: Database, act: Act, node_id: str, version: int, verb: NodeAct)
         raise ConflictError(f"a node that is {node.state.value} cannot be {verb.past}")
     moved = change_record(db, NODES, node_id, version, {"state": state}, act, verb=verb.past, detail=node.name)
     if state is NodeState.REVOKED:
-        revoke_certificates(db, act, node_id)
+        revoke_certificates(db, act, Role.NODE, node_id, tunnel_key=node.awg_key)
     next_revision(db)
     return moved
 
@@ -63,6 +67,16 @@ def remove_node(db: Database, act: Act, node_id: str, version: int) -> None:
     next_revision(db)
 
 
+def check_spare_ports(ports: Sequence[int], port: int) -> tuple[int, ...]:
+    """Return the spare ports of a node.
+
+    Raises: InvalidRequestError — one is no port, stands twice, or is the node's first; or there are too many.
+    """
+    if len(ports) > MAX_SPARE_PORTS or len({port, *ports}) != len(ports) + 1 or not all(0 < p < 65536 for p in ports):
+        raise InvalidRequestError(f"spare ports are up to {MAX_SPARE_PORTS} other UDP ports than {port}, none twice")
+    return tuple(ports)
+
+
 def _checked(values: Mapping[str, Any], node: Node) -> dict[str, Any]:
     checked = dict(values)
     if "name" in checked:
@@ -71,6 +85,8 @@ def _checked(values: Mapping[str, Any], node: Node) -> dict[str, Any]:
         check_note(checked["note"])
     if "tags" in checked:
         checked["tags"] = check_tags(checked["tags"])
+    if "spare_ports" in checked:
+        checked["spare_ports"] = check_spare_ports(checked["spare_ports"], checked.get("awg_port", node.awg_port))
     ports = (checked.get(name, getattr(node, name)) for name in ("control_port", "awg_port"))
     address = check_address(checked.get("address", node.address), *ports)
     if "address" in checked:

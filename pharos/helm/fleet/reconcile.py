@@ -8,16 +8,18 @@ from typing import Final
 import attrs
 
 from pharos.wire.awg.params import ObfuscationParameters
-from pharos.wire.desired import Fence, Peer, Push
+from pharos.wire.desired import Fence, Peer, Policy, PreviousEndpoint, Push
 from pharos.wire.ids import DeviceId
 
-# A peer with two networks takes some 150 bytes; 2,000 of them stay well under the message cap of 1 MiB.
+# A peer with two networks takes some 200 bytes; 2,000 of them stay well under the message cap of 1 MiB.
 PEERS_PER_PUSH: Final = 2000
+# A deny list may take 960 KiB of a message of 1 MiB: then it goes alone, and first.
+_BESIDE: Final = 32 * 1024
 
 
 @attrs.frozen(kw_only=True)
 class AddPeer:
-    """The node does not know this device, or knows another key of it."""
+    """The node does not know this device, or knows something else of it."""
 
     peer: Peer
 
@@ -37,13 +39,55 @@ class SetParameters:
 
 
 @attrs.frozen(kw_only=True)
+class SetPrevious:
+    """The parameters that it still serves beside them differ."""
+
+    previous: tuple[PreviousEndpoint, ...]
+
+
+@attrs.frozen(kw_only=True)
 class SetAddresses:
     """The node's own addresses inside the tunnel differ from the record."""
 
     addresses: tuple[str, ...]
 
 
-Change = AddPeer | RemovePeer | SetParameters | SetAddresses
+@attrs.frozen(kw_only=True)
+class SetPolicy:
+    """The node's network policy differs from the record."""
+
+    policy: Policy
+
+
+@attrs.frozen(kw_only=True)
+class SetDenyList:
+    """The node has an older deny list, or none."""
+
+    blob: bytes
+
+
+@attrs.frozen(kw_only=True)
+class SetManifest:
+    """The node has an older trust manifest, or none."""
+
+    blob: bytes
+
+
+Change = SetManifest | SetDenyList | AddPeer | RemovePeer | SetParameters | SetPrevious | SetAddresses | SetPolicy
+
+
+@attrs.frozen(kw_only=True)
+class DesiredTrust:
+    """Whom every node of the fleet shall believe, and whom not."""
+
+    manifest_version: int = 0
+    manifest: bytes = attrs.field(default=b"", repr=False)
+    deny_order: tuple[int, int] = (0, 0)
+    """(epoch, version); zeros for none."""
+    deny_list: bytes = attrs.field(default=b"", repr=False)
+
+
+NO_TRUST: Final = DesiredTrust()
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +98,8 @@ class DesiredNode:
     awg: ObfuscationParameters
     addresses: tuple[str, ...]
     peers: Mapping[DeviceId, Peer]
+    policy: Policy = attrs.field(factory=Policy)
+    previous: tuple[PreviousEndpoint, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -63,60 +109,92 @@ class ObservedNode:
     applied: Fence
     awg: ObfuscationParameters | None
     addresses: tuple[str, ...]
-    peers: Mapping[DeviceId, bytes | Peer]
-    """By device: the AmneziaWG key that the node reported, or the peer as helm pushed it."""
+    peers: Mapping[DeviceId, bytes]
+    """By device: the digest of the peer that the node holds."""
+    policy: Policy = attrs.field(factory=Policy)
+    previous: tuple[PreviousEndpoint, ...] = ()
+    manifest_version: int = 0
+    deny_order: tuple[int, int] = (0, 0)
 
 
-def reconcile(desired: DesiredNode, observed: ObservedNode) -> list[Change]:
-    """Return what has to change at the node, parameters first, removals before additions.
+def reconcile(desired: DesiredNode, observed: ObservedNode, trust: DesiredTrust = NO_TRUST) -> list[Change]:
+    """Return what has to change at the node: trust first, then parameters, removals before additions.
 
     A removal goes first, for a revoked device must not wait, and its address may pass to a new one.
     """
     changes: list[Change] = []
+    if observed.manifest_version < trust.manifest_version:
+        changes.append(SetManifest(blob=trust.manifest))
+    if observed.deny_order < trust.deny_order:
+        changes.append(SetDenyList(blob=trust.deny_list))
     if observed.awg != desired.awg:
         changes.append(SetParameters(parameters=desired.awg))
+    if observed.previous != desired.previous:
+        changes.append(SetPrevious(previous=desired.previous))
     if observed.addresses != desired.addresses:
         changes.append(SetAddresses(addresses=desired.addresses))
+    if observed.policy != desired.policy:
+        changes.append(SetPolicy(policy=desired.policy))
     changes += [RemovePeer(device_id=device_id) for device_id in sorted(observed.peers.keys() - desired.peers.keys())]
-    for device_id, peer in sorted(desired.peers.items()):
-        seen = observed.peers.get(device_id)
-        if seen != (peer.awg_key if isinstance(seen, bytes) else peer):
-            changes.append(AddPeer(peer=peer))
+    different = (item for item in desired.peers.items() if observed.peers.get(item[0]) != item[1].digest)
+    changes += [AddPeer(peer=peer) for _, peer in sorted(different)]
     return changes
 
 
-def plan(desired: DesiredNode, observed: ObservedNode, *, epoch: int, term: int) -> list[Push]:
+def plan(
+    desired: DesiredNode, observed: ObservedNode, trust: DesiredTrust = NO_TRUST, *, epoch: int, term: int
+) -> list[Push]:
     """Return the pushes that carry out ``reconcile``: one, or several where one message would be too large.
 
-    A node that has never been told anything gets a snapshot first. An empty change set is pushed too where the node's
-    fence is behind, so that it refuses whatever an older helm may still say.
+    A node that has never been told anything gets a snapshot first. An empty change set is pushed too where the node
+    obeyed another helm, or this one before it was started, so that it refuses whatever that may still say. For a
+    revision that changes nothing there is nothing to be said.
     """
-    changes = reconcile(desired, observed)
+    changes = reconcile(desired, observed, trust)
     fence = Fence(epoch, term, desired.revision)
     fresh = observed.applied == Fence()
-    if not changes and observed.applied == fence:
+    if not changes and (observed.applied.epoch, observed.applied.term) == (epoch, term):
         return []
-    upsert = [change.peer for change in changes if isinstance(change, AddPeer)]
-    remove = tuple(change.device_id for change in changes if isinstance(change, RemovePeer))
-    parameters = next((change.parameters for change in changes if isinstance(change, SetParameters)), None)
-    addresses: tuple[str, ...] = next((c.addresses for c in changes if isinstance(c, SetAddresses)), ())
-    first = Push(
-        fence=fence,
-        snapshot=fresh,
-        upsert=tuple(upsert[:PEERS_PER_PUSH]),
-        remove=remove,
-        awg=parameters,
-        addresses=addresses,
-    )
-    rest = [
-        Push(fence=fence, snapshot=False, upsert=tuple(upsert[start : start + PEERS_PER_PUSH]))
-        for start in range(PEERS_PER_PUSH, len(upsert), PEERS_PER_PUSH)
-    ]
-    return [first, *rest]
+    upsert: list[Peer] = []
+    remove: list[DeviceId] = []
+    first = Push(fence=fence, snapshot=fresh)
+    for change in changes:
+        match change:
+            case SetManifest(blob=blob):
+                first = attrs.evolve(first, manifest=blob)
+            case SetDenyList(blob=blob):
+                first = attrs.evolve(first, deny_list=blob)
+            case SetParameters(parameters=parameters):
+                first = attrs.evolve(first, awg=parameters)
+            case SetPrevious(previous=previous):
+                first = attrs.evolve(first, previous=previous)
+            case SetAddresses(addresses=addresses):
+                first = attrs.evolve(first, addresses=addresses)
+            case SetPolicy(policy=policy):
+                first = attrs.evolve(first, policy=policy)
+            case RemovePeer(device_id=device_id):
+                remove.append(device_id)
+            case AddPeer(peer=peer):
+                upsert.append(peer)
+    taken = 0 if len(first.deny_list) > _BESIDE else PEERS_PER_PUSH
+    parts = [upsert[:taken], *(upsert[at : at + PEERS_PER_PUSH] for at in range(taken, len(upsert), PEERS_PER_PUSH))]
+    pushes = [attrs.evolve(first, upsert=tuple(parts[0]), remove=tuple(remove))]
+    pushes += [Push(fence=fence, snapshot=False, upsert=tuple(part)) for part in parts[1:]]
+    return pushes
 
 
-def observed_after(observed: ObservedNode, desired: DesiredNode, applied: Fence) -> ObservedNode:
+def observed_after(
+    observed: ObservedNode, desired: DesiredNode, applied: Fence, trust: DesiredTrust = NO_TRUST
+) -> ObservedNode:
     """Return what the node is once it has acknowledged the plan: no status call is needed for the next one."""
     return attrs.evolve(
-        observed, applied=applied, awg=desired.awg, addresses=desired.addresses, peers=dict(desired.peers)
+        observed,
+        applied=applied,
+        awg=desired.awg,
+        addresses=desired.addresses,
+        peers={device_id: peer.digest for device_id, peer in desired.peers.items()},
+        policy=desired.policy,
+        previous=desired.previous,
+        manifest_version=max(observed.manifest_version, trust.manifest_version),
+        deny_order=max(observed.deny_order, trust.deny_order),
     )

@@ -16,6 +16,7 @@ from pharos.helm.store.database import Database
 from pharos.helm.store.fleet import next_revision
 from pharos.helm.store.records import change_record, check_version, get_record, remove_record
 from pharos.helm.store.relays import RELAYS
+from pharos.wire.pki.roles import Role
 
 
 def change_relay(db: Database, act: Act, relay_id: str, version: int, values: Mapping[str, Any]) -> Relay:
@@ -46,7 +47,7 @@ def move_relay(db: Database, act: Act, relay_id: str, version: int, verb: NodeAc
         raise ConflictError(f"a relay that is {relay.state.value} cannot be {verb.past}")
     moved = change_record(db, RELAYS, relay_id, version, {"state": state}, act, verb=verb.past, detail=relay.name)
     if state is NodeState.REVOKED:
-        revoke_certificates(db, act, relay_id)
+        revoke_certificates(db, act, Role.RELAY, relay_id)
     next_revision(db)
     return moved
 

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import NoReturn
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final, NoReturn
 
 import attrs
 import trio
 
+from pharos.helm.fleet.wake import Wakes
 from pharos.helm.live.board import Board
 from pharos.helm.model.nodes import LINKED, Node
 from pharos.helm.model.relays import TUNNELLED, Relay
 from pharos.helm.store.database import Database, Store
 from pharos.helm.store.nodes import list_nodes
+from pharos.helm.store.outbox import last_sequence
 from pharos.helm.store.relays import list_relays
 from pharos.wire.errors import LinkRefusedError
 from pharos.wire.link import Backoff, Link, LinkState, run_link
 
 Member = Node | Relay
+Dial = Callable[[], AbstractAsyncContextManager[Link]]
+
+# security.md §3: after a start or a wake every member is dialled at once, but no more than so many have a handshake in
+# progress: it is a fourth of a helm's core and half a second of patience of a node.
+DIALS: Final = 64
 
 
 @attrs.define
 class _Task:
     member: Member
     scope: trio.CancelScope
+    backoff: Backoff
+    attempt: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """Of the link as it stands, or of the wait for the next dial."""
+    refused: bool = False
 
 
 async def run_supervisor(
@@ -35,32 +46,44 @@ async def run_supervisor(
     *,
     dial_node: Callable[[Node], AbstractAsyncContextManager[Link]],
     dial_relay: Callable[[Relay], AbstractAsyncContextManager[Link]],
+    wakes: Wakes | None = None,
 ) -> NoReturn:
-    """Keep one link task per node and relay that shall be reached, until cancelled.
+    """Keep one link task per node and relay that shall be reached, until cancelled; all anew after each of ``wakes``.
 
-    A member whose record changed is dialled anew, and so a refused link gets its next chance by an operator's act.
+    A member that has to be dialled otherwise than before is dialled anew; a refused link gets its next chance by any
+    change of its record, which is an operator's act.
     """
     tasks: dict[str, _Task] = {}
+    pace = trio.CapacityLimiter(DIALS)
     async with trio.open_nursery() as link_nursery:
+        if wakes is not None:
+            link_nursery.start_soon(_redial_after_wakes, wakes, tasks)
+        seen = -1
         while True:
             commits = store.commits
-            members = await store.run(_linked_members)
+            seen, members = await store.read(_changed_members, seen)
+            if members is None:
+                await store.wait_commit(commits)
+                continue
             for gone in tasks.keys() - members.keys():
                 tasks.pop(gone).scope.cancel()
                 board.forget(gone)
             for member_id, member in members.items():
                 known = tasks.get(member_id)
-                if known is not None and known.member == member:
+                if known is not None and (
+                    known.member == member if known.refused else _dialled_by(known.member) == _dialled_by(member)
+                ):
+                    known.member = member
                     continue
                 if known is not None:
                     known.scope.cancel()
-                dial: Callable[[], AbstractAsyncContextManager[Link]] = (
+                dial: Dial = (
                     functools.partial(dial_node, member)
                     if isinstance(member, Node)
                     else functools.partial(dial_relay, member)
                 )
-                tasks[member_id] = task = _Task(member, trio.CancelScope())
-                link_nursery.start_soon(_keep_link, task, dial, board)
+                tasks[member_id] = task = _Task(member, trio.CancelScope(), Backoff(random=random.random))
+                link_nursery.start_soon(_keep_link, task, functools.partial(_paced, pace, dial), board)
             await store.wait_commit(commits)
 
 
@@ -69,23 +92,61 @@ async def _keep_link(task: _Task, dial: Callable[[], AbstractAsyncContextManager
 
     def report(state: LinkState, detail: str) -> None:
         # What a link says while it is being cut is only that it was cut, and its member may be forgotten already.
-        if not task.scope.cancel_called:
+        if not task.scope.cancel_called and not task.attempt.cancel_called:
             board.report(member.id, member.name, state, detail)
 
     with task.scope:
-        try:
-            await run_link(
-                dial,
-                backoff=Backoff(random=random.random),
-                name=f"{type(member).__name__.lower()} {member.name}",
-                report=report,
-            )
-        except LinkRefusedError:
-            # The board shows why; the task ends until the record changes.
-            return
+        while True:
+            task.attempt = trio.CancelScope()
+            try:
+                with task.attempt:
+                    await run_link(
+                        dial,
+                        backoff=task.backoff,
+                        name=f"{type(member).__name__.lower()} {member.name}",
+                        report=report,
+                    )
+            except LinkRefusedError:
+                # The board shows why; the task ends until the record changes.
+                task.refused = True
+                return
+            # We woke, and what stood before the sleep is dead or will be found so. Nobody failed.
+            task.backoff.reset()
 
 
-def _linked_members(db: Database) -> dict[str, Member]:
+async def _redial_after_wakes(wakes: Wakes, tasks: dict[str, _Task]) -> NoReturn:
+    count = wakes.count
+    while True:
+        count = await wakes.wait(count)
+        for task in tasks.values():
+            task.attempt.cancel()
+
+
+@asynccontextmanager
+async def _paced(pace: trio.CapacityLimiter, dial: Dial) -> AsyncIterator[Link]:
+    """Dial when it is one's turn; the turn is over once the link is up."""
+    async with AsyncExitStack() as stack:
+        async with pace:
+            link = await stack.enter_async_context(dial())
+        yield link
+
+
+def _dialled_by(member: Member) -> Hashable:
+    """Return what of a member's record its link depends on."""
+    if isinstance(member, Node):
+        return member.address, member.control_port, member.awg_key, member.derive_key, member.name
+    return member.address, member.tunnel_port, member.name
+
+
+def _changed_members(db: Database, seen: int) -> tuple[int, dict[str, Member] | None]:
+    """Return up to where the outbox was read, and the members if one has changed since ``seen``; -1: in any case.
+
+    A thousand rows are not read for each commit.
+    """
+    changed = "SELECT 1 FROM outbox WHERE sequence > ? AND noun IN ('node', 'relay') LIMIT 1"
+    newest = last_sequence(db)
+    if seen >= 0 and db.execute(changed, (seen,)).fetchone() is None:
+        return newest, None
     members: list[Member] = [node for node in list_nodes(db) if node.state in LINKED]
     members += [relay for relay in list_relays(db) if relay.state in TUNNELLED]
-    return {member.id: member for member in members}
+    return newest, {member.id: member for member in members}

@@ -15,13 +15,18 @@ from pharos.wire.link import LinkState
 class Sighting:
     """One node or relay as seen."""
 
+    name: str = ""
     state: LinkState = LinkState.CONNECTING
     since: int
     """Microseconds since 1970: when the state was last entered."""
     detail: str = ""
     applied: Fence = attrs.field(factory=Fence)
-    """What a node acknowledged last."""
+    """What is in force at a node by its word; the revision is the newest that it needed no other word for."""
     peers: int = 0
+    unreachable: bool = False
+    """Not heard of for three heartbeats."""
+    skew: int = 0
+    """Microseconds by which a node's clock is ahead of ours."""
 
 
 class Board:
@@ -38,6 +43,9 @@ class Board:
     def report(self, member_id: str, name: str, state: LinkState, detail: str) -> None:
         """Note a change of a link."""
         sighting = self.of(member_id)
+        sighting.name = name
+        if state is LinkState.UP:
+            sighting.unreachable = False
         # A lost link is redialled for as long as it takes; its page shows "lost", not each dial.
         if state is LinkState.CONNECTING and sighting.state in (LinkState.LOST, LinkState.CRASHED):
             return
@@ -47,6 +55,13 @@ class Board:
             sighting.state, sighting.detail = state, detail
             text = f"{name}: {detail}" if detail else name
             self._hub.publish(f"link_{state.value}", at=now_us(), node=member_id, text=text)
+
+    def unreachable(self, member_id: str) -> None:
+        """Note that a member has not been heard of for so long that somebody should look."""
+        sighting = self.of(member_id)
+        sighting.unreachable = True
+        text = f"{sighting.name}: {sighting.detail}" if sighting.detail else sighting.name
+        self._hub.publish("unreachable", at=now_us(), node=member_id, text=text)
 
     def seen(self) -> dict[str, Sighting]:
         """Return all sightings by id."""

@@ -17,6 +17,9 @@ from pharos.wire.units import MILLISECONDS
 RECENT: Final = 100
 # What happens within this time is one message: 50 messages a second at most, which no eye tells from at once.
 GATHER: Final = 20 * MILLISECONDS
+# A thousand events a second are more than a page can show. Of a flood pages hear the newest, and how many there were
+# beside them; every one of them is in the store.
+MOST_EVENTS: Final = 20
 
 
 class Hub:
@@ -59,10 +62,19 @@ class Hub:
         if deltas:
             self.sequence = deltas[-1].sequence
             self.position += 1
-        batch = Batch(deltas, list(self._waiting), self.sequence)
-        self._waiting.clear()
+        batch = Batch(deltas, self._take_events(), self.sequence)
         for subscriber in self._subscribers:
             subscriber.offer(batch)
+
+    def _take_events(self) -> list[LiveEvent]:
+        events = list(self._waiting)
+        self._waiting.clear()
+        if len(events) <= MOST_EVENTS:
+            return events
+        left_out = len(events) - MOST_EVENTS
+        last = events[left_out - 1]
+        more = LiveEvent(sequence=last.sequence, at=last.at, kind="more", text=f"{left_out} further events")
+        return [more, *events[left_out:]]
 
     async def run_events(self) -> NoReturn:
         """Hand out events that no delta takes along, until cancelled."""

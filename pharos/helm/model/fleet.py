@@ -45,3 +45,9 @@ class Fleet:
     """The trust manifest, signed by the root."""
     created_at: int
     """Microseconds since 1970."""
+    next_fleet_ca: bytes | None = None
+    """DER; only while it is being rotated."""
+    next_device_ca: bytes | None = None
+    """DER; only while it is being rotated."""
+    deny_version: int = 0
+    """Of the newest deny list of this epoch; 0 for none."""

@@ -72,6 +72,8 @@ class Node:
     """Host name or IP address, without a port."""
     control_port: int
     awg_port: int
+    spare_ports: tuple[int, ...] = (8443,)
+    """UDP ports on which it serves what its profile lists beside the first: replaced parameters, for instance."""
     tags: tuple[str, ...] = ()
     note: str = ""
     state: NodeState = NodeState.ACTIVE
@@ -84,6 +86,10 @@ class Node:
     """SHA-256 of the public key of its certificate."""
     certificate: bytes = attrs.field(repr=False)
     """DER, the newest."""
+    key_proof: bytes | None = attrs.field(default=None, repr=False)
+    """The key that it had before says that these two follow it (`pharos.wire.seal.successor`)."""
+    lock_signature: bytes | None = attrs.field(default=None, repr=False)
+    """The owner's offline key says that these two keys are this node's (`pharos.wire.seal.lock`)."""
     version: int = 1
     created_at: int = 0
     """Microseconds since 1970."""

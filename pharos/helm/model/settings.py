@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
 
 from pharos.helm.model.fleet import Posture
+from pharos.wire.desired import MAX_ADDRESSES, MAX_CLOSED
 
 Value = bool | int | str | list[str]
 
@@ -52,8 +54,24 @@ def _protocols(values: list[Any]) -> bool:
     return all(value in ("amneziawg", "reality") for value in values)
 
 
+def _texts(values: Any, most: int, usual: Callable[[str], str]) -> bool:
+    """Tell whether it is a list of at most so many texts, each once and in its usual spelling."""
+    if not isinstance(values, list) or len(values) > most or len(values) != len(set(map(str, values))):
+        return False
+    try:
+        return all(isinstance(text, str) and usual(text) == text for text in values)
+    except ValueError:
+        return False
+
+
 _YES_OR_NO: Final[dict[str, Any]] = {"check": lambda value: type(value) is bool, "wants": "true or false"}
 
+HEARD_BY_NODES: Final = frozenset(
+    {"protocols", "policy.peer_to_peer", "policy.internet", "policy.closed", "policy.resolvers"}
+)
+"""Settings that change what nodes do."""
+HEARD_BY_DEVICES: Final = frozenset({"protocols", "policy.resolvers"})
+"""Settings that change profiles."""
 # product.md, "Postures".
 KNOWN: Final[Mapping[str, Known]] = {
     "audit.days": Known(says="Days that audit rows are kept", personal=30, enterprise=365, **_between(1, 3650)),
@@ -70,5 +88,23 @@ KNOWN: Final[Mapping[str, Known]] = {
             isinstance(value, list) and 0 < len(value) == len(set(map(str, value))) and _protocols(value)
         ),
         wants='a list of "amneziawg" and "reality", at least one',
+    ),
+    "policy.peer_to_peer": Known(
+        says="Devices reach each other through nodes", personal=False, enterprise=False, **_YES_OR_NO
+    ),
+    "policy.internet": Known(says="Devices reach the Internet", personal=True, enterprise=True, **_YES_OR_NO),
+    "policy.closed": Known(
+        says="Networks that devices never reach",
+        personal=[],
+        enterprise=[],
+        check=lambda value: _texts(value, MAX_CLOSED, lambda text: str(ipaddress.ip_network(text))),
+        wants=f"a list of at most {MAX_CLOSED} networks such as 192.168.0.0/16",
+    ),
+    "policy.resolvers": Known(
+        says="DNS resolvers of devices in the tunnel",
+        personal=[],
+        enterprise=[],
+        check=lambda value: _texts(value, MAX_ADDRESSES, lambda text: str(ipaddress.ip_address(text))),
+        wants=f"a list of at most {MAX_ADDRESSES} IP addresses",
     ),
 }

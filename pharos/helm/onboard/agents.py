@@ -23,7 +23,7 @@ from pharos.helm.store.nodes import NODES, find_node_by_key
 from pharos.helm.store.records import add_record
 from pharos.helm.store.relays import RELAYS, find_relay_by_key
 from pharos.helm.store.times import moment
-from pharos.wire.agent import AgentGrant, AgentRequest, grant_of
+from pharos.wire.agent import AgentGrant, AgentRequest
 from pharos.wire.awg.params import generate
 from pharos.wire.ids import NodeId, RelayId
 from pharos.wire.pki.csr import verify_csr
@@ -75,7 +75,7 @@ def adopt_node(
     spki = spki_hash(verify_csr(request.csr))
     known = find_node_by_key(db, spki)
     if known is not None and _same(known, wanted) and known.awg_key == request.awg_key:
-        return known, grant_of(certificate_from_der(known.certificate), trust=authority.trust, role=Role.NODE)
+        return known, authority.grant(certificate_from_der(known.certificate), Role.NODE)
     node_id = NodeId(fresh_id())
     certificate = authority.certify_agent(request, node_id, operator=act.actor, now=moment(act.at))
     node = Node(
@@ -90,7 +90,7 @@ def adopt_node(
     added = add_record(db, NODES, node, act, detail=node.name)
     keep_certificate(db, act, certificate, Role.NODE, node_id)
     next_revision(db)
-    return added, grant_of(certificate, trust=authority.trust, role=Role.NODE)
+    return added, authority.grant(certificate, Role.NODE)
 
 
 def adopt_relay(
@@ -109,7 +109,7 @@ def adopt_relay(
     spki = spki_hash(verify_csr(request.csr))
     known = find_relay_by_key(db, spki)
     if known is not None and _same(known, wanted):
-        return known, grant_of(certificate_from_der(known.certificate), trust=authority.trust, role=Role.RELAY)
+        return known, authority.grant(certificate_from_der(known.certificate), Role.RELAY)
     relay_id = RelayId(fresh_id())
     certificate = authority.certify_agent(request, relay_id, operator=act.actor, now=moment(act.at))
     relay = Relay(
@@ -118,7 +118,7 @@ def adopt_relay(
     added = add_record(db, RELAYS, relay, act, detail=relay.name)
     keep_certificate(db, act, certificate, Role.RELAY, relay_id)
     next_revision(db)
-    return added, grant_of(certificate, trust=authority.trust, role=Role.RELAY)
+    return added, authority.grant(certificate, Role.RELAY)
 
 
 def _same(record: Node | Relay, wanted: NewNode | NewRelay) -> bool:

@@ -38,7 +38,7 @@ class PassageEdge:
     """Accepts passages; the relay that carries them is trusted with nothing."""
 
     def __init__(self, context: HelmContext) -> None:
-        self._context = context
+        self.context: Final = context
         self._door = Door()
         self._told: dict[RelayId, int] = {}
         self.online: Final = OnlineDevices()
@@ -53,7 +53,7 @@ class PassageEdge:
 
     async def accept(self, call: Stream[pb.Frame, pb.Frame], relay_id: RelayId, count: Count) -> None:
         """Serve one passage to its end."""
-        context = self._context
+        context = self.context
 
         async def audit(incident: Incident) -> None:
             log.warning("passage through relay %s: %s (%s)", relay_id, incident.trouble.value, incident.detail)
@@ -62,7 +62,7 @@ class PassageEdge:
         async with accept_passage(
             call,
             fleet=context.authority.trust.fleet,
-            keys=(context.authority.noise,),
+            keys=context.authority.noise_keys,
             door=self._door,
             beacon=relay_id,
             find_psk=self._find_psk,
@@ -80,13 +80,13 @@ class PassageEdge:
         now = now_us()
         if now - self._told.get(relay_id, 0) >= TELL_INTERVAL:
             self._told[relay_id] = now
-            self._context.hub.publish("passage_refused", at=now, node=relay_id, text=incident.trouble.value)
+            self.context.hub.publish("passage_refused", at=now, node=relay_id, text=incident.trouble.value)
 
     async def _serve(self, passage: AcceptedPassage) -> None:
-        request, context, device = passage.request, self._context, passage.device
+        request, context, device = passage.request, self.context, passage.device
         if device is not None:
             with self.online.joined(device.id, passage):
-                await passage.serve(Service([Account(context, device.id)]))
+                await passage.serve(Service([Account(context, device.id, passage.fingerprint)]))
         elif request.purpose is Purpose.ENROL and request.ticket_id is not None:
             ticket_id, handshake_hash = request.ticket_id, passage.handshake_hash
             await passage.serve(Service([Enrolment(context, ticket_id=ticket_id, handshake_hash=handshake_hash)]))
@@ -95,13 +95,13 @@ class PassageEdge:
             await passage.serve(Service([]))
 
     async def _find_psk(self, ticket_id: TicketId) -> bytes | None:
-        ticket = await self._context.store.run(find_ticket, ticket_id)
+        ticket = await self.context.store.run(find_ticket, ticket_id)
         if ticket is None:
             return None
-        return self._context.vault.unwrap(psk_name(ticket_id), PSK_VERSION, ticket.psk)
+        return self.context.vault.unwrap(psk_name(ticket_id), PSK_VERSION, ticket.psk)
 
     async def _find_device(self, noise_key: bytes) -> DeviceRecord | None:
-        return await self._context.store.run(_device_record, noise_key)
+        return await self.context.store.run(_device_record, noise_key)
 
 
 class RelayPassages(passage_grpc.PassageBase):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,13 +11,15 @@ from typing import Final
 import attrs
 import trio
 
-from pharos.helm.ca.authority import Authority
+from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.fleet.dial import dial_member
 from pharos.helm.live.board import Board
 from pharos.helm.model.relays import Relay
-from pharos.helm.relay.edge import PassageEdge
+from pharos.helm.relay.edge import Count, PassageEdge
+from pharos.helm.relay.orders import RelayOrders, is_for_orders
 from pharos.helm.relay.tunnels import TunnelLoad, TunnelPlanner
 from pharos.wire.errors import LinkLostError, LinkRefusedError
+from pharos.wire.ids import RelayId
 from pharos.wire.link import Backoff
 from pharos.wire.passage.records import MAX_FRAME
 from pharos.wire.passage.server import SESSION_LIMIT
@@ -32,6 +33,7 @@ from pharos.wire.rpc.limits import TUNNEL_STREAMS
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.server import Service
 from pharos.wire.rpc.status import ConnectionLostError
+from pharos.wire.rpc.transport import SecureStream
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +46,8 @@ OpenStream = Callable[[], Awaitable[tuple[trio.abc.Stream, Peer]]]
 class RelayLinks:
     """Dials beacons; what comes in through them is the edge's affair."""
 
-    def __init__(self, *, authority: Authority, edge: PassageEdge, board: Board) -> None:
-        self._authority = authority
+    def __init__(self, *, authorities: LiveAuthority, edge: PassageEdge, board: Board) -> None:
+        self._authorities = authorities
         self._edge = edge
         self._board = board
 
@@ -61,13 +63,24 @@ class RelayLinks:
             # Changes only: a link that is being replaced may still be counting its last ones off.
             sighting.peers += change
 
-        # The tunnel carries one service only: whatever else a beacon asks for is UNIMPLEMENTED.
-        service = Service([self._edge.for_relay(relay.id, count_passages)], max_message=MAX_FRAME_MESSAGE)
-        open_stream = functools.partial(
-            dial_member, self._authority, Role.RELAY, relay.id, relay.address, relay.tunnel_port
-        )
-        async with open_relay_link(open_stream, service, name=relay.name) as link:
+        accept = accept_relay(self._edge, relay.id, count_passages)
+
+        async def open_stream() -> tuple[SecureStream, Peer]:
+            return await dial_member(self._authorities.current, Role.RELAY, relay.id, relay.address, relay.tunnel_port)
+
+        async with open_relay_link(open_stream, accept, name=relay.name) as link:
             yield link
+
+
+def accept_relay(edge: PassageEdge, relay_id: RelayId, count: Count) -> Accept:
+    """Return what a tunnel does with a beacon's streams: two services, and whatever else is asked for UNIMPLEMENTED."""
+    passages = Service([edge.for_relay(relay_id, count)], max_message=MAX_FRAME_MESSAGE)
+    orders = Service([RelayOrders(edge.context, relay_id)])
+
+    async def accept(stream: H2Stream) -> None:
+        await (orders if is_for_orders(stream) else passages)(stream)
+
+    return accept
 
 
 @asynccontextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
 
 from pharos.helm.model.profiles import Profile
 from pharos.helm.store.database import Database
+from pharos.helm.store.devices import ALLOWED
 from pharos.helm.store.records import Noun
 from pharos.wire.ids import DeviceId
 
@@ -58,6 +61,16 @@ def put_bundle(db: Database, device_id: DeviceId, bundle: Bundle) -> None:
     )
 
 
+def is_checked(db: Database, device_id: DeviceId) -> bool:
+    """Return whether the bundle is known to be what the record says now."""
+    row = db.execute(
+        "SELECT 1 FROM bundles CROSS JOIN fleet WHERE device_id = ? AND bundles.epoch = fleet.epoch"
+        " AND checked_revision >= profiles_revision",
+        (device_id,),
+    ).fetchone()
+    return row is not None
+
+
 def note_checked(db: Database, device_id: DeviceId) -> None:
     """Note that the bundle is what the record says now."""
     db.execute(
@@ -74,3 +87,75 @@ def note_held(db: Database, device_id: DeviceId, *, epoch: int, revision: int, a
         " WHERE device_id = ? AND (held_epoch <> ? OR held_revision <> ?)",
         (epoch, revision, at, device_id, epoch, revision),
     )
+
+
+@attrs.frozen(kw_only=True)
+class DueBundle:
+    """A device whose bundle may not be what the record says now."""
+
+    device_id: DeviceId
+    bundle: Bundle | None
+    """The one it has, without its octets; None: none yet."""
+
+
+def profiles_revision(db: Database) -> int:
+    """Return the fleet's revision as of the last change of any profile."""
+    revision: int = db.execute("SELECT profiles_revision FROM fleet").fetchone()[0]
+    return revision
+
+
+def due_bundles(db: Database, *, at: int, after: str, limit: int) -> list[DueBundle]:
+    """Return some devices that may use the fleet and whose bundle is to be looked at, by id, those behind ``after``."""
+    rows = db.execute(
+        "SELECT devices.id AS id, bundles.epoch, bundles.revision, profile_hash, sealed_at"  # noqa: S608 -- constant text
+        " FROM devices CROSS JOIN fleet LEFT JOIN bundles ON bundles.device_id = devices.id"
+        f" WHERE {ALLOWED} AND devices.id > ?"
+        " AND (bundles.epoch IS NULL OR bundles.epoch <> fleet.epoch OR checked_revision < profiles_revision)"
+        " ORDER BY devices.id LIMIT ?",
+        (at, at, after, limit),
+    )
+    return [DueBundle(device_id=row["id"], bundle=_unsealed(row)) for row in rows]
+
+
+def _unsealed(row: sqlite3.Row) -> Bundle | None:
+    values = dict(row)
+    del values["id"]
+    return None if values["epoch"] is None else Bundle(**values, sealed=b"")
+
+
+def put_checked(
+    db: Database, bundles: Iterable[tuple[DeviceId, Bundle | None, Bundle]], *, checked: int
+) -> list[tuple[DeviceId, Bundle]]:
+    """Write bundles in place of those that they follow, and that they are what profiles were as of ``checked``.
+
+    One that was replaced meanwhile stays. Return those that are new now.
+    """
+    written = []
+    for device_id, before, bundle in bundles:
+        if bundle is not before and _replace(db, device_id, before, bundle):
+            written.append((device_id, bundle))
+        db.execute(
+            "UPDATE bundles SET checked_revision = ?"
+            " WHERE device_id = ? AND epoch = ? AND revision = ? AND checked_revision < ?",
+            (checked, device_id, bundle.epoch, bundle.revision, checked),
+        )
+    return written
+
+
+def _replace(db: Database, device_id: DeviceId, before: Bundle | None, bundle: Bundle) -> bool:
+    row = None if before is None else (before.epoch, before.revision, before.profile_hash)
+    found = db.execute("SELECT epoch, revision, profile_hash FROM bundles WHERE device_id = ?", (device_id,)).fetchone()
+    if (None if found is None else tuple(found)) != row:
+        return False
+    put_bundle(db, device_id, bundle)
+    return True
+
+
+def mark_stale(db: Database, device_id: DeviceId | None = None) -> int:
+    """Have bundles sealed anew though nothing in them changed, of one device or of all; return how many there are.
+
+    The caller counts a change of profiles (`next_revision`), which is what sealing waits for.
+    """
+    where = "" if device_id is None else " WHERE device_id = ?"
+    query = f"UPDATE bundles SET profile_hash = ?, checked_revision = 0{where}"  # noqa: S608 -- constant text
+    return db.execute(query, (b"", *(() if device_id is None else (device_id,)))).rowcount

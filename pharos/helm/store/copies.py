@@ -18,7 +18,7 @@ from pharos.helm.errors import BusyError, DatabaseCorruptError, ReadOnlyError
 from pharos.helm.model.fleet import Posture
 from pharos.helm.store.checks import COPIES, CORE, is_good, list_copies
 from pharos.helm.store.condition import explain
-from pharos.helm.store.database import Store
+from pharos.helm.store.database import Database, Store
 from pharos.helm.store.times import microseconds
 from pharos.wire.files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from pharos.wire.units import HOURS, MIB, MINUTES
@@ -54,14 +54,14 @@ def make_copy(state: Path, at: int, *, keep: int) -> Path:
     try:
         folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
         _check_room(core, folder)
-        _copy_to(core, scratch)
+        copy_database(core, scratch)
         if not is_good(scratch):
             raise DatabaseCorruptError(
                 f"{core} gave a copy that is not whole; stop helm, its next start checks the file"
             )
         path = folder / _named(at)
         scratch.rename(path)
-        _sync(folder)
+        sync_folder(folder)
     except sqlite3.Error as error:
         meaning = explain(core, error)
         if meaning is None:
@@ -130,7 +130,11 @@ def _check_room(core: Path, folder: Path) -> None:
         raise ReadOnlyError(f"{folder} has {free // MIB} MiB free, and the next copy needs {wanted // MIB} MiB")
 
 
-def _copy_to(core: Path, scratch: Path) -> None:
+def copy_database(core: Path, scratch: Path) -> None:
+    """Write the newest commit of a database into a file of its own, private and durable. Blocks.
+
+    Raises: sqlite3.Error, OSError.
+    """
     scratch.unlink(missing_ok=True)
     # VACUUM INTO takes an empty file as well as none, and leaves its mode alone.
     descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_FILE)
@@ -143,7 +147,19 @@ def _copy_to(core: Path, scratch: Path) -> None:
         os.close(descriptor)
 
 
-def _sync(folder: Path) -> None:
+def write_anew(db: Database) -> None:
+    """Write a copy's file anew: what was deleted from it stays in free pages until then."""
+    db.execute("VACUUM")
+
+
+def fold_log(db: Database) -> None:
+    """Put all of a database into its one file, so that the file can be moved without the log at its side."""
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.execute("PRAGMA journal_mode = DELETE")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make durable which files a folder has. Raises: OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

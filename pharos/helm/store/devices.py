@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Collection
 from typing import Final
 
 from pharos.helm.errors import ConflictError, NotFoundError
@@ -13,6 +13,8 @@ from pharos.helm.store.database import Database
 from pharos.helm.store.records import Noun, add_record, get_record
 from pharos.wire.ids import DeviceId
 
+# SQLite took no more than 999 marks in a statement before its version 3.32.
+_AT_ONCE: Final = 500
 _KEYS: Final = ("sealing_key", "derive_key", "noise_key", "awg_key")
 
 DEVICES: Final = Noun(
@@ -35,11 +37,12 @@ DEVICES: Final = Noun(
 
 _OWNER_OF_KEY: Final = f"SELECT id FROM devices WHERE {' OR '.join(f'{name} = ?' for name in _KEYS)}"  # noqa: S608
 # Whoever is disabled or has expired, the device or its user, is kept out; parameters: the time, twice.
-_ALLOWED: Final = (
+ALLOWED: Final = (
     f"devices.state = '{DeviceState.ACTIVE.value}' AND (devices.expires_at IS NULL OR devices.expires_at > ?)"  # noqa: S608
     f" AND (user_id IS NULL OR user_id IN (SELECT id FROM users WHERE users.state = '{UserState.ACTIVE.value}'"
     " AND (users.expires_at IS NULL OR users.expires_at > ?)))"
 )
+"""SQL condition on the devices table."""
 
 
 def add_device(db: Database, device: Device, act: Act) -> Device:
@@ -61,13 +64,31 @@ def list_devices(db: Database) -> list[Device]:
 
 def list_allowed_devices(db: Database, at: int) -> list[Device]:
     """Return the devices that may use the fleet as of ``at``, oldest first."""
-    query = f"SELECT {DEVICES.all_columns} FROM devices WHERE {_ALLOWED} ORDER BY id"  # noqa: S608 -- constant text
+    query = f"SELECT {DEVICES.all_columns} FROM devices WHERE {ALLOWED} ORDER BY id"  # noqa: S608 -- constant text
     return [DEVICES.load(row) for row in db.execute(query, (at, at))]
+
+
+def list_allowed_versions(db: Database, at: int) -> list[tuple[DeviceId, int]]:
+    """Return id and version of the devices that may use the fleet as of ``at``, oldest first."""
+    query = f"SELECT id, version FROM devices WHERE {ALLOWED} ORDER BY id"  # noqa: S608 -- constant text
+    return [(row[0], row[1]) for row in db.execute(query, (at, at))]
+
+
+def load_devices(db: Database, device_ids: Collection[DeviceId]) -> list[Device]:
+    """Return these devices, in no order; ids of none are passed over."""
+    found: list[Device] = []
+    wanted = list(device_ids)
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = wanted[start : start + _AT_ONCE]
+        marks = ", ".join("?" for _ in some)
+        rows = db.execute(f"SELECT {DEVICES.all_columns} FROM devices WHERE id IN ({marks})", some)  # noqa: S608
+        found += map(DEVICES.load, rows)
+    return found
 
 
 def is_allowed(db: Database, device_id: DeviceId, at: int) -> bool:
     """Return whether a device may use the fleet as of ``at``: neither it nor its user is disabled or has expired."""
-    query = f"SELECT 1 FROM devices WHERE id = ? AND {_ALLOWED}"  # noqa: S608 -- constant text
+    query = f"SELECT 1 FROM devices WHERE id = ? AND {ALLOWED}"  # noqa: S608 -- constant text
     return db.execute(query, (device_id, at, at)).fetchone() is not None
 
 
@@ -107,18 +128,16 @@ def find_by_noise_key(db: Database, key: bytes) -> Device | None:
 def bind_certificate(
     db: Database, device_id: DeviceId, *, fingerprint: str, spki: bytes, certificate: bytes, not_after: int
 ) -> None:
-    """Bind a certificate to a device.
+    """Bind a certificate to a device, beside those that it has for the same key.
 
     Raises: ConflictError — its key is certified for another device already.
     """
-    try:
-        db.execute(
-            "INSERT INTO device_certificates (fingerprint, device_id, spki, certificate, not_after)"
-            " VALUES (?, ?, ?, ?, ?)",
-            (fingerprint, device_id, spki, certificate, not_after),
-        )
-    except sqlite3.IntegrityError as error:
-        raise ConflictError("this certificate key belongs to another device") from error
+    if db.execute("SELECT 1 FROM device_certificates WHERE spki = ? AND device_id <> ?", (spki, device_id)).fetchone():
+        raise ConflictError("this certificate key belongs to another device")
+    db.execute(
+        "INSERT INTO device_certificates (fingerprint, device_id, spki, certificate, not_after) VALUES (?, ?, ?, ?, ?)",
+        (fingerprint, device_id, spki, certificate, not_after),
+    )
 
 
 def certificate_of(db: Database, device_id: DeviceId) -> bytes:
@@ -127,12 +146,21 @@ def certificate_of(db: Database, device_id: DeviceId) -> bytes:
     Raises: NotFoundError.
     """
     row = db.execute(
-        "SELECT certificate FROM device_certificates WHERE device_id = ? ORDER BY not_after DESC LIMIT 1", (device_id,)
+        "SELECT certificate FROM device_certificates WHERE device_id = ? ORDER BY not_after DESC, fingerprint LIMIT 1",
+        (device_id,),
     ).fetchone()
     if row is None:
         raise NotFoundError(f"device {device_id!r} has no certificate")
     certificate: bytes = row["certificate"]
     return certificate
+
+
+def bound_certificate(db: Database, device_id: DeviceId, fingerprint: str) -> bytes | None:
+    """Return the certificate of this fingerprint (DER), None if it is not bound to this device."""
+    row = db.execute(
+        "SELECT certificate FROM device_certificates WHERE device_id = ? AND fingerprint = ?", (device_id, fingerprint)
+    ).fetchone()
+    return None if row is None else row["certificate"]
 
 
 def fingerprints_of(db: Database, device_id: DeviceId) -> frozenset[str]:

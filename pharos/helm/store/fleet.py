@@ -13,7 +13,7 @@ from pharos.wire.ids import ControllerId, FleetId
 
 _COLUMNS = (
     "id, posture, epoch, term, revision, pool4, pool6, root, fleet_ca, device_ca, controller, controller_id, manifest,"
-    " created_at"
+    " created_at, next_fleet_ca, next_device_ca, deny_version"
 )
 
 
@@ -73,9 +73,41 @@ def set_node_networks(db: Database, network4: str, network6: str) -> None:
     db.execute("UPDATE fleet SET pool4 = ?, pool6 = ?", (network4, network6))
 
 
+def set_controller(db: Database, certificate: bytes) -> None:
+    """Take helm's own next certificate (DER) into use."""
+    db.execute("UPDATE fleet SET controller = ?", (certificate,))
+
+
+def set_manifest(db: Database, manifest: bytes) -> None:
+    """Take the next trust manifest into use."""
+    db.execute("UPDATE fleet SET manifest = ?", (manifest,))
+
+
+def set_successors(db: Database, fleet_ca: bytes | None, device_ca: bytes | None) -> None:
+    """Keep the intermediates (DER) that are to follow; None for one that has no successor."""
+    db.execute("UPDATE fleet SET next_fleet_ca = ?, next_device_ca = ?", (fleet_ca, device_ca))
+
+
+def promote_successors(db: Database) -> None:
+    """Put the intermediates that were to follow into the place of the others."""
+    db.execute(
+        "UPDATE fleet SET fleet_ca = COALESCE(next_fleet_ca, fleet_ca), device_ca = COALESCE(next_device_ca, device_ca)"
+    )
+    set_successors(db, None, None)
+
+
 def put_secret(db: Database, name: str, version: int, wrapped: bytes) -> None:
-    """Write one wrapped secret."""
-    db.execute("INSERT INTO secrets (name, version, wrapped) VALUES (?, ?, ?)", (name, version, wrapped))
+    """Write one wrapped secret, in the place of any of the same name."""
+    db.execute(
+        "INSERT INTO secrets (name, version, wrapped) VALUES (?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET version = excluded.version, wrapped = excluded.wrapped",
+        (name, version, wrapped),
+    )
+
+
+def remove_secret(db: Database, name: str) -> None:
+    """Forget a secret."""
+    db.execute("DELETE FROM secrets WHERE name = ?", (name,))
 
 
 def get_secret(db: Database, name: str) -> tuple[int, bytes]:

@@ -10,6 +10,7 @@ from typing import Final
 from sqlite_utils import Database, Migrations
 
 from pharos.helm.store.carried import carry_certificates, carry_pool, read_tickets, write_tickets
+from pharos.helm.store.hand import add_hand
 from pharos.helm.store.scripts import run_script
 from pharos.helm.store.telemetry import telemetry_migrations as telemetry_migrations
 
@@ -368,3 +369,9 @@ def m0002_record(db: Database) -> None:
     db.execute("CREATE INDEX certificates_by_subject ON certificates (subject, not_after_at)")
     db.execute("CREATE INDEX bundles_by_age ON bundles (sealed_at, device_id)")
     db.execute("CREATE INDEX certificates_by_end ON certificates (not_after_at, id)")
+
+
+@core_migrations()
+def m0003_hand(db: Database) -> None:
+    """What driving a fleet takes: revocations, rotations, what members acknowledged, pairs, leases, adoptions."""
+    add_hand(db)

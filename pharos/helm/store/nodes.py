@@ -19,12 +19,13 @@ NODES: Final = Noun(
     kind="node",
     table="nodes",
     columns=(
-        *("id", "name", "address", "control_port", "awg_port", "tags", "note", "state"),
+        *("id", "name", "address", "control_port", "awg_port", "spare_ports", "tags", "note", "state"),
         *("awg_key", "derive_key", "awg_parameters", "spki", "certificate"),
+        *("key_proof", "lock_signature"),
     ),
     model=Node,
-    documents=frozenset({"tags", "awg_parameters"}),
-    hidden=frozenset({"spki", "certificate"}),
+    documents=frozenset({"spare_ports", "tags", "awg_parameters"}),
+    hidden=frozenset({"spki", "certificate", "key_proof", "lock_signature"}),
     filters={
         "name": "name = ?",
         "state": "state = ?",

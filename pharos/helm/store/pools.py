@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pharos.helm.errors import ConflictError
 from pharos.helm.model.pools import FIRST_HOST, Pool, last_host_of
+from pharos.helm.store.adoptions import is_taken
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.ids import fresh_id
@@ -56,12 +57,16 @@ def take_addresses(db: Database) -> tuple[str, str]:
 
     Raises: ConflictError — every pool is used up.
     """
-    row = db.execute(f"{_TAKE} RETURNING {POOLS.all_columns}").fetchone()
-    if row is None:
-        full = ", ".join(f"{pool.name} ({pool.network4})" for pool in list_pools(db))
-        raise ConflictError(f"every address is used up in {full}; add another pool: helm pools add")
-    pool = POOLS.load(row)
-    return pool.addresses(pool.next_host - 1)
+    while True:
+        row = db.execute(f"{_TAKE} RETURNING {POOLS.all_columns}").fetchone()
+        if row is None:
+            full = ", ".join(f"{pool.name} ({pool.network4})" for pool in list_pools(db))
+            raise ConflictError(f"every address is used up in {full}; add another pool: helm pools add")
+        pool = POOLS.load(row)
+        addresses = pool.addresses(pool.next_host - 1)
+        # A record that was restored does not count the devices that came after its backup; their nodes told of them.
+        if not is_taken(db, *addresses):
+            return addresses
 
 
 def list_pools(db: Database) -> list[Pool]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pharos.helm.errors import InvalidRequestError, NotFoundError, StaleVersionError
-from pharos.helm.model.settings import KNOWN, Setting
+from pharos.helm.model.settings import HEARD_BY_DEVICES, HEARD_BY_NODES, KNOWN, Setting
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
-from pharos.helm.store.fleet import get_fleet
+from pharos.helm.store.fleet import get_fleet, next_revision
 from pharos.helm.store.records import Noun, add_record, change_record, find_record, remove_record
 
 SETTINGS: Final = Noun(
@@ -55,13 +55,24 @@ def put_setting(db: Database, act: Act, name: str, version: int, value: Any) -> 
     if found is None:
         if version != 0:
             raise StaleVersionError("setting", current=_unset(db, name), seen=version)
+        _tell(db, name)
         return add_record(db, SETTINGS, Setting(id=name, value=value), act, verb="set", detail=f"{name} = {value}")
-    return change_record(db, SETTINGS, name, version, {"value": value}, act, verb="set", detail=f"{name} = {value}")
+    changed = change_record(db, SETTINGS, name, version, {"value": value}, act, verb="set", detail=f"{name} = {value}")
+    if changed != found:
+        _tell(db, name)
+    return changed
 
 
 def reset_setting(db: Database, act: Act, name: str, version: int) -> None:
     """Let the default hold again. Raises: NotFoundError — nobody has set it. StaleVersionError."""
     remove_record(db, SETTINGS, name, version, act, verb="reset", detail=name)
+    _tell(db, name)
+
+
+def _tell(db: Database, name: str) -> None:
+    """Count a change that nodes, or nodes and devices, must hear of."""
+    if name in HEARD_BY_NODES:
+        next_revision(db, profiles=name in HEARD_BY_DEVICES)
 
 
 def _unset(db: Database, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Final
 
 from pharos.helm.errors import NotFoundError
@@ -43,6 +44,30 @@ def members_of(db: Database, group_id: str) -> list[str]:
     """Return the ids of a group's listed members, oldest user first."""
     rows = db.execute("SELECT user_id FROM group_members WHERE group_id = ? ORDER BY user_id", (group_id,))
     return [row["user_id"] for row in rows]
+
+
+def list_groups(db: Database) -> list[Group]:
+    """Return every group, oldest first."""
+    return [GROUPS.load(row) for row in db.execute(f"SELECT {GROUPS.all_columns} FROM groups ORDER BY id")]  # noqa: S608
+
+
+def list_memberships(db: Database) -> dict[str, list[str]]:
+    """Return the ids of the groups that list each user, by the user's id."""
+    listed: dict[str, list[str]] = defaultdict(list)
+    for row in db.execute("SELECT user_id, group_id FROM group_members ORDER BY user_id, group_id"):
+        listed[row["user_id"]].append(row["group_id"])
+    return dict(listed)
+
+
+def list_ends(db: Database) -> dict[str, int]:
+    """Return when users expire, in microseconds since 1970, by their id; those who never do are not in it."""
+    return dict(tuple(row) for row in db.execute("SELECT id, expires_at FROM users WHERE expires_at IS NOT NULL"))
+
+
+def users_with_quota(db: Database) -> list[User]:
+    """Return the users whose devices together have a quota."""
+    rows = db.execute(f"SELECT {USERS.all_columns} FROM users WHERE quota_bytes IS NOT NULL ORDER BY id")  # noqa: S608
+    return [USERS.load(row) for row in rows]
 
 
 def groups_of(db: Database, user_id: str) -> list[Group]:

@@ -18,16 +18,21 @@ import pharos
 from pharos.helm.config import SOCKET_NAME
 from pharos.helm.context import HelmContext
 from pharos.helm.model.admins import OPERATOR
+from pharos.helm.web.backups import make_backups_blueprint
+from pharos.helm.web.ca import make_ca_blueprint
 from pharos.helm.web.charts import make_charts_blueprint
 from pharos.helm.web.describe import Provider
 from pharos.helm.web.guard import guard_loopback
+from pharos.helm.web.health import make_health_blueprint
 from pharos.helm.web.live import make_live_blueprint
+from pharos.helm.web.lock import make_lock_blueprint
 from pharos.helm.web.metrics import make_metrics_blueprint
 from pharos.helm.web.nouns import RESOURCES
 from pharos.helm.web.nouns.audit import make_audit_blueprint
 from pharos.helm.web.nouns.sessions import make_sessions_blueprint
 from pharos.helm.web.permissions import check_permissions, permissions
 from pharos.helm.web.problems import handle_errors
+from pharos.helm.web.reseal import make_reseal_blueprint
 from pharos.helm.web.resources import API, make_resource_blueprint
 from pharos.helm.web.server import serve
 from pharos.helm.web.session import make_session_blueprint, recognise_callers
@@ -58,6 +63,7 @@ def make_operator_app(context: HelmContext) -> QuartTrio:
         # Whoever can open the socket could as well read the database (docs/adr/0015).
         g.principal = OPERATOR
 
+    app.register_blueprint(make_ca_blueprint(context))
     check_permissions(app, permissions(RESOURCES))
     return app
 
@@ -115,7 +121,11 @@ def _make_app(context: HelmContext) -> QuartTrio:
     for resource in RESOURCES:
         app.register_blueprint(make_resource_blueprint(context, resource))
     app.register_blueprint(make_settings_blueprint(context))
+    app.register_blueprint(make_lock_blueprint(context))
+    app.register_blueprint(make_reseal_blueprint(context))
     app.register_blueprint(make_audit_blueprint(context))
+    app.register_blueprint(make_backups_blueprint(context))
+    app.register_blueprint(make_health_blueprint(context))
     app.register_blueprint(make_sessions_blueprint(context))
     app.register_blueprint(make_charts_blueprint(context))
     app.register_blueprint(make_metrics_blueprint(context))

@@ -32,6 +32,13 @@ OTHERS: Final[dict[str, Role | None]] = {
     "GET settings.list_": Role.VIEWER,
     "PUT settings.put": Role.ADMIN,
     "DELETE settings.reset": Role.ADMIN,
+    "GET backups.show": Role.VIEWER,
+    "GET health.show": Role.VIEWER,
+    "POST backups.note": Role.ADMIN,
+    "GET lock.show": Role.VIEWER,
+    "PUT lock.begin": Role.OWNER,
+    "POST lock.sign": Role.ADMIN,
+    "POST reseal.reseal": Role.OPERATOR,
     "GET audit.list": Role.ADMIN,
     "GET audit.export": Role.ADMIN,
     "GET audit.verify": Role.VIEWER,
@@ -41,6 +48,8 @@ OTHERS: Final[dict[str, Role | None]] = {
     "GET metrics.metrics": Role.VIEWER,
     "GET status.status": Role.VIEWER,
     "GET live.live": Role.VIEWER,
+    "GET ca.show": Role.VIEWER,
+    "POST ca.rotate": Role.OWNER,
 }
 
 

@@ -73,6 +73,8 @@ class ItemAct(Generic[R]):
     """The caller has to say which version it saw."""
     says: str = ""
     """What it does, for the API's description."""
+    in_helm: bool = False
+    """``do`` takes what a running helm has before all else."""
 
 
 @attrs.frozen(kw_only=True)
@@ -218,8 +220,10 @@ def _register_act(
         if item_act.body is not None:
             arguments.append(await read_body(item_act.body))
 
+        do = functools.partial(item_act.do, context) if item_act.in_helm else item_act.do
+
         def write(db: Database, act: Act) -> Answer:
-            return answer(db, item_act.do(db, act, *arguments))
+            return answer(db, do(db, act, *arguments))
 
         return await acting(context, item_act.role, write)
 

@@ -123,6 +123,13 @@ class ClientTunnel:
         """
         self._tunnel.set_endpoint(self._peer, endpoint)
 
+    def set_peer(self, config: PeerConfig) -> None:
+        """Change the peer, whose public key stays: another preshared key ends the session; see ``Device.set_peer``.
+
+        Raises: ParameterError
+        """
+        self._tunnel.set_peer(config)
+
     def status(self) -> PeerStatus:
         return self._tunnel.status(self._peer)
 

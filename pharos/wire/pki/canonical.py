@@ -5,12 +5,15 @@ it again gives the same bytes, which rules out doubled keys and every other seco
 """
 
 import json
+from typing import Final
+
+# Made once: `json.dumps` makes one for each call that asks for anything special.
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def encode_canonical(value: dict[str, object]) -> bytes:
     """Return the one spelling of a JSON object."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def decode_canonical(data: bytes) -> dict[str, object]:

@@ -28,15 +28,18 @@ class Sessions:
     _live: set[_Session] = attrs.field(factory=set, init=False, repr=False)
 
     @contextmanager
-    def session(self, identity: Identity, certificate: bytes, *, cut: Callable[[], None]) -> Iterator[None]:
+    def session(
+        self, identity: Identity, certificate: bytes, *, cut: Callable[[], None], key_hash: bytes | None = None
+    ) -> Iterator[None]:
         """Count a session for the length of the block.
 
         `identity` is what `authorize_peer` made of the DER `certificate`. `cut` has to end the session without waiting,
-        as `CancelScope.cancel` does; it is called at most once, from within `apply`.
+        as `CancelScope.cancel` does; it is called at most once, from within `apply`. `key_hash` is the certificate's
+        `spki_hash`, where the caller knows it: to find it takes 0.2 ms.
 
         Raises: PeerRejectedError — a list that came after the handshake's check denies the peer.
         """
-        session = _Session(identity, spki_hash(load_certificate(certificate).public_key()), cut)
+        session = _Session(identity, key_hash or spki_hash(load_certificate(certificate).public_key()), cut)
         if self.deny is not None and self.deny.denies(session.identity, session.spki_hash):
             raise PeerRejectedError(f"{identity.uri} was revoked")
         self._live.add(session)

@@ -344,7 +344,7 @@ async def serve_tls(
     *,
     host: str,
     port: int,
-    context: ssl.SSLContext,
+    context: ssl.SSLContext | Callable[[], ssl.SSLContext],
     handshake_timeout: float | None = None,
     user_timeout: float | None = None,
     bounds: Bounds | None = None,
@@ -356,7 +356,8 @@ async def serve_tls(
     ``started`` is called with the bound address. A peer's junk, a failed handshake or an exception of the
     handler ends that connection and nothing else. What exceeds the ``bounds`` is reset as soon as it is accepted. A
     peer counts as unauthenticated until its certificate is verified; without one, until the handler calls
-    `SecureStream.admitted` or returns. The timeouts are `HANDSHAKE_TIMEOUT` and `USER_TIMEOUT` unless given.
+    `SecureStream.admitted` or returns. A ``context`` that can be called is asked anew for each handshake. The
+    timeouts are `HANDSHAKE_TIMEOUT` and `USER_TIMEOUT` unless given.
 
     Raises: OSError — the address cannot be bound.
     """
@@ -379,7 +380,8 @@ async def serve_tls(
         with place, trio.CancelScope(deadline=trio.current_time() + patience) as scope:
             try:
                 share = turns if admission.unauthenticated > _STEPS_AT_ONCE else None
-                stream = await transport.handshake(sock, context, server_hostname=None, turns=share)
+                current = context if isinstance(context, ssl.SSLContext) else context()
+                stream = await transport.handshake(sock, current, server_hostname=None, turns=share)
             except (OSError, trio.BrokenResourceError, RemoteProtocolError) as error:
                 failed(error)
                 return

@@ -18,7 +18,7 @@ from pharos.wire.agent import AgentKeys, Membership, grant_of
 from pharos.wire.awg.config import PeerConfig
 from pharos.wire.awg.params import PLAIN, generate
 from pharos.wire.awg.tunnel import open_client_tunnel
-from pharos.wire.convert import EventKind
+from pharos.wire.convert import EventKind, TunnelEvent
 from pharos.wire.desired import Desired, Fence, Peer
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.files import open_state_directory
@@ -114,19 +114,24 @@ async def test_keys_that_cannot_be_used_are_refused_before_they_are_applied(tmp_
         assert plane.counters() == []
 
 
-async def test_removed_peer_that_was_connected_is_reported_as_gone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("reasons", "told"), [({}, "removed"), ({DeviceId("d1"): "expired"}, "expired")])
+async def test_removed_peer_that_was_connected_is_reported_as_gone(
+    tmp_path: Path, reasons: dict[DeviceId, str], told: str
+) -> None:
     feed = EventFeed()
     async with running_plane(tmp_path / "n", feed) as (plane, keys), feed.open_watcher() as watcher:
         await plane.apply(DESIRED)
         await connect_once(plane, keys)
-        kinds: list[EventKind] = []
+        events: list[TunnelEvent] = []
         with trio.fail_after(10):
-            while EventKind.CONNECTED not in kinds:
-                kinds += [event.kind for event in await watcher.receive_batch()]
-            await plane.apply(attrs.evolve(DESIRED, peers={}))
-            while EventKind.DISCONNECTED not in kinds:
-                kinds += [event.kind for event in await watcher.receive_batch()]
+            while EventKind.CONNECTED not in [event.kind for event in events]:
+                events += await watcher.receive_batch()
+            await plane.apply(attrs.evolve(DESIRED, peers={}), reasons=reasons)
+            while EventKind.DISCONNECTED not in [event.kind for event in events]:
+                events += await watcher.receive_batch()
+        kinds = [event.kind for event in events]
         assert kinds == [EventKind.HANDSHAKE, EventKind.CONNECTED, EventKind.DISCONNECTED]
+        assert events[-1].detail == told
 
 
 async def connect_once(plane: EmbeddedPlane, keys: AgentKeys) -> None:

@@ -12,6 +12,7 @@ import trio.testing
 
 from pharos.helm.audit.checkpoints import INTERVAL, ROWS, believe, run_checkpoints, sign_next, signing_keys
 from pharos.helm.ca.authority import Authority
+from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.errors import AuditError, ReadOnlyError
 from pharos.helm.store.checkpoints import checkpoints_between, latest_checkpoint
 from pharos.helm.store.database import Database
@@ -109,7 +110,7 @@ async def test_audit_is_signed_at_start_each_five_minutes_and_at_shutdown(
     store = InlineStore(db)
     append_acts(db, 3)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_checkpoints, store, authority)
+        nursery.start_soon(run_checkpoints, store, LiveAuthority(authority))
         await trio.testing.wait_all_tasks_blocked()
         assert sizes(db) == [3]
         await store.run(append_acts, 4)
@@ -131,7 +132,7 @@ async def test_busy_audit_is_signed_by_its_rows(
     db, authority = fleet
     store = InlineStore(db)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_checkpoints, store, authority)
+        nursery.start_soon(run_checkpoints, store, LiveAuthority(authority))
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(3):
             await store.run(append_acts, ROWS)
@@ -149,7 +150,7 @@ async def test_broken_chain_is_reported_once_and_ends_nobody(
     append_acts(db, 3)
     db.execute("UPDATE audit SET actor = 'eve' WHERE sequence = 2")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_checkpoints, store, authority)
+        nursery.start_soon(run_checkpoints, store, LiveAuthority(authority))
         await trio.sleep(3 * INTERVAL)
         nursery.cancel_scope.cancel()
     assert sizes(db) == []
@@ -172,7 +173,7 @@ async def test_full_disk_is_waited_out(
     async with trio.open_nursery() as nursery:
         with monkeypatch.context() as patch:
             patch.setattr("pharos.helm.audit.checkpoints.sign_next", refuse)
-            nursery.start_soon(run_checkpoints, store, authority)
+            nursery.start_soon(run_checkpoints, store, LiveAuthority(authority))
             await trio.sleep(2 * INTERVAL)
         assert sizes(db) == []
         await trio.sleep(2 * INTERVAL)

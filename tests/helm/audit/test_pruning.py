@@ -11,6 +11,7 @@ import trio.testing
 
 from pharos.helm.audit.pruning import RETENTION, kept_from, prune_next, run_pruning
 from pharos.helm.ca.authority import Authority
+from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.errors import AuditError
 from pharos.helm.model.fleet import Posture
 from pharos.helm.store.audit import append_audit, audit_head, oldest_sequence
@@ -131,7 +132,9 @@ async def test_pruning_goes_on_each_hour(
 
     async with trio.open_nursery() as nursery:
         start = trio.current_time()
-        nursery.start_soon(lambda: run_pruning(InlineStore(db), authority, Posture.PERSONAL, clock=clock))
+        nursery.start_soon(
+            lambda: run_pruning(InlineStore(db), LiveAuthority(authority), Posture.PERSONAL, clock=clock)
+        )
         await trio.testing.wait_all_tasks_blocked()
         seen = [oldest_sequence(db)]
         while trio.current_time() < start + 40 * DAYS:
@@ -153,7 +156,9 @@ async def test_broken_chain_is_reported_once_and_left(
     append_audit(db, at=LATER, actor="ada", via="session", verb="sign_in")
     db.execute("UPDATE audit SET actor = 'eve' WHERE sequence = 3")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: run_pruning(InlineStore(db), authority, Posture.PERSONAL, clock=lambda: LATER))
+        nursery.start_soon(
+            lambda: run_pruning(InlineStore(db), LiveAuthority(authority), Posture.PERSONAL, clock=lambda: LATER)
+        )
         await trio.sleep(1 * DAYS)
         nursery.cancel_scope.cancel()
     (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]

@@ -39,6 +39,24 @@ def test_init_for_people_shows_the_kit_and_what_comes_next(tmp_path: Path) -> No
     assert max(map(len, result.output.splitlines())) < 120
 
 
+def test_init_asks_once_on_a_terminal_and_yes_is_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pharos.helm.cli.life.sys", Terminal)
+    no = invoke(main, "init", "--state", tmp_path / "s", stdin="n\n")
+    assert (no.exit_code, (tmp_path / "s").exists()) == (1, False)
+    assert "shown once" in no.output
+    assert invoke(main, "init", "--state", tmp_path / "s", stdin="y\n").exit_code == 0
+    assert invoke(main, "init", "--state", tmp_path / "t", "--yes").exit_code == 0
+
+
+class Terminal:
+    """What `sys` says where somebody sits."""
+
+    class stdin:  # noqa: N801 -- as sys names it
+        isatty = staticmethod(lambda: True)
+
+    stdout = stdin
+
+
 def test_second_init_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     invoke_json(main, "init", "--state", tmp_path / "s")
     before = {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()}

@@ -7,19 +7,34 @@ from pathlib import Path
 import pytest
 import trio
 
+from pharos.helm.accounts.devices import change_device
+from pharos.helm.accounts.users import add_group, add_user, change_group, change_user
 from pharos.helm.fleet import desired as module
 from pharos.helm.fleet.desired import DesiredFleet
+from pharos.helm.fleet.peers import NOTHING
+from pharos.helm.live.board import now_us
+from pharos.helm.model.users import Protocol, QuotaAction
+from pharos.helm.profiles.leases import renew_leases
 from pharos.helm.store.fleet import next_term
+from pharos.helm.store.settings import put_setting
+from pharos.wire.desired import Peer, Policy
 from pharos.wire.ids import NodeId
-from tests.support.helm import SampleHelm, adopt_sample_node, enrol_sample_device, open_helm, revoke_sample_device
+from tests.support.helm import (
+    SampleHelm,
+    adopt_sample_node,
+    enrol_sample_device,
+    open_helm,
+    revoke_sample_device,
+    sample_act,
+)
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each time that the devices were read."""
     made: list[int] = []
-    real = module.list_allowed_devices
-    monkeypatch.setattr(module, "list_allowed_devices", lambda db, at: made.append(1) or real(db, at))
+    real = module.list_allowed_versions
+    monkeypatch.setattr(module, "list_allowed_versions", lambda db, at: made.append(1) or real(db, at))
     return made
 
 
@@ -75,3 +90,69 @@ async def test_node_that_is_not_in_the_fleet_has_nothing_to_be(tmp_path: Path) -
     async with open_helm(tmp_path) as helm:
         _, nothing = await DesiredFleet(helm.store).of(NodeId("stranger"))
         assert nothing is None
+
+
+async def test_nodes_share_the_peers_that_are_equal(tmp_path: Path) -> None:
+    """Digests are computed once a device, not once a device and node."""
+    async with open_helm(tmp_path) as helm:
+        a = await with_a_node(helm)
+        b = (await helm.store.run(adopt_sample_node, helm.authority, "berlin"))[0].id
+        device = await helm.store.run(enrol_sample_device, 1)
+        fleet = DesiredFleet(helm.store)
+        (_, at_a), (_, at_b) = await fleet.of(a), await fleet.of(b)
+        assert at_a is not None
+        assert at_b is not None
+        assert at_a.peers is at_b.peers
+        await helm.store.run(enrol_sample_device, 2)
+        _, later = await fleet.of(a)
+        assert later is not None
+        assert later.peers[device.id] is at_a.peers[device.id]
+
+
+async def test_what_of_a_device_changes_changes_its_peer(tmp_path: Path) -> None:
+    async with open_helm(tmp_path) as helm:
+        node_id = await with_a_node(helm)
+        ada = await helm.store.run(add_user, sample_act(), {"name": "Ada"})
+        device = await helm.store.run(enrol_sample_device, 1, user_id=ada.id)
+        fleet = DesiredFleet(helm.store)
+
+        async def peer() -> Peer:
+            _, desired = await fleet.of(node_id)
+            assert desired is not None
+            return desired.peers[device.id]
+
+        assert (await peer()).expires_at == 0
+        in_an_hour = now_us() + 3_600_000_000
+        ada = await helm.store.run(change_user, sample_act(), ada.id, ada.version, {"expires_at": in_an_hour})
+        assert (await peer()).expires_at == in_an_hour
+        values = {"expires_at": in_an_hour - 1_000_000, "rate_limit": 8_000_000}
+        changed = await helm.store.run(change_device, sample_act(), device.id, device.version, values)
+        seen = await peer()
+        assert (seen.expires_at, seen.rate_limit) == (in_an_hour - 1_000_000, 8_000_000)
+        # A quota without a share at this node yet lets nothing through.
+        user = {"quota_action": QuotaAction.CUT, "quota_bytes": 10**9}
+        await helm.store.run(change_user, sample_act(), ada.id, ada.version, user)
+        assert (await peer()).quota == NOTHING
+        await helm.store.run(renew_leases, now_us())
+        quota = (await peer()).quota
+        assert quota is not None
+        assert 0 < quota.octets < 10**9
+        assert changed.version == device.version + 1
+
+
+async def test_group_and_policy_reach_nodes(tmp_path: Path) -> None:
+    async with open_helm(tmp_path) as helm:
+        node_id = await with_a_node(helm)
+        device = await helm.store.run(enrol_sample_device, 1)
+        fleet = DesiredFleet(helm.store)
+        group = await helm.store.run(add_group, sample_act(), {"name": "nobody"})
+        _, desired = await fleet.of(node_id)
+        assert desired is not None
+        assert desired.peers == {}
+        values = {"everybody": True, "protocols": (Protocol.AMNEZIAWG,)}
+        await helm.store.run(change_group, sample_act(), group.id, group.version, values)
+        await helm.store.run(put_setting, sample_act(), "policy.closed", 0, ["10.0.0.0/8"])
+        _, desired = await fleet.of(node_id)
+        assert desired is not None
+        assert desired.peers[device.id].protocols == ("amneziawg",)
+        assert desired.policy == Policy(closed=("10.0.0.0/8",))

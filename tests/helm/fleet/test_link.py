@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 import trio
 import trio.testing
 
 from pharos.buoy.control import serve_control
 from pharos.buoy.events import EventFeed
+from pharos.helm.fleet import link as module
+from pharos.helm.fleet import meter
 from pharos.helm.fleet.desired import DesiredFleet
+from pharos.helm.fleet.lease import Lease
 from pharos.helm.fleet.link import NodeLinks, _until_next_reading
+from pharos.helm.live.board import now_us
 from pharos.helm.live.subscriber import Subscriber
 from pharos.helm.model.nodes import Node
 from pharos.helm.store.fleet import get_fleet
@@ -67,22 +72,21 @@ async def paired(tmp_path: Path) -> AsyncIterator[Pair]:
 
         async def serve(*, task_status: trio.TaskStatus[tuple[str, int]]) -> None:
             with serving:
-                await serve_control(
-                    buoy.node, feed, membership=membership, host="127.0.0.1", port=0, task_status=task_status
-                )
+                await serve_control(buoy.node, feed, host="127.0.0.1", port=0, task_status=task_status)
 
         host, port = await nursery.start(serve)
         fleet = await helm.store.run(get_fleet)
         links = NodeLinks(
             store=helm.store,
-            authority=helm.authority,
+            authorities=helm.context.authorities,
             desired=DesiredFleet(helm.store),
             board=helm.context.board,
             hub=helm.context.hub,
             ingest=helm.context.ingest,
-            epoch=fleet.epoch,
-            term=1,
+            epoch=lambda: fleet.epoch,
+            lease=Lease(holder=b"h" * 16, previous=b"", term=1),
         )
+        nursery.start_soon(links.stir.run, helm.store, helm.context.authorities, links.desired, links.board)
         yield Pair(helm, buoy, feed, attrs.evolve(node, address=host, control_port=port), links, serving)
         nursery.cancel_scope.cancel()
 
@@ -257,7 +261,7 @@ async def test_node_of_another_fleet_refuses_helm_and_is_refused(tmp_path: Path)
     buoy = make_buoy(tmp_path / "stranger", keys=keys, membership=membership)
     async with paired(tmp_path) as pair, trio.open_nursery() as nursery:
         host, port = await nursery.start(
-            functools.partial(serve_control, buoy.node, EventFeed(), membership=membership, host="127.0.0.1", port=0)
+            functools.partial(serve_control, buoy.node, EventFeed(), host="127.0.0.1", port=0)
         )
         with meets(LinkRefusedError):
             async with pair.links.dial(attrs.evolve(pair.node, address=host, control_port=port)):
@@ -274,3 +278,64 @@ async def test_nobody_at_the_address_is_lost(tmp_path: Path) -> None:
         with meets(LinkLostError):
             async with pair.links.dial(attrs.evolve(pair.node, control_port=port)):
                 pass
+
+
+def led_by(pair: Pair, holder: bytes, *, previous: bytes = b"", term: int = 2) -> NodeLinks:
+    """The same helm's links as another run of helm has them."""
+    return attrs.evolve(pair.links, lease=Lease(holder=holder * 16, previous=previous * 16, term=term))
+
+
+async def test_second_helm_gets_no_node_that_another_one_leads(tmp_path: Path) -> None:
+    """Invariant: a copy of the record that is started elsewhere cannot push, whatever its term."""
+    async with paired(tmp_path) as pair:
+        async with linked(pair):
+            await applied(pair, lambda: len(pair.buoy.plane.applied) == 1)
+            with meets(LinkLostError, match="another helm"):
+                async with led_by(pair, b"x").dial(pair.node) as link:
+                    await link.run()
+        assert pair.buoy.node.desired.fence.term == 1
+
+
+async def test_helm_that_starts_again_takes_over_from_itself_at_once(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        async with linked(pair):
+            await applied(pair, lambda: len(pair.buoy.plane.applied) == 1)
+        async with linked(attrs.evolve(pair, links=led_by(pair, b"n", previous=b"h"))):
+            await applied(pair, lambda: pair.buoy.node.desired.fence.term == 2)
+
+
+async def test_node_that_drifts_is_put_right_and_helm_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_until_next_reading", lambda *_: 0.02)
+    async with paired(tmp_path) as pair:
+        phone = await pair.helm.store.run(enrol_sample_device, 1)
+        async with pair.helm.context.hub.open_subscriber() as subscriber, linked(pair):
+            await applied(pair, lambda: served(pair) == [phone.id])
+            # As after a snapshot of the machine was put back, or somebody's hand in its files.
+            await pair.buoy.state.replace(attrs.evolve(pair.buoy.node.desired, peers={}))
+            assert (await event_of(subscriber, "drifted"))["node"] == pair.node.id
+            await applied(pair, lambda: served(pair) == [phone.id])
+
+
+async def test_flood_of_one_node_is_cut_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, "BURST", 5.0)
+    monkeypatch.setattr(meter, "RATE", 0.0)
+    async with paired(tmp_path) as pair:
+        phone = await pair.helm.store.run(enrol_sample_device, 1)
+        async with pair.helm.context.hub.open_subscriber() as subscriber, linked(pair):
+            await watched(pair)
+            for at in range(1, 100):
+                pair.feed.publish(EventKind.HANDSHAKE, at=at, device_id=phone.id, detail="")
+            await event_of(subscriber, "flood")
+        rows = pair.helm.context.ingest.backlog.take(1000).events
+        assert len([row for row in rows if row.kind == "handshake"]) <= 5
+        assert [row.kind for row in rows].count("gap") >= 1
+
+
+async def test_event_of_a_fast_clock_happens_when_helm_hears_it(tmp_path: Path) -> None:
+    async with paired(tmp_path) as pair:
+        phone = await pair.helm.store.run(enrol_sample_device, 1)
+        future = now_us() + 3600 * 1_000_000
+        async with pair.helm.context.hub.open_subscriber() as subscriber, linked(pair):
+            await watched(pair)
+            pair.feed.publish(EventKind.HANDSHAKE, at=future, device_id=phone.id, detail="")
+            assert (await event_of(subscriber, "handshake"))["at"] < rfc3339(future)

@@ -12,16 +12,21 @@ from pharos.helm.fleet.reconcile import (
     PEERS_PER_PUSH,
     AddPeer,
     DesiredNode,
+    DesiredTrust,
     ObservedNode,
     RemovePeer,
     SetAddresses,
+    SetDenyList,
+    SetManifest,
     SetParameters,
+    SetPolicy,
+    SetPrevious,
     observed_after,
     plan,
     reconcile,
 )
 from pharos.wire.convert import push_to
-from pharos.wire.desired import Desired, Fence, Peer, Push
+from pharos.wire.desired import Desired, Fence, Peer, Policy, PreviousEndpoint, Push, QuotaLease
 from pharos.wire.ids import DeviceId
 from pharos.wire.rpc.limits import MAX_MESSAGE
 from tests.support.strategies import parameters, parameters_of, peer_of, quick
@@ -48,12 +53,16 @@ populations = st.dictionaries(st.integers(0, 8), st.integers(0, 2), max_size=7).
     lambda keys: peer_map(*[peer_of(number, key=key) for number, key in keys.items()])
 )
 insides = st.sampled_from([(), INSIDE, ("10.86.0.1",)])
+policies = st.builds(Policy, peer_to_peer=st.booleans(), internet=st.booleans())
+previouses = st.sampled_from([(), (PreviousEndpoint(port=443, awg=parameters_of(2), until=9),)])
 desired_nodes = st.builds(
     DesiredNode,
     revision=st.integers(1, 9),
     awg=parameters,
     addresses=st.sampled_from([INSIDE, ("10.86.0.1",)]),
     peers=populations,
+    policy=policies,
+    previous=previouses,
 )
 # A node as an earlier helm left it; the fence is never above what this helm will say.
 held_nodes = st.one_of(
@@ -64,6 +73,8 @@ held_nodes = st.one_of(
         awg=st.none() | parameters,
         addresses=insides,
         peers=populations,
+        policy=policies,
+        previous=previouses,
     ),
 )
 
@@ -74,13 +85,10 @@ def report_of(held: Desired) -> ObservedNode:
         applied=held.fence,
         awg=held.awg,
         addresses=held.addresses,
-        peers={device_id: peer.awg_key for device_id, peer in held.peers.items()},
+        peers={device_id: peer.digest for device_id, peer in held.peers.items()},
+        policy=held.policy,
+        previous=held.previous,
     )
-
-
-def memory_of(held: Desired) -> ObservedNode:
-    """What helm knows by having pushed it."""
-    return attrs.evolve(report_of(held), peers=held.peers)
 
 
 def carried_out(held: Desired, pushes: list[Push]) -> Desired:
@@ -89,23 +97,23 @@ def carried_out(held: Desired, pushes: list[Push]) -> Desired:
     return held
 
 
-@pytest.mark.parametrize("observe", [report_of, memory_of])
 @pytest.mark.parametrize("per_push", [PEERS_PER_PUSH, 2])
 @quick
 @given(desired=desired_nodes, held=held_nodes)
 def test_carrying_out_the_plan_makes_the_node_exactly_what_is_desired(
-    observe: object, per_push: int, desired: DesiredNode, held: Desired
+    per_push: int, desired: DesiredNode, held: Desired
 ) -> None:
     """Invariant I7: after healing and quiet, desired = actual."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PEERS_PER_PUSH", per_push)
-        observed = observe(held)  # type: ignore[operator]
+        observed = report_of(held)
         after = carried_out(held, plan(desired, observed, epoch=EPOCH, term=TERM))
         assert dict(after.peers) == dict(desired.peers)
         assert (after.awg, after.addresses) == (desired.awg, desired.addresses)
+        assert (after.policy, after.previous) == (desired.policy, desired.previous)
         assert after.fence == Fence(EPOCH, TERM, desired.revision)
         # And then there is nothing more to say, whether helm remembers or asks again.
-        for seen in (report_of(after), memory_of(after), observed_after(observed, desired, after.fence)):
+        for seen in (report_of(after), observed_after(observed, desired, after.fence)):
             assert reconcile(desired, seen) == []
             assert plan(desired, seen, epoch=EPOCH, term=TERM) == []
 
@@ -114,7 +122,7 @@ def test_carrying_out_the_plan_makes_the_node_exactly_what_is_desired(
 @given(desired_nodes, held_nodes)
 def test_every_removal_precedes_every_addition(desired: DesiredNode, held: Desired) -> None:
     order = [type(change) for change in reconcile(desired, report_of(held))]
-    rank = [SetParameters, SetAddresses, RemovePeer, AddPeer]
+    rank = [SetParameters, SetPrevious, SetAddresses, SetPolicy, RemovePeer, AddPeer]
     assert order == sorted(order, key=rank.index)
 
 
@@ -141,7 +149,7 @@ def test_fresh_node_of_an_empty_fleet_is_still_told() -> None:
 
 def test_one_new_device_costs_one_peer() -> None:
     held = carried_out(Desired(), plan(wanted(1, 2), report_of(Desired()), epoch=EPOCH, term=TERM))
-    (push,) = plan(wanted(1, 2, 3, revision=8), memory_of(held), epoch=EPOCH, term=TERM)
+    (push,) = plan(wanted(1, 2, 3, revision=8), report_of(held), epoch=EPOCH, term=TERM)
     assert not push.snapshot
     assert push.upsert == (peer_of(3),)
     assert (push.remove, push.awg, push.addresses) == ((), None, ())
@@ -149,7 +157,7 @@ def test_one_new_device_costs_one_peer() -> None:
 
 def test_revoked_device_is_named_alone() -> None:
     held = carried_out(Desired(), plan(wanted(1, 2), report_of(Desired()), epoch=EPOCH, term=TERM))
-    (push,) = plan(wanted(2, revision=8), memory_of(held), epoch=EPOCH, term=TERM)
+    (push,) = plan(wanted(2, revision=8), report_of(held), epoch=EPOCH, term=TERM)
     assert (push.remove, push.upsert) == (("device-1",), ())
 
 
@@ -163,7 +171,7 @@ def test_unchanged_node_hears_of_a_newer_fence() -> None:
 def test_changed_detail_that_helm_remembers_is_pushed() -> None:
     held = carried_out(Desired(), plan(wanted(1), report_of(Desired()), epoch=EPOCH, term=TERM))
     newer = attrs.evolve(wanted(1, revision=8), peers=peer_map(peer_of(1, generation=2)))
-    (push,) = plan(newer, memory_of(held), epoch=EPOCH, term=TERM)
+    (push,) = plan(newer, report_of(held), epoch=EPOCH, term=TERM)
     assert push.upsert == (peer_of(1, generation=2),)
 
 
@@ -171,7 +179,7 @@ def test_thousands_of_peers_go_in_messages_that_fit() -> None:
     count = 2 * PEERS_PER_PUSH + 1
     desired = wanted(*range(count))
     held = carried_out(Desired(), plan(wanted(90_000, 90_001), report_of(Desired()), epoch=EPOCH, term=1))
-    pushes = plan(desired, memory_of(held), epoch=EPOCH, term=TERM)
+    pushes = plan(desired, report_of(held), epoch=EPOCH, term=TERM)
     assert [len(push.upsert) for push in pushes] == [PEERS_PER_PUSH, PEERS_PER_PUSH, 1]
     assert [push.remove for push in pushes] == [("device-90000", "device-90001"), (), ()]
     assert max(push_to(push).ByteSize() for push in pushes) < MAX_MESSAGE
@@ -191,3 +199,45 @@ def test_largest_ids_and_keys_still_fit_a_message() -> None:
     widest = attrs.evolve(peer_of(1), device_id=DeviceId("d" * 36), generation=2**32 - 1)
     push = Push(fence=Fence(2**63, 2**31, 2**63), snapshot=True, upsert=(widest,) * PEERS_PER_PUSH)
     assert push_to(push).ByteSize() < MAX_MESSAGE
+
+
+TRUST = DesiredTrust(manifest_version=2, manifest=b"manifest", deny_order=(EPOCH, 3), deny_list=b"denied")
+
+
+def test_trust_goes_first_and_only_to_who_has_an_older_one() -> None:
+    held = carried_out(Desired(), plan(wanted(1), report_of(Desired()), epoch=EPOCH, term=TERM))
+    desired, seen = wanted(2, revision=8), report_of(held)
+    kinds = [type(change) for change in reconcile(desired, seen, TRUST)]
+    assert kinds == [SetManifest, SetDenyList, RemovePeer, AddPeer]
+    (push,) = plan(desired, seen, TRUST, epoch=EPOCH, term=TERM)
+    assert (push.manifest, push.deny_list) == (b"manifest", b"denied")
+    after = observed_after(seen, desired, push.fence, TRUST)
+    assert reconcile(desired, after, TRUST) == []
+    newer = attrs.evolve(after, manifest_version=3, deny_order=(EPOCH + 1, 0))
+    assert reconcile(desired, newer, TRUST) == [], "nobody is told to believe an older one"
+
+
+def test_long_deny_list_travels_alone_before_the_peers() -> None:
+    long = attrs.evolve(TRUST, deny_list=b"x" * 960 * 1024)
+    first, second = plan(wanted(*range(2000)), report_of(Desired()), long, epoch=EPOCH, term=TERM)
+    assert (len(first.upsert), len(second.upsert)) == (0, 2000)
+    assert first.deny_list
+    assert max(push_to(push).ByteSize() for push in (first, second)) < MAX_MESSAGE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"expires_at": 9}, {"quota": QuotaLease(id=1, octets=5)}, {"rate_limit": 8}, {"protocols": ("amneziawg",)}],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_differs_in_a_peer_is_pushed(change: dict[str, object]) -> None:
+    held = carried_out(Desired(), plan(wanted(1, 2), report_of(Desired()), epoch=EPOCH, term=TERM))
+    changed = attrs.evolve(peer_of(1), **change)  # type: ignore[arg-type]
+    desired = attrs.evolve(wanted(2, revision=8), peers=peer_map(changed, peer_of(2)))
+    (push,) = plan(desired, report_of(held), epoch=EPOCH, term=TERM)
+    assert push.upsert == (changed,)
+
+
+def test_revision_that_changes_nothing_at_a_node_is_not_told() -> None:
+    held = carried_out(Desired(), plan(wanted(1), report_of(Desired()), epoch=EPOCH, term=TERM))
+    assert plan(wanted(1, revision=8), report_of(held), epoch=EPOCH, term=TERM) == []

@@ -11,9 +11,11 @@ import pytest
 import trio
 import trio.testing
 
-from pharos.helm.fleet.supervisor import run_supervisor
+from pharos.helm.fleet.supervisor import DIALS, run_supervisor
+from pharos.helm.fleet.wake import Wakes
 from pharos.helm.live.board import Board
 from pharos.helm.live.hub import Hub
+from pharos.helm.store.changes import Act, record_change
 from pharos.helm.store.database import Database
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.link import Link, LinkState
@@ -103,9 +105,15 @@ async def supervised(tmp_path: Path, **fates: Exception) -> AsyncIterator[Scene]
             nursery.cancel_scope.cancel()
 
 
+def told(db: Database, noun: str) -> None:
+    """Write what every act writes beside its change."""
+    record_change(db, Act(actor="operator", at=1), noun, "changed", subject="x", version=2, body={})
+
+
 async def change_node(scene: Scene, name: str, column: str, value: object) -> None:
     def change(db: Database) -> None:
         db.execute(f"UPDATE nodes SET {column} = ? WHERE name = ?", (value, name))
+        told(db, "node")
 
     await scene.helm.store.run(change)
 
@@ -123,11 +131,13 @@ async def test_every_node_and_relay_of_the_record_gets_a_link(tmp_path: Path) ->
 
 @pytest.mark.parametrize("state", ["draining", "disabled"])
 async def test_node_that_is_draining_or_disabled_stays_linked(tmp_path: Path, state: str) -> None:
-    """A disabled one has to hear that it has no peers any more."""
+    """A disabled one has to hear that it has no peers any more, and hears it over the link that stands."""
     async with supervised(tmp_path) as scene:
         await scene.until(lambda: scene.up("a"))
         await change_node(scene, "a", "state", state)
-        await scene.until(lambda: scene.dialled == ["a", "a"] and scene.up("a"))
+        await scene.helm.store.run(adopt_sample_node, scene.helm.authority, "b")
+        await scene.until(lambda: scene.up("a", "b"))
+    assert scene.dialled == ["a", "b"]
 
 
 @pytest.mark.parametrize(("state", "linked"), [("draining", True), ("disabled", False), ("revoked", False)])
@@ -135,7 +145,12 @@ async def test_relay_is_tunnelled_as_long_as_it_carries_anybody(tmp_path: Path, 
     async with supervised(tmp_path) as scene:
         await scene.helm.store.run(adopt_sample_relay, scene.helm.authority, "gate")
         await scene.until(lambda: scene.up("a", "gate"))
-        await scene.helm.store.run(lambda db: db.execute("UPDATE relays SET state = ?", (state,)).fetchall())
+
+        def change(db: Database) -> None:
+            db.execute("UPDATE relays SET state = ?", (state,))
+            told(db, "relay")
+
+        await scene.helm.store.run(change)
         await scene.until(lambda: scene.up("a", "gate") if linked else scene.up("a"))
 
 
@@ -177,3 +192,56 @@ async def test_lost_link_of_one_member_leaves_the_others_alone(tmp_path: Path) -
         await scene.until(lambda: scene.board.of(relay.id).state is LinkState.LOST)
         assert scene.up("a")
         assert scene.dialled.count("a") == 1
+
+
+async def test_wake_dials_everybody_anew_and_nobody_is_said_to_be_lost(tmp_path: Path) -> None:
+    async with open_helm(tmp_path) as helm:
+        await helm.store.run(adopt_sample_node, helm.authority, "a")
+        scene, wakes = Scene(helm), Wakes()
+        scene.board = WatchedBoard(scene.ring)
+
+        async def supervise() -> None:
+            await run_supervisor(helm.store, scene.board, dial_node=scene.dial, dial_relay=scene.dial, wakes=wakes)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervise)
+            await scene.until(lambda: scene.up("a"))
+            await trio.testing.wait_all_tasks_blocked()
+            wakes.count += 1
+            wakes._woken.unpark_all()
+            await scene.until(lambda: scene.dialled == ["a", "a"] and scene.up("a"))
+            assert "link_lost" not in [event.kind for event in scene.board._hub.recent()]
+            nursery.cancel_scope.cancel()
+
+
+async def test_no_more_than_64_dial_at_once(tmp_path: Path) -> None:
+    dialling = most = 0
+    may = trio.Event()
+
+    @asynccontextmanager
+    async def dial(_member: object) -> AsyncIterator[Link]:
+        nonlocal dialling, most
+        dialling += 1
+        most = max(most, dialling)
+        await may.wait()
+        dialling -= 1
+        yield Standing()
+
+    async with open_helm(tmp_path) as helm:
+        for number in range(DIALS + 6):
+            await helm.store.run(adopt_sample_node, helm.authority, f"n{number}")
+        board = WatchedBoard(lambda: None)
+
+        async def supervise() -> None:
+            await run_supervisor(helm.store, board, dial_node=dial, dial_relay=dial)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervise)
+            with trio.fail_after(10):
+                while dialling < DIALS:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                may.set()
+                while sum(sighting.state is LinkState.UP for sighting in board.seen().values()) < DIALS + 6:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+            nursery.cancel_scope.cancel()
+    assert most == DIALS

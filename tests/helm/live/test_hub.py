@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import trio
 import trio.testing
 
-from pharos.helm.live.hub import GATHER, RECENT, Hub
+from pharos.helm.live.hub import GATHER, MOST_EVENTS, RECENT, Hub
 from tests.support.live import delta, message, sequences
 
 
@@ -83,3 +85,18 @@ def test_newest_events_are_kept_oldest_first_and_remembered_ones_go_to_nobody() 
     assert [event.sequence for event in hub.recent()] == list(range(2, RECENT + 2))
     assert hub.position > before
     assert len(hub._waiting) == RECENT
+
+
+async def test_of_a_flood_pages_hear_the_newest_and_how_many_there_were_beside_them() -> None:
+    hub = Hub()
+    async with hub.open_subscriber() as subscriber:
+        for number in range(MOST_EVENTS + 7):
+            hub.publish("handshake", at=number, text=str(number))
+        hub.hand_out(())
+        message = await subscriber.receive()
+        assert isinstance(message, str)
+        more, *rest = json.loads(message)["events"]
+        assert (more["kind"], more["text"]) == ("more", "7 further events")
+        assert [event["text"] for event in rest] == [str(number) for number in range(7, MOST_EVENTS + 7)]
+        sequences = [event["sequence"] for event in (more, *rest)]
+        assert sequences == sorted(set(sequences))

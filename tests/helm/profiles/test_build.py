@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import attrs
 import pytest
 
@@ -87,7 +89,8 @@ def test_addresses_come_from_both_networks_and_never_are_the_nodes_own() -> None
         fleet, device = get_fleet(db), enrol_sample_device(db, 1)
         node4, node6 = node_addresses(fleet)
         assert (node4, device.address4) == ("10.86.0.1", "10.86.0.2")
-        assert (node6, device.address6) == (fleet.pool6.replace("/64", "1"), fleet.pool6.replace("/64", "2"))
+        network6 = ipaddress.ip_network(fleet.pool6)
+        assert (node6, device.address6) == (str(network6[1]), str(network6[2]))
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,17 @@ from pharos.helm.accounts.claim import REFUSED, DeviceClaim, claim_ticket
 from pharos.helm.accounts.devices import change_device, move_device
 from pharos.helm.accounts.tickets import invite_device
 from pharos.helm.accounts.users import add_user
+from pharos.helm.audit.checkpoints import sign_next
+from pharos.helm.live.board import now_us
 from pharos.helm.model.devices import Device, DeviceAct, DeviceKeys
 from pharos.helm.profiles.build import build_profile
 from pharos.helm.relay.edge import PassageEdge
 from pharos.helm.store.bundles import PROFILES
+from pharos.helm.store.certificates import certificates_of
 from pharos.helm.store.database import Database
 from pharos.helm.store.devices import list_devices
 from pharos.helm.store.fleet import get_fleet
+from pharos.helm.store.members import member_state
 from pharos.helm.store.nodes import list_nodes
 from pharos.helm.store.pages import Query, list_page
 from pharos.helm.store.relays import list_relays
@@ -37,7 +41,7 @@ from pharos.helm.store.tickets import find_ticket
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.gen.pharos.account.v1 import account_grpc
 from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
-from pharos.wire.ids import RelayId
+from pharos.wire.ids import DeviceId, RelayId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.passage.client import Passage, open_passage
 from pharos.wire.passage.metadata import Purpose
@@ -53,6 +57,8 @@ from pharos.wire.rpc.flow import EDGE, TUNNEL
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.server import Service, serve_connection
+from pharos.wire.seal.checkpoint import verify_checkpoint
+from pharos.wire.seal.denylist import verify_deny_list
 from pharos.wire.seal.envelope import open_bundle
 from pharos.wire.seal.freshness import NONCE_LENGTH, verify_freshness
 from pharos.wire.seal.ticket import TicketLink
@@ -61,6 +67,7 @@ from tests.support.helm import (
     SampleHelm,
     adopt_sample_node,
     adopt_sample_relay,
+    enrol_sample_device,
     now,
     open_helm,
     revoke_sample_device,
@@ -70,6 +77,10 @@ from tests.support.helm import (
 RELAY = RelayId("relay-1")
 HOUR = datetime.timedelta(hours=1)
 NOTHING = Note()
+
+
+def sample_id(number: int) -> DeviceId:
+    return DeviceId(f"00000000-0000-7000-8000-{number:012d}")
 
 
 @attrs.define(kw_only=True)
@@ -336,7 +347,8 @@ async def test_sync_brings_the_newest_bundle_once_and_proves_that_it_is_the_newe
                 sealing_key=machine.sealing,
                 signing_keys=signing_keys,
             )
-            known = pb.SyncRequest(nonce=nonce, epoch=first.epoch, revision=first.revision)
+            version = scene.helm.authority.manifest_version
+            known = pb.SyncRequest(nonce=nonce, epoch=first.epoch, revision=first.revision, manifest_version=version)
             again = await stub.Sync(known)
             assert (again.bundle, again.manifest) == (b"", b"")
             verify_freshness(
@@ -350,6 +362,72 @@ async def test_sync_brings_the_newest_bundle_once_and_proves_that_it_is_the_newe
             newer = await stub.Sync(known)
             assert newer.bundle
             assert (newer.epoch, newer.revision) > (first.epoch, first.revision)
+
+
+async def test_sync_brings_manifest_deny_list_and_checkpoint_to_whoever_has_older_ones(tmp_path: Path) -> None:
+    machine, nonce = Machine(), secrets.token_bytes(NONCE_LENGTH)
+    async with edge(tmp_path) as scene:
+        store, authority = scene.helm.store, scene.helm.authority
+        device = await scene.enrolled(machine)
+        async with scene.of_device(machine) as (_, inner):
+            stub = account_grpc.AccountStub(inner)
+            first = await stub.Sync(pb.SyncRequest(nonce=nonce))
+            assert (first.manifest, first.deny_list, first.checkpoint) == (authority.manifest, b"", b"")
+            await store.run(enrol_sample_device, 7)
+            await store.run(revoke_sample_device, sample_id(7))
+            await store.run(sign_next, authority, at=now_us(), everything=True)
+            second = await stub.Sync(pb.SyncRequest(nonce=nonce, manifest_version=1, epoch=first.epoch, revision=9))
+            fleet, keys = authority.trust.fleet, authority.verify_keys
+            denied = verify_deny_list(second.deny_list, fleet=fleet, signing_keys=keys)
+            assert denied.denies_member(Role.DEVICE, sample_id(7))
+            assert verify_checkpoint(second.checkpoint, fleet=fleet, signing_keys=keys).size > 0
+            assert second.manifest == b""
+            third = await stub.Sync(
+                pb.SyncRequest(nonce=nonce, manifest_version=1, deny_epoch=denied.epoch, deny_version=denied.version)
+            )
+            assert third.deny_list == b""
+        said = await store.read(member_state, device.id)
+        assert (said.manifest_version, said.deny_order, said.certificate) == (1, denied.order, scene.fingerprint)
+
+
+async def test_device_renews_its_certificate_for_its_own_key_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine()
+    async with edge(tmp_path) as scene:
+        device = await scene.enrolled(machine)
+        async with scene.of_device(machine) as (_, inner):
+            stub = account_grpc.AccountStub(inner)
+            early = await stub.Renew(pb.RenewRequest(csr=make_csr(machine.tls)))
+            assert hashlib.sha256(early.certificate).hexdigest() == scene.fingerprint, "it is good for months"
+            monkeypatch.setattr("pharos.helm.trust.renewals.due", lambda *_: True)
+            renewed = await stub.Renew(pb.RenewRequest(csr=make_csr(machine.tls)))
+            trust = scene.helm.authority.trust
+            identity = authorize_peer(
+                renewed.certificate, trust=trust, roles={Role.DEVICE}, peer_id=device.id, now=now()
+            )
+            assert identity.id == device.id
+            assert renewed.certificate != early.certificate
+            for csr in (make_csr(generate_key()), b"", renewed.certificate):
+                await refused_with(Status.INVALID_ARGUMENT, lambda csr=csr: stub.Renew(pb.RenewRequest(csr=csr)))
+        # Either certificate may be shown from now on.
+        for certificate in (early.certificate, renewed.certificate):
+            scene.fingerprint = hashlib.sha256(certificate).hexdigest()
+            async with scene.of_device(machine) as (_, inner):
+                await account_grpc.AccountStub(inner).Renew(pb.RenewRequest(csr=make_csr(machine.tls)))
+        await scene.helm.store.run(revoke_sample_device, device.id)
+        assert {c.state.value for c in await scene.helm.store.read(certificates_of, device.id)} == {"revoked"}
+
+
+async def test_device_whose_certificate_ended_needs_a_ticket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine()
+    async with edge(tmp_path) as scene:
+        await scene.enrolled(machine)
+        later = now_us() + 400 * 24 * 3600 * 1_000_000
+        async with scene.of_device(machine) as (_, inner):
+            monkeypatch.setattr("pharos.helm.accounts.inner.now_us", lambda: later)
+            stub = account_grpc.AccountStub(inner)
+            await refused_with(Status.PERMISSION_DENIED, lambda: stub.Renew(pb.RenewRequest(csr=make_csr(machine.tls))))
 
 
 @pytest.mark.parametrize("length", [0, NONCE_LENGTH - 1, NONCE_LENGTH + 1])

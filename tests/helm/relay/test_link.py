@@ -13,6 +13,7 @@ import trio.testing
 from grpclib.exceptions import StreamTerminatedError
 
 from pharos.beacon.limiter import PassageLimiter, Rates
+from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.live.board import Board
 from pharos.helm.live.hub import Hub
 from pharos.helm.model.nodes import NodeState
@@ -209,6 +210,7 @@ class CountingPassages(passage_grpc.PassageBase):
 @attrs.frozen
 class CountingEdge:
     for_relay = CountingPassages
+    context: Any = None
 
 
 RELAY = Relay(
@@ -228,7 +230,7 @@ async def test_board_counts_passages_over_tunnels_losses_and_a_link_that_is_repl
 ) -> None:
     board = Board(Hub())
     peers = functools.partial(getattr, board.of(RELAY.id), "peers")
-    links = RelayLinks(authority=None, edge=CountingEdge(), board=board)  # type: ignore[arg-type]
+    links = RelayLinks(authorities=LiveAuthority(None), edge=CountingEdge(), board=board)  # type: ignore[arg-type]
     async with memory_beacon() as beacon:
 
         async def dial(*_member: object) -> object:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from pharos.helm.store.certificates import CERTIFICATES, certificates_of, keep_certificate, revoke_certificates
 from pharos.helm.store.database import CORE, Database, open_store
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.pages import Query, list_page
-from pharos.wire.pki.keys import certificate_from_der, certificate_to_der
+from pharos.wire.ids import DeviceId, TicketId
+from pharos.wire.pki.csr import make_csr
+from pharos.wire.pki.keys import certificate_from_der, certificate_to_der, generate_key
 from pharos.wire.pki.profile import spki_hash
 from pharos.wire.pki.roles import Role
-from tests.support.helm import adopt_sample_node, adopt_sample_relay, fleet_in_memory, sample_act
+from tests.support.helm import adopt_sample_node, adopt_sample_relay, fleet_in_memory, now, sample_act
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -49,14 +50,15 @@ def test_helms_own_certificate_is_there_from_the_start() -> None:
 
 def test_newer_certificate_supersedes_the_older_and_revocation_ends_both() -> None:
     with fleet_in_memory() as (db, authority):
-        ours: list[x509.Certificate] = [authority.trust.fleet_ca, authority.trust.device_ca]
-        keep_certificate(db, sample_act(), ours[0], Role.DEVICE, "a device")
-        keep_certificate(db, sample_act(), ours[1], Role.DEVICE, "a device")
-        assert states(db, "a device") == ["active", "superseded"]
-        revoke_certificates(db, sample_act(), "a device")
-        revoke_certificates(db, sample_act(), "a device")
-        assert states(db, "a device") == ["revoked", "revoked"]
-        assert {certificate.version for certificate in certificates_of(db, "a device")} == {2, 3}
+        for _ in range(2):
+            ticket = TicketId(bytes(16))
+            ours = authority.certify_device(make_csr(generate_key()), DeviceId("a-device"), ticket, now=now())
+            keep_certificate(db, sample_act(), ours, Role.DEVICE, "a-device")
+        assert states(db, "a-device") == ["active", "superseded"]
+        revoke_certificates(db, sample_act(), Role.DEVICE, "a-device")
+        revoke_certificates(db, sample_act(), Role.DEVICE, "a-device")
+        assert states(db, "a-device") == ["revoked", "revoked"]
+        assert {certificate.version for certificate in certificates_of(db, "a-device")} == {2, 3}
 
 
 def test_certificates_are_listed_by_role_subject_state_and_end() -> None:

@@ -92,6 +92,8 @@ def test_every_error_that_an_act_can_raise_is_in_the_table() -> None:
         helm_errors.NotInitialisedError,
         helm_errors.AlreadyInitialisedError,
         helm_errors.DatabaseCorruptError,
+        # And this one a command meets that works on files, beside helm.
+        helm_errors.BackupError,
     }
     assert set(HelmError.__subclasses__()) == (listed | at_start) & set(HelmError.__subclasses__())
     assert set(HelmError.__subclasses__()) <= listed | at_start

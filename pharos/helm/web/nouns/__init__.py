@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pharos.helm.web.nouns.admins import ADMIN_RESOURCE, TOKEN_RESOURCE
+from pharos.helm.web.nouns.adoptions import ADOPTION_RESOURCE
 from pharos.helm.web.nouns.alerts import ALERT_RESOURCE
 from pharos.helm.web.nouns.certificates import CERTIFICATE_RESOURCE
 from pharos.helm.web.nouns.devices import DEVICE_RESOURCE
@@ -29,4 +30,5 @@ RESOURCES: Final[tuple[Resource[Any], ...]] = (
     PROFILE_RESOURCE,
     CERTIFICATE_RESOURCE,
     POOL_RESOURCE,
+    ADOPTION_RESOURCE,
 )

@@ -9,6 +9,8 @@ import msgspec
 
 from pharos.helm.context import HelmContext
 from pharos.helm.fleet.nodes import change_node, move_node, remove_node
+from pharos.helm.fleet.reissue import reissue_node
+from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import Role
 from pharos.helm.model.nodes import Node, NodeAct
 from pharos.helm.onboard.agents import NewNode, adopt_node
@@ -16,11 +18,14 @@ from pharos.helm.store.certificates import certificates_of
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.nodes import NODES
+from pharos.helm.store.reissues import count_unaware, served_reissues
 from pharos.helm.store.times import rfc3339
 from pharos.helm.web.acting import Answer
 from pharos.helm.web.bodies import UNSET, Unset, given
+from pharos.helm.web.nouns.readopt import readopt_act
 from pharos.helm.web.resources import API, ItemAct, Resource, View
 from pharos.wire.agent import AgentRequest
+from pharos.wire.pki import roles
 
 
 class NodeBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -43,6 +48,7 @@ class NodeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     address: str | Unset = UNSET
     control_port: int | Unset = UNSET
     awg_port: int | Unset = UNSET
+    spare_ports: list[int] | Unset = UNSET
     tags: list[str] | Unset = UNSET
     note: str | Unset = UNSET
 
@@ -65,6 +71,11 @@ def _view(context: HelmContext, db: Database, node: Node) -> View:
         "link": sighting.state.value,
         "since": rfc3339(sighting.since),
         "detail": sighting.detail or None,
+        "previous_parameters": [
+            {"port": reissue.port, "until": rfc3339(reissue.until_at), "devices": count_unaware(db, reissue, now_us())}
+            for reissue in served_reissues(db)
+            if reissue.node_id == node.id
+        ],
         "certificates": [{"id": c.id, "state": c.state.value} for c in certificates_of(db, node.id)],
     }
 
@@ -93,7 +104,9 @@ NODE_RESOURCE: Resource[Node] = Resource(
     change_body=NodeChange,
     change=lambda db, act, node_id, version, body: change_node(db, act, node_id, version, given(body)),
     remove=remove_node,
-    acts={
+    acts={"reissue": ItemAct[Any](do=reissue_node, role=Role.ADMIN, says="Give a node new obfuscation parameters")}
+    | {"readopt": readopt_act(roles.Role.NODE)}
+    | {
         verb.value: ItemAct[Any](
             do=functools.partial(_move, verb),
             role=Role.ADMIN if verb is NodeAct.REVOKE else Role.OPERATOR,

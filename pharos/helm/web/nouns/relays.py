@@ -21,8 +21,10 @@ from pharos.helm.store.times import rfc3339
 from pharos.helm.web.acting import Answer
 from pharos.helm.web.bodies import UNSET, Unset, given
 from pharos.helm.web.nouns.nodes import SAYS
+from pharos.helm.web.nouns.readopt import readopt_act
 from pharos.helm.web.resources import API, ItemAct, Resource, View
 from pharos.wire.agent import AgentRequest
+from pharos.wire.pki import roles
 
 
 class RelayBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -83,7 +85,8 @@ RELAY_RESOURCE: Resource[Relay] = Resource(
     change_body=RelayChange,
     change=lambda db, act, relay_id, version, body: change_relay(db, act, relay_id, version, given(body)),
     remove=remove_relay,
-    acts={
+    acts={"readopt": readopt_act(roles.Role.RELAY)}
+    | {
         verb.value: ItemAct[Any](
             do=functools.partial(_move, verb),
             role=Role.ADMIN if verb is NodeAct.REVOKE else Role.OPERATOR,

@@ -62,6 +62,10 @@ class AccountBase(abc.ABC):
     async def Sync(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.SyncRequest, pharos.wire.gen.pharos.account.v1.account_pb2.SyncReply]') -> None:
         pass
 
+    @abc.abstractmethod
+    async def Renew(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.RenewRequest, pharos.wire.gen.pharos.account.v1.account_pb2.RenewReply]') -> None:
+        pass
+
     def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
         return {
             '/pharos.account.v1.Account/Sync': grpclib.const.Handler(
@@ -69,6 +73,12 @@ class AccountBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 pharos.wire.gen.pharos.account.v1.account_pb2.SyncRequest,
                 pharos.wire.gen.pharos.account.v1.account_pb2.SyncReply,
+            ),
+            '/pharos.account.v1.Account/Renew': grpclib.const.Handler(
+                self.Renew,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.account.v1.account_pb2.RenewRequest,
+                pharos.wire.gen.pharos.account.v1.account_pb2.RenewReply,
             ),
         }
 
@@ -81,4 +91,10 @@ class AccountStub:
             '/pharos.account.v1.Account/Sync',
             pharos.wire.gen.pharos.account.v1.account_pb2.SyncRequest,
             pharos.wire.gen.pharos.account.v1.account_pb2.SyncReply,
+        )
+        self.Renew = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.account.v1.Account/Renew',
+            pharos.wire.gen.pharos.account.v1.account_pb2.RenewRequest,
+            pharos.wire.gen.pharos.account.v1.account_pb2.RenewReply,
         )

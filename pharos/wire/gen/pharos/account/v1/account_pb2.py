@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/pharos/wire/gen/pharos/account/v1/account.proto\x12\x11pharos.account.v1\"\x12\n\x10\x43hallengeRequest\"#\n\x0e\x43hallengeReply\x12\x11\n\tephemeral\x18\x01 \x01(\x0c\",\n\tProvenKey\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x0b\n\x03mac\x18\x02 \x01(\x0c\"\xfb\x01\n\x0c\x43laimRequest\x12\x14\n\x0cticket_proof\x18\x01 \x01(\x0c\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12-\n\x07sealing\x18\x03 \x01(\x0b\x32\x1c.pharos.account.v1.ProvenKey\x12,\n\x06\x64\x65rive\x18\x04 \x01(\x0b\x32\x1c.pharos.account.v1.ProvenKey\x12+\n\x05noise\x18\x05 \x01(\x0b\x32\x1c.pharos.account.v1.ProvenKey\x12)\n\x03\x61wg\x18\x06 \x01(\x0b\x32\x1c.pharos.account.v1.ProvenKey\x12\x13\n\x0b\x64\x65vice_name\x18\x07 \x01(\t\"V\n\nClaimReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x12\x10\n\x08manifest\x18\x03 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x04 \x01(\x0c\"=\n\x0bSyncRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\r\n\x05nonce\x18\x03 \x01(\x0c\"a\n\tSyncReply\x12\x0e\n\x06\x62undle\x18\x01 \x01(\x0c\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x11\n\tfreshness\x18\x03 \x01(\x0c\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x10\n\x08revision\x18\x05 \x01(\x04\x32\xa9\x01\n\tEnrolment\x12S\n\tChallenge\x12#.pharos.account.v1.ChallengeRequest\x1a!.pharos.account.v1.ChallengeReply\x12G\n\x05\x43laim\x12\x1f.pharos.account.v1.ClaimRequest\x1a\x1d.pharos.account.v1.ClaimReply2O\n\x07\x41\x63\x63ount\x12\x44\n\x04Sync\x12\x1e.pharos.account.v1.SyncRequest\x1a\x1c.pharos.account.v1.SyncReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/pharos/wire/gen/pharos/account/v1/account.proto\x12\x11pharos.account.v1\"\x12\n\x10\x43hallengeRequest\"#\n\x0e\x43hallengeReply\x12\x11\n\tephemeral\x18\x01 \x01(\x0c\",\n\tProvenKey\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x0b\n\x03mac\x18\x02 \x01(\x0c\"\xfb\x01\n\x0c\x43laimRequest\x12\x14\n\x0cticket_proof\x18\x01 \x01(\x0c\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12-\n\x07sealing\x18\x03 \x01(\x0b\x32\x1c.pharos.account.v1.ProvenKey\x12,\n\x06\x64\x65rive\x18\x04 \x01(\x0b\x32\x1c.pharos.account.v1.ProvenKey\x12+\n\x05noise\x18\x05 \x01(\x0b\x32\x1c.pharos.account.v1.ProvenKey\x12)\n\x03\x61wg\x18\x06 \x01(\x0b\x32\x1c.pharos.account.v1.ProvenKey\x12\x13\n\x0b\x64\x65vice_name\x18\x07 \x01(\t\"V\n\nClaimReply\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x12\x10\n\x08manifest\x18\x03 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x04 \x01(\x0c\"\xb5\x01\n\x0bSyncRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\r\n\x05nonce\x18\x03 \x01(\x0c\x12\x18\n\x10manifest_version\x18\x04 \x01(\x04\x12\x12\n\ndeny_epoch\x18\x05 \x01(\x04\x12\x14\n\x0c\x64\x65ny_version\x18\x06 \x01(\x04\x12\x32\n\x0b\x63ommitments\x18\x07 \x03(\x0b\x32\x1d.pharos.account.v1.Commitment\"E\n\nCommitment\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\r\x12\x12\n\ncommitment\x18\x03 \x01(\x0c\"\x1b\n\x0cRenewRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"!\n\nRenewReply\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"\x88\x01\n\tSyncReply\x12\x0e\n\x06\x62undle\x18\x01 \x01(\x0c\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x11\n\tfreshness\x18\x03 \x01(\x0c\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x10\n\x08revision\x18\x05 \x01(\x04\x12\x11\n\tdeny_list\x18\x06 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x07 \x01(\x0c\x32\xa9\x01\n\tEnrolment\x12S\n\tChallenge\x12#.pharos.account.v1.ChallengeRequest\x1a!.pharos.account.v1.ChallengeReply\x12G\n\x05\x43laim\x12\x1f.pharos.account.v1.ClaimRequest\x1a\x1d.pharos.account.v1.ClaimReply2\x98\x01\n\x07\x41\x63\x63ount\x12\x44\n\x04Sync\x12\x1e.pharos.account.v1.SyncRequest\x1a\x1c.pharos.account.v1.SyncReply\x12G\n\x05Renew\x12\x1f.pharos.account.v1.RenewRequest\x1a\x1d.pharos.account.v1.RenewReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,12 +41,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLAIMREQUEST']._serialized_end=425
   _globals['_CLAIMREPLY']._serialized_start=427
   _globals['_CLAIMREPLY']._serialized_end=513
-  _globals['_SYNCREQUEST']._serialized_start=515
-  _globals['_SYNCREQUEST']._serialized_end=576
-  _globals['_SYNCREPLY']._serialized_start=578
-  _globals['_SYNCREPLY']._serialized_end=675
-  _globals['_ENROLMENT']._serialized_start=678
-  _globals['_ENROLMENT']._serialized_end=847
-  _globals['_ACCOUNT']._serialized_start=849
-  _globals['_ACCOUNT']._serialized_end=928
+  _globals['_SYNCREQUEST']._serialized_start=516
+  _globals['_SYNCREQUEST']._serialized_end=697
+  _globals['_COMMITMENT']._serialized_start=699
+  _globals['_COMMITMENT']._serialized_end=768
+  _globals['_RENEWREQUEST']._serialized_start=770
+  _globals['_RENEWREQUEST']._serialized_end=797
+  _globals['_RENEWREPLY']._serialized_start=799
+  _globals['_RENEWREPLY']._serialized_end=832
+  _globals['_SYNCREPLY']._serialized_start=835
+  _globals['_SYNCREPLY']._serialized_end=971
+  _globals['_ENROLMENT']._serialized_start=974
+  _globals['_ENROLMENT']._serialized_end=1143
+  _globals['_ACCOUNT']._serialized_start=1146
+  _globals['_ACCOUNT']._serialized_end=1298
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 What a device asks of helm inside a passage, where no beacon can read it."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -151,24 +153,106 @@ class SyncRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    MANIFEST_VERSION_FIELD_NUMBER: _builtins.int
+    DENY_EPOCH_FIELD_NUMBER: _builtins.int
+    DENY_VERSION_FIELD_NUMBER: _builtins.int
+    COMMITMENTS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     revision: _builtins.int
     nonce: _builtins.bytes
     """Echoed under helm's signature, so that a relay cannot freeze a device on an old answer."""
+    manifest_version: _builtins.int
+    """What the device holds; 0 for none."""
+    deny_epoch: _builtins.int
+    deny_version: _builtins.int
+    @_builtins.property
+    def commitments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Commitment]:
+        """What it derived for each node of its bundle, so that helm sees a desync without seeing a secret."""
+
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
         revision: _builtins.int = ...,
         nonce: _builtins.bytes = ...,
+        manifest_version: _builtins.int = ...,
+        deny_epoch: _builtins.int = ...,
+        deny_version: _builtins.int = ...,
+        commitments: _abc.Iterable[Global___Commitment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "nonce", b"nonce", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitments", b"commitments", "deny_epoch", b"deny_epoch", "deny_version", b"deny_version", "epoch", b"epoch", "manifest_version", b"manifest_version", "nonce", b"nonce", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SyncRequest: _TypeAlias = SyncRequest  # noqa: Y015
+
+@_typing.final
+class Commitment(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    COMMITMENT_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    generation: _builtins.int
+    commitment: _builtins.bytes
+    """HMAC(PSK, "commit")[:8]."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        commitment: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitment", b"commitment", "generation", b"generation", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Commitment: _TypeAlias = Commitment  # noqa: Y015
+
+@_typing.final
+class RenewRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CSR_FIELD_NUMBER: _builtins.int
+    csr: _builtins.bytes
+    """DER, PKCS#10."""
+    def __init__(
+        self,
+        *,
+        csr: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr", b"csr"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewRequest: _TypeAlias = RenewRequest  # noqa: Y015
+
+@_typing.final
+class RenewReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    certificate: _builtins.bytes
+    """DER."""
+    def __init__(
+        self,
+        *,
+        certificate: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewReply: _TypeAlias = RenewReply  # noqa: Y015
 
 @_typing.final
 class SyncReply(_message.Message):
@@ -179,6 +263,8 @@ class SyncReply(_message.Message):
     FRESHNESS_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    DENY_LIST_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     bundle: _builtins.bytes
     """Empty: the device already holds the newest."""
     manifest: _builtins.bytes
@@ -186,6 +272,10 @@ class SyncReply(_message.Message):
     """Ed25519 over "pharos/fresh/v1", nonce, epoch and revision."""
     epoch: _builtins.int
     revision: _builtins.int
+    deny_list: _builtins.bytes
+    """Signed; empty: the device holds the newest."""
+    checkpoint: _builtins.bytes
+    """Signed audit checkpoint to keep."""
     def __init__(
         self,
         *,
@@ -194,10 +284,12 @@ class SyncReply(_message.Message):
         freshness: _builtins.bytes = ...,
         epoch: _builtins.int = ...,
         revision: _builtins.int = ...,
+        deny_list: _builtins.bytes = ...,
+        checkpoint: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "epoch", b"epoch", "freshness", b"freshness", "manifest", b"manifest", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "epoch", b"epoch", "freshness", b"freshness", "manifest", b"manifest", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,6 +26,18 @@ class ControlBase(abc.ABC):
     async def Watch(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.WatchRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.EventBatch]') -> None:
         pass
 
+    @abc.abstractmethod
+    async def Renew(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.RenewRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.RenewReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def Install(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.InstallRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.InstallReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def Inventory(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryPart]') -> None:
+        pass
+
     def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
         return {
             '/pharos.buoy.v1.Control/Status': grpclib.const.Handler(
@@ -45,6 +57,24 @@ class ControlBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 pharos.wire.gen.pharos.buoy.v1.control_pb2.WatchRequest,
                 pharos.wire.gen.pharos.buoy.v1.control_pb2.EventBatch,
+            ),
+            '/pharos.buoy.v1.Control/Renew': grpclib.const.Handler(
+                self.Renew,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.RenewRequest,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.RenewReply,
+            ),
+            '/pharos.buoy.v1.Control/Install': grpclib.const.Handler(
+                self.Install,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.InstallRequest,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.InstallReply,
+            ),
+            '/pharos.buoy.v1.Control/Inventory': grpclib.const.Handler(
+                self.Inventory,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryRequest,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryPart,
             ),
         }
 
@@ -69,4 +99,22 @@ class ControlStub:
             '/pharos.buoy.v1.Control/Watch',
             pharos.wire.gen.pharos.buoy.v1.control_pb2.WatchRequest,
             pharos.wire.gen.pharos.buoy.v1.control_pb2.EventBatch,
+        )
+        self.Renew = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.buoy.v1.Control/Renew',
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.RenewRequest,
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.RenewReply,
+        )
+        self.Install = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.buoy.v1.Control/Install',
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.InstallRequest,
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.InstallReply,
+        )
+        self.Inventory = grpclib.client.UnaryStreamMethod(
+            channel,
+            '/pharos.buoy.v1.Control/Inventory',
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryRequest,
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryPart,
         )

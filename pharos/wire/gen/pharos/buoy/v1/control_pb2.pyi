@@ -46,15 +46,52 @@ class Fence(_message.Message):
 Global___Fence: _TypeAlias = Fence  # noqa: Y015
 
 @_typing.final
-class StatusRequest(_message.Message):
+class Lease(_message.Message):
+    """Who commands. A node obeys one holder at a time: another one is UNAVAILABLE until the lease has run out."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    HOLDER_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    holder: _builtins.bytes
+    """16 random bytes of one run of helm."""
+    previous: _builtins.bytes
+    """The holder before it by the same record, whose lease passes to it at once."""
+    seconds: _builtins.int
+    """Seconds from now."""
     def __init__(
         self,
+        *,
+        holder: _builtins.bytes = ...,
+        previous: _builtins.bytes = ...,
+        seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "previous", b"previous", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
+class StatusRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lease(self) -> Global___Lease:
+        """Unset: who only looks asks for no lease."""
+
+    def __init__(
+        self,
+        *,
+        lease: Global___Lease | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -74,12 +111,27 @@ class StatusReply(_message.Message):
     AWG_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
+    DENY_LIST_FIELD_NUMBER: _builtins.int
+    MANIFEST_VERSION_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    NOW_US_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     version: _builtins.str
     started_at_us: _builtins.int
     awg_public_key: _builtins.bytes
     derive_public_key: _builtins.bytes
     awg_port: _builtins.int
+    manifest_version: _builtins.int
+    """Version of the trust manifest in use, 0 for none."""
+    certificate_fingerprint: _builtins.bytes
+    """SHA-256 of the certificate that new handshakes show."""
+    now_us: _builtins.int
+    """The node's wall clock."""
+    checkpoint: _builtins.bytes
+    """Largest audit checkpoint that it was given, as helm signed it."""
     @_builtins.property
     def applied(self) -> Global___Fence: ...
     @_builtins.property
@@ -88,6 +140,12 @@ class StatusReply(_message.Message):
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerStatus]: ...
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def deny_list(self) -> Global___DenyListOrder: ...
+    @_builtins.property
+    def policy(self) -> Global___Policy: ...
+    @_builtins.property
+    def previous(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]: ...
     def __init__(
         self,
         *,
@@ -101,14 +159,112 @@ class StatusReply(_message.Message):
         awg: Global___AwgParameters | None = ...,
         peers: _abc.Iterable[Global___PeerStatus] | None = ...,
         addresses: _abc.Iterable[_builtins.str] | None = ...,
+        deny_list: Global___DenyListOrder | None = ...,
+        manifest_version: _builtins.int = ...,
+        certificate_fingerprint: _builtins.bytes = ...,
+        now_us: _builtins.int = ...,
+        checkpoint: _builtins.bytes = ...,
+        policy: Global___Policy | None = ...,
+        previous: _abc.Iterable[Global___Endpoint] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "awg", b"awg"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "awg", b"awg", "deny_list", b"deny_list", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "derive_public_key", b"derive_public_key", "node_id", b"node_id", "peers", b"peers", "started_at_us", b"started_at_us", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "certificate_fingerprint", b"certificate_fingerprint", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "derive_public_key", b"derive_public_key", "manifest_version", b"manifest_version", "node_id", b"node_id", "now_us", b"now_us", "peers", b"peers", "policy", b"policy", "previous", b"previous", "started_at_us", b"started_at_us", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
+
+@_typing.final
+class DenyListOrder(_message.Message):
+    """Which signed deny list is in force; the epoch is 0 for none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DenyListOrder: _TypeAlias = DenyListOrder  # noqa: Y015
+
+@_typing.final
+class Policy(_message.Message):
+    """Network policy of the node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEER_TO_PEER_FIELD_NUMBER: _builtins.int
+    INTERNET_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    RESOLVERS_FIELD_NUMBER: _builtins.int
+    peer_to_peer: _builtins.bool
+    """Devices reach each other through the node."""
+    internet: _builtins.bool
+    """Devices reach the internet through the node."""
+    @_builtins.property
+    def closed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Destinations that stay closed, CIDR."""
+
+    @_builtins.property
+    def resolvers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Resolvers that devices may use inside the tunnel."""
+
+    def __init__(
+        self,
+        *,
+        peer_to_peer: _builtins.bool = ...,
+        internet: _builtins.bool = ...,
+        closed: _abc.Iterable[_builtins.str] | None = ...,
+        resolvers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "internet", b"internet", "peer_to_peer", b"peer_to_peer", "resolvers", b"resolvers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Policy: _TypeAlias = Policy  # noqa: Y015
+
+@_typing.final
+class Endpoint(_message.Message):
+    """Parameters that were replaced, still served on a port of their own for devices that have not heard of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORT_FIELD_NUMBER: _builtins.int
+    AWG_FIELD_NUMBER: _builtins.int
+    UNTIL_US_FIELD_NUMBER: _builtins.int
+    port: _builtins.int
+    until_us: _builtins.int
+    """When it ends, whoever still uses it."""
+    @_builtins.property
+    def awg(self) -> Global___AwgParameters: ...
+    def __init__(
+        self,
+        *,
+        port: _builtins.int = ...,
+        awg: Global___AwgParameters | None = ...,
+        until_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg", "port", b"port", "until_us", b"until_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
 
 @_typing.final
 class PeerStatus(_message.Message):
@@ -120,6 +276,9 @@ class PeerStatus(_message.Message):
     RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
     SENT_BYTES_FIELD_NUMBER: _builtins.int
     COMMITMENT_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    QUOTA_USED_BYTES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     awg_public_key: _builtins.bytes
     last_handshake_us: _builtins.int
@@ -127,6 +286,11 @@ class PeerStatus(_message.Message):
     sent_bytes: _builtins.int
     commitment: _builtins.bytes
     """HMAC(PSK, "commit")[:8]: lets helm see that both ends derived the same secret."""
+    generation: _builtins.int
+    quota_used_bytes: _builtins.int
+    """Octets used of the quota lease since the peer was pushed with it."""
+    digest: _builtins.bytes
+    """First 8 bytes of the SHA-256 of the peer as it was pushed (pharos.wire.desired), so that helm sees what differs."""
     def __init__(
         self,
         *,
@@ -136,10 +300,13 @@ class PeerStatus(_message.Message):
         received_bytes: _builtins.int = ...,
         sent_bytes: _builtins.int = ...,
         commitment: _builtins.bytes = ...,
+        generation: _builtins.int = ...,
+        quota_used_bytes: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awg_public_key", b"awg_public_key", "commitment", b"commitment", "device_id", b"device_id", "last_handshake_us", b"last_handshake_us", "received_bytes", b"received_bytes", "sent_bytes", b"sent_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awg_public_key", b"awg_public_key", "commitment", b"commitment", "device_id", b"device_id", "digest", b"digest", "generation", b"generation", "last_handshake_us", b"last_handshake_us", "quota_used_bytes", b"quota_used_bytes", "received_bytes", b"received_bytes", "sent_bytes", b"sent_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -199,12 +366,28 @@ class Peer(_message.Message):
     DERIVE_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_US_FIELD_NUMBER: _builtins.int
+    QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    QUOTA_LEASE_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_BPS_FIELD_NUMBER: _builtins.int
+    PROTOCOLS_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     awg_public_key: _builtins.bytes
     derive_public_key: _builtins.bytes
     generation: _builtins.int
+    expires_at_us: _builtins.int
+    """The node cuts the peer then, with or without helm; 0: never."""
+    quota_bytes: _builtins.int
+    """Its share of the device's quota, in octets of both directions; counts anew when the lease id changes."""
+    quota_lease: _builtins.int
+    rate_limit_bps: _builtins.int
+    """Bits per second each way; 0: no limit."""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def protocols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of protocols it may use here; empty: all."""
+
     def __init__(
         self,
         *,
@@ -213,12 +396,19 @@ class Peer(_message.Message):
         derive_public_key: _builtins.bytes = ...,
         generation: _builtins.int = ...,
         addresses: _abc.Iterable[_builtins.str] | None = ...,
+        expires_at_us: _builtins.int = ...,
+        quota_bytes: _builtins.int | None = ...,
+        quota_lease: _builtins.int = ...,
+        rate_limit_bps: _builtins.int = ...,
+        protocols: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quota_bytes", b"_quota_bytes", "quota_bytes", b"quota_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "awg_public_key", b"awg_public_key", "derive_public_key", b"derive_public_key", "device_id", b"device_id", "generation", b"generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_bytes", b"_quota_bytes", "addresses", b"addresses", "awg_public_key", b"awg_public_key", "derive_public_key", b"derive_public_key", "device_id", b"device_id", "expires_at_us", b"expires_at_us", "generation", b"generation", "protocols", b"protocols", "quota_bytes", b"quota_bytes", "quota_lease", b"quota_lease", "rate_limit_bps", b"rate_limit_bps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__quota_bytes: _TypeAlias = _typing.Literal["quota_bytes"]  # noqa: Y015
+    _WhichOneofArgType__quota_bytes: _TypeAlias = _typing.Literal["_quota_bytes", b"_quota_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_bytes) -> _WhichOneofReturnType__quota_bytes | None: ...
 
 Global___Peer: _TypeAlias = Peer  # noqa: Y015
 
@@ -232,8 +422,20 @@ class PushRequest(_message.Message):
     REMOVE_FIELD_NUMBER: _builtins.int
     AWG_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
+    DENY_LIST_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.bool
     """True: the peers below are all there are, others are removed. False: a delta."""
+    deny_list: _builtins.bytes
+    """Signed; applied before the peers. Empty: unchanged."""
+    manifest: _builtins.bytes
+    """Trust manifest, signed by the root. Empty: unchanged."""
+    checkpoint: _builtins.bytes
+    """Signed audit checkpoint to keep. Empty: none."""
     @_builtins.property
     def fence(self) -> Global___Fence: ...
     @_builtins.property
@@ -248,6 +450,14 @@ class PushRequest(_message.Message):
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The node's own addresses inside the tunnel. Empty: unchanged."""
 
+    @_builtins.property
+    def policy(self) -> Global___Policy:
+        """Unset: unchanged."""
+
+    @_builtins.property
+    def previous(self) -> Global___Endpoints: ...
+    @_builtins.property
+    def lease(self) -> Global___Lease: ...
     def __init__(
         self,
         *,
@@ -257,14 +467,40 @@ class PushRequest(_message.Message):
         remove: _abc.Iterable[_builtins.str] | None = ...,
         awg: Global___AwgParameters | None = ...,
         addresses: _abc.Iterable[_builtins.str] | None = ...,
+        deny_list: _builtins.bytes = ...,
+        manifest: _builtins.bytes = ...,
+        policy: Global___Policy | None = ...,
+        previous: Global___Endpoints | None = ...,
+        checkpoint: _builtins.bytes = ...,
+        lease: Global___Lease | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg", "fence", b"fence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg", "fence", b"fence", "lease", b"lease", "policy", b"policy", "previous", b"previous"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "awg", b"awg", "fence", b"fence", "remove", b"remove", "snapshot", b"snapshot", "upsert", b"upsert"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "awg", b"awg", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "fence", b"fence", "lease", b"lease", "manifest", b"manifest", "policy", b"policy", "previous", b"previous", "remove", b"remove", "snapshot", b"snapshot", "upsert", b"upsert"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PushRequest: _TypeAlias = PushRequest  # noqa: Y015
+
+@_typing.final
+class Endpoints(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]: ...
+    def __init__(
+        self,
+        *,
+        endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoints", b"endpoints"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Endpoints: _TypeAlias = Endpoints  # noqa: Y015
 
 @_typing.final
 class PushReply(_message.Message):
@@ -272,22 +508,149 @@ class PushReply(_message.Message):
 
     APPLIED_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
+    DENY_LIST_FIELD_NUMBER: _builtins.int
+    MANIFEST_VERSION_FIELD_NUMBER: _builtins.int
     peers: _builtins.int
+    manifest_version: _builtins.int
     @_builtins.property
     def applied(self) -> Global___Fence: ...
+    @_builtins.property
+    def deny_list(self) -> Global___DenyListOrder: ...
     def __init__(
         self,
         *,
         applied: Global___Fence | None = ...,
         peers: _builtins.int = ...,
+        deny_list: Global___DenyListOrder | None = ...,
+        manifest_version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "deny_list", b"deny_list"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "peers", b"peers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "deny_list", b"deny_list", "manifest_version", b"manifest_version", "peers", b"peers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PushReply: _TypeAlias = PushReply  # noqa: Y015
+
+@_typing.final
+class RenewRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewRequest: _TypeAlias = RenewRequest  # noqa: Y015
+
+@_typing.final
+class RenewReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CSR_FIELD_NUMBER: _builtins.int
+    csr: _builtins.bytes
+    """DER, PKCS#10."""
+    def __init__(
+        self,
+        *,
+        csr: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr", b"csr"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewReply: _TypeAlias = RenewReply  # noqa: Y015
+
+@_typing.final
+class InstallRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    certificate: _builtins.bytes
+    """DER."""
+    def __init__(
+        self,
+        *,
+        certificate: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstallRequest: _TypeAlias = InstallRequest  # noqa: Y015
+
+@_typing.final
+class InstallReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    certificate_fingerprint: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        certificate_fingerprint: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_fingerprint", b"certificate_fingerprint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstallReply: _TypeAlias = InstallReply  # noqa: Y015
+
+@_typing.final
+class InventoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InventoryRequest: _TypeAlias = InventoryRequest  # noqa: Y015
+
+@_typing.final
+class InventoryPart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIED_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    DENY_LIST_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    deny_list: _builtins.bytes
+    """In the first part."""
+    checkpoint: _builtins.bytes
+    @_builtins.property
+    def applied(self) -> Global___Fence: ...
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]: ...
+    def __init__(
+        self,
+        *,
+        applied: Global___Fence | None = ...,
+        peers: _abc.Iterable[Global___Peer] | None = ...,
+        deny_list: _builtins.bytes = ...,
+        checkpoint: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "peers", b"peers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InventoryPart: _TypeAlias = InventoryPart  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):

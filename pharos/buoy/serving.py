@@ -1,0 +1,71 @@
+"""Which of the peers that helm ordered are served at this moment, and why others are not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import attrs
+
+from pharos.buoy.quota import QuotaMeter
+from pharos.wire.desired import Desired, Peer, Push
+from pharos.wire.ids import DeviceId
+from pharos.wire.pki.denylist import DenyList
+from pharos.wire.pki.roles import Role
+from pharos.wire.units import MINUTES, SECONDS
+
+EXPIRED: Final = "expired"
+QUOTA: Final = "quota"
+REVOKED: Final = "revoked"
+
+# A wall clock that was set forward is noticed so late at most.
+LOOK_EVERY: Final = 1 * MINUTES
+# At 1 Gbit/s a peer gets 125 MB beyond its quota before it is cut.
+COUNT_EVERY: Final = 1 * SECONDS
+_MICROSECONDS: Final = 1_000_000
+
+
+def reasons_to_cut(peers: Mapping[DeviceId, Peer], *, now: int, meter: QuotaMeter) -> dict[DeviceId, str]:
+    """Return the peers that are not served, and why. ``now`` is in microseconds since 1970."""
+    reasons: dict[DeviceId, str] = {}
+    for device_id, peer in peers.items():
+        if 0 < peer.expires_at <= now:
+            reasons[device_id] = EXPIRED
+        elif meter.is_over(peer):
+            reasons[device_id] = QUOTA
+    return reasons
+
+
+def served(desired: Desired, reasons: Mapping[DeviceId, str]) -> Desired:
+    """Return what the engine is to serve: all but the peers that there is a reason to cut."""
+    if not reasons:
+        return desired
+    peers = {device_id: peer for device_id, peer in desired.peers.items() if device_id not in reasons}
+    return attrs.evolve(desired, peers=peers)
+
+
+def patience(peers: Iterable[Peer], *, now: int) -> float:
+    """Return in how many seconds to look again."""
+    wait = LOOK_EVERY
+    for peer in peers:
+        if peer.expires_at > now:
+            wait = min(wait, (peer.expires_at - now) / _MICROSECONDS)
+        if peer.quota is not None:
+            wait = min(wait, COUNT_EVERY)
+    return wait
+
+
+def is_denied(deny_list: DenyList | None, peer: Peer) -> bool:
+    """Whether the fleet has revoked this device or its AmneziaWG key."""
+    if deny_list is None:
+        return False
+    return deny_list.denies_member(Role.DEVICE, peer.device_id) or deny_list.denies_tunnel_key(peer.awg_key)
+
+
+def without_denied(push: Push, deny_list: DenyList | None) -> Push:
+    """Return a push that removes whom it would bring in although they are denied."""
+    denied = tuple(peer.device_id for peer in push.upsert if is_denied(deny_list, peer))
+    if not denied:
+        return push
+    upsert = tuple(peer for peer in push.upsert if peer.device_id not in denied)
+    return attrs.evolve(push, upsert=upsert, remove=push.remove + denied)

@@ -1,0 +1,115 @@
+"""What is due at a node beside its peers, looked at with each status: certificate, audit checkpoint, clock, secrets."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from typing import Final
+
+import attrs
+
+from pharos.helm.alerts.acts import clear_alert, raise_alert
+from pharos.helm.ca.live import LiveAuthority
+from pharos.helm.errors import ConflictError
+from pharos.helm.live.board import now_us
+from pharos.helm.model.alerts import Severity
+from pharos.helm.model.nodes import Node
+from pharos.helm.profiles.reports import take_report
+from pharos.helm.store.alerts import standing_alert
+from pharos.helm.store.changes import Act
+from pharos.helm.store.checkpoints import latest_checkpoint
+from pharos.helm.store.database import Database, Store
+from pharos.helm.store.members import member_state, note_member
+from pharos.helm.store.nodes import NODES
+from pharos.helm.store.records import get_record
+from pharos.helm.trust.renewals import renew_node, wants_renewal
+from pharos.helm.trust.witness import hear_checkpoint
+from pharos.wire.convert import NodeReport, fence_to
+from pharos.wire.errors import PeerRejectedError, RemoteProtocolError
+from pharos.wire.gen.pharos.buoy.v1 import control_grpc
+from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
+from pharos.wire.ids import FleetId
+from pharos.wire.pki.roles import Role
+from pharos.wire.units import SECONDS
+
+log = logging.getLogger(__name__)
+
+CALL_TIMEOUT: Final = 15 * SECONDS
+CLOCK: Final = "clock_skewed"
+# security.md row 69: certificates allow for five minutes, and so do the times of events.
+MOST_SKEW: Final = 300_000_000
+"""Microseconds."""
+
+
+@attrs.frozen
+class _Due:
+    certificate: bytes
+    """The node's newest by the record, DER."""
+    checkpoint: bytes
+    """The newest there is, where the node keeps an older one; else empty."""
+    news: bool
+    """Whether anything of the report has to be written down."""
+
+
+@attrs.frozen
+class NodeCare:
+    """Does what is due at a node."""
+
+    _store: Store
+    _authorities: LiveAuthority
+
+    async def __call__(self, node: Node, report: NodeReport, stub: control_grpc.ControlStub, lease: pb.Lease) -> None:
+        """Look at what a node reported, and do what follows from it. What the node refuses is tried at the next look.
+
+        Raises: GRPCError, StreamTerminatedError — the node does not answer. BusyError, DatabaseCorruptError.
+        """
+        fleet = self._authorities.current.trust.fleet
+        due = await self._store.read(_look, fleet, node, report)
+        await take_report(self._store, node.id, report, at=now_us())
+        if due.news:
+            await self._store.run(_write_down, self._authorities, node, report, now_us())
+        if due.checkpoint:
+            push = pb.PushRequest(fence=fence_to(report.applied), checkpoint=due.checkpoint, lease=lease)
+            await stub.Push(push, timeout=CALL_TIMEOUT)
+        now = datetime.datetime.now(datetime.UTC)
+        shown = report.certificate.hex()
+        if shown and wants_renewal(self._authorities.current, Role.NODE, due.certificate, shown=shown, now=now):
+            try:
+                await renew_node(stub, node, self._store, self._authorities, shown=shown)
+            except (PeerRejectedError, RemoteProtocolError, ConflictError) as error:
+                log.warning("the certificate of node %s was not renewed: %s", node.name, error)
+
+
+def _look(db: Database, fleet: FleetId, node: Node, report: NodeReport) -> _Due:
+    newest = latest_checkpoint(db)
+    known = member_state(db, node.id)
+    behind = newest is not None and newest.sequence > known.checkpoint and report.applied.epoch > 0
+    # The newest one kept, and known to be: nothing to be heard. Anything else is looked at.
+    at_newest = newest is not None and newest.sequence == known.checkpoint and report.checkpoint == newest.blob(fleet)
+    heard = bool(report.checkpoint) and not at_newest
+    skewed = _is_skewed(report) != (standing_alert(db, CLOCK, node.id) is not None)
+    return _Due(
+        certificate=get_record(db, NODES, node.id).certificate,
+        checkpoint=newest.blob(fleet) if behind and newest is not None else b"",
+        news=skewed or known.certificate != report.certificate.hex() or heard,
+    )
+
+
+def _write_down(db: Database, authorities: LiveAuthority, node: Node, report: NodeReport, at: int) -> None:
+    act = Act(actor="helm", at=at, via="helm")
+    kept = hear_checkpoint(db, authorities.current, act, node.id, report.checkpoint)
+    note_member(db, node.id, at=at, checkpoint=kept, certificate=report.certificate.hex())
+    if _is_skewed(report):
+        minutes = round(_skew(report) / 60e6)
+        text = f"the clock of {node.name} is {abs(minutes)} minutes {'ahead of' if minutes > 0 else 'behind'} helm's"
+        raise_alert(db, act, CLOCK, Severity.WARNING, text, noun="node", subject=node.id)
+    else:
+        clear_alert(db, act, CLOCK, node.id)
+
+
+def _skew(report: NodeReport) -> int:
+    return report.now - now_us() if report.now else 0
+
+
+def _is_skewed(report: NodeReport) -> bool:
+    return abs(_skew(report)) > MOST_SKEW

@@ -1,0 +1,61 @@
+"""helm sleeps and wakes like the laptop it may run on: what it slept through is nobody's failure.
+
+The monotonic clock stands still while the machine sleeps and the boot-time clock does not, so a growing difference is a
+sleep, whatever the wall clock says.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+import trio
+
+from pharos.wire.units import SECONDS
+
+log = logging.getLogger(__name__)
+
+# product.md: a gap of more than 30 s is a wake. A shorter one no keepalive has noticed.
+GAP: Final = 30 * SECONDS
+LOOK_EVERY: Final = 2 * SECONDS
+
+
+def slept() -> float:
+    """Return the seconds that this machine has slept since it was started; 0 where no clock can tell."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    # They are read one after the other.
+    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC), 0.0)
+
+
+class Wakes:
+    """Counts how often this machine woke."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._woken = trio.lowlevel.ParkingLot()
+
+    async def wait(self, seen: int) -> int:
+        """Return the count once it is larger than ``seen``."""
+        while self.count <= seen:
+            await self._woken.park()
+        return self.count
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond a wake: what was due meanwhile is due at once."""
+        with trio.move_on_after(seconds):
+            await self.wait(self.count)
+
+    async def run(self, clock: Callable[[], float] = slept) -> NoReturn:
+        """Watch the clocks until cancelled; ``clock`` gives the seconds slept."""
+        before = clock()
+        while True:
+            await trio.sleep(LOOK_EVERY)
+            now = clock()
+            if now - before > GAP:
+                log.info("this machine slept for %.0f s; every link is dialled anew", now - before)
+                self.count += 1
+                self._woken.unpark_all()
+            before = now

@@ -1,0 +1,56 @@
+"""The reissues table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pharos.helm.model.reissues import Reissue, ReissueState
+from pharos.helm.store.database import Database
+from pharos.helm.store.records import Noun
+from pharos.wire.desired import PreviousEndpoint
+from pharos.wire.ids import NodeId
+
+REISSUES: Final = Noun(
+    kind="reissue",
+    table="reissues",
+    columns=("id", "node_id", "port", "parameters", "until_at", "state"),
+    model=Reissue,
+    documents=frozenset({"parameters"}),
+    hidden=frozenset({"parameters"}),
+    filters={"node": "node_id = ?", "state": "state = ?"},
+)
+
+
+def served_reissues(db: Database) -> list[Reissue]:
+    """Return what nodes still serve of old parameters, oldest first."""
+    rows = db.execute(
+        f"SELECT {REISSUES.all_columns} FROM reissues WHERE state = ? ORDER BY id",  # noqa: S608 -- names of a Noun
+        (ReissueState.SERVED.value,),
+    )
+    return [REISSUES.load(row) for row in rows]
+
+
+def previous_endpoints(db: Database) -> dict[NodeId, tuple[PreviousEndpoint, ...]]:
+    """Return for each node what it serves beside its parameters."""
+    found: dict[NodeId, tuple[PreviousEndpoint, ...]] = {}
+    for reissue in served_reissues(db):
+        endpoint = PreviousEndpoint(port=reissue.port, awg=reissue.parameters, until=reissue.until_at)
+        node_id = NodeId(reissue.node_id)
+        found[node_id] = (*found.get(node_id, ()), endpoint)
+    return found
+
+
+def count_unaware(db: Database, reissue: Reissue, at: int) -> int:
+    """Return how many devices may use the fleet and have not acknowledged a bundle made since the re-issue.
+
+    A device acknowledges by saying that it holds its newest bundle. Whoever may not use this node at all is counted
+    too: it costs some days at most, and no look at who may use what.
+    """
+    count: int = db.execute(
+        "SELECT COUNT(*) FROM devices LEFT JOIN bundles ON bundles.device_id = devices.id"
+        " WHERE devices.state = 'active' AND (devices.expires_at IS NULL OR devices.expires_at > ?)"
+        " AND devices.created_at < ? AND (bundles.device_id IS NULL OR bundles.sealed_at < ?"
+        " OR bundles.held_epoch <> bundles.epoch OR bundles.held_revision <> bundles.revision)",
+        (at, reissue.created_at, reissue.created_at),
+    ).fetchone()[0]
+    return count

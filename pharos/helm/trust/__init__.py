@@ -1,0 +1,1 @@
+"""Trust over time: deny lists, renewals, rotations, and who has heard of them."""

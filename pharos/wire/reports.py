@@ -1,0 +1,85 @@
+"""What a node says: of itself when it is asked, and of its devices as things happen."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from pharos.wire.awg.params import ObfuscationParameters
+from pharos.wire.desired import Fence, Policy, PreviousEndpoint
+from pharos.wire.ids import DeviceId, NodeId
+
+
+class EventKind(enum.Enum):
+    """What a node reports about a device."""
+
+    HANDSHAKE = "handshake"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    GAP = "gap"
+
+
+@attrs.frozen(kw_only=True)
+class TunnelEvent:
+    """One live event of a node."""
+
+    sequence: int
+    at: int
+    """Microseconds since 1970, by the node's clock."""
+    kind: EventKind
+    device_id: DeviceId | None
+    detail: str
+    """Endpoint, reason or the number of events dropped."""
+
+
+@attrs.frozen(kw_only=True)
+class PeerReport:
+    """What a node says of one of its peers."""
+
+    device_id: DeviceId
+    awg_key: bytes
+    last_handshake: int
+    """Microseconds since 1970, 0 for never."""
+    received: int
+    """Bytes."""
+    sent: int
+    """Bytes."""
+    commitment: bytes
+    """HMAC(PSK, "commit")[:8]."""
+    generation: int = 0
+    """Of the derived secret in use."""
+    quota_used: int = 0
+    """Octets of its quota lease."""
+    digest: bytes = b""
+    """`Peer.digest`; empty from a node of an earlier version."""
+
+
+@attrs.frozen(kw_only=True)
+class NodeReport:
+    """What a node says of itself."""
+
+    node_id: NodeId
+    version: str
+    applied: Fence
+    started_at: int
+    """Microseconds since 1970."""
+    awg_key: bytes
+    derive_key: bytes
+    awg_port: int
+    awg: ObfuscationParameters | None
+    addresses: tuple[str, ...]
+    """The node's own, inside the tunnel."""
+    peers: tuple[PeerReport, ...]
+    deny_list: tuple[int, int] = (0, 0)
+    """(epoch, version) of the deny list in force; zeros for none."""
+    manifest_version: int = 0
+    """Of the trust manifest in use; 0 for none."""
+    certificate: bytes = b""
+    """SHA-256 of the certificate that new handshakes show."""
+    now: int = 0
+    """Microseconds since 1970, by the node's clock."""
+    checkpoint: bytes = b""
+    """The largest audit checkpoint it was given, as helm signed it."""
+    policy: Policy | None = None
+    previous: tuple[PreviousEndpoint, ...] = ()

@@ -1,0 +1,124 @@
+"""Row 59. Position: reads all of a running helm, its memory included. Wants: what opens a user's tunnel.
+
+Countermeasure: nothing usable exists there (security.md §2d): device and node derive the secrets from their own keys.
+A helm in a process of its own enrols three devices and serves them; then its memory, files and log are searched for
+each preshared key, user id and private key, as octets and as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from pharos.caravel.profiles.store import ProfileStore
+from pharos.caravel.tunnel.amnezia import pairing_of
+from pharos.wire.seal.blind import derive_psk, derive_uuid
+from tests.support.fleet import Fleet, running_fleet
+
+DEVICES = ("laptop", "phone", "tablet")
+
+
+class HelmProcess:
+    """helm as an operator runs it."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self.log = fleet.folder / "helm.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        words = [*("-m", "pharos", "helm", "run", "--verbose"), "--state", str(self._fleet.helm_state)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: ASYNC220 -- it returns at once
+                [sys.executable, *words, "--web-port", str(self._fleet.web_port)], stdout=log, stderr=log
+            )
+        while True:
+            if (self._fleet.helm_state / "helm.sock").exists():
+                return
+            assert self.process.poll() is None, self.log.read_text()
+            await trio.sleep(0.05)
+
+    async def stop(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        await trio.to_thread.run_sync(self.process.wait)
+
+
+def memory_of(pid: int) -> Iterator[bytes]:
+    """Give whatever a process may write to, region by region (proc(5), maps and mem)."""
+    with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in maps:
+            begin, end, rights = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+)", line).groups()  # type: ignore[union-attr]
+            if not rights.startswith("rw"):
+                continue
+            try:
+                memory.seek(int(begin, 16))
+                yield memory.read(int(end, 16) - int(begin, 16))
+            except (OSError, ValueError, OverflowError):
+                # Some regions, such as [vvar], are not to be read.
+                continue
+
+
+def spellings(secret: bytes) -> set[bytes]:
+    return {secret, secret.hex().encode(), base64.b64encode(secret), base64.urlsafe_b64encode(secret).rstrip(b"=")}
+
+
+def secrets_of(store: ProfileStore) -> dict[str, bytes]:
+    """What opens the tunnels of a device, and what that is derived from."""
+    profile = store.profile(datetime.datetime.now(datetime.UTC))
+    keys = store.enrolled().secrets
+    found = {"derive key": keys.derive.private_bytes()}
+    for node in profile.nodes:
+        pairing = pairing_of(profile, node, keys, node.generation)
+        found[f"PSK with {node.name}"] = derive_psk(pairing, keys.derive)
+        found[f"VLESS id with {node.name}"] = derive_uuid(pairing, keys.derive).bytes
+    return found
+
+
+def found_in(content: Iterator[bytes], secrets: dict[str, bytes]) -> set[str]:
+    wanted = {spelling: name for name, secret in secrets.items() for spelling in spellings(secret)}
+    return {name for part in content for spelling, name in wanted.items() if spelling in part}
+
+
+def files_below(folder: Path) -> Iterator[bytes]:
+    return (path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.skipif(not os.access("/proc/self/mem", os.R_OK), reason="memory is read by way of /proc")
+async def test_a59_running_helm_holds_nothing_that_opens_a_tunnel(tmp_path: Path) -> None:
+    async with running_fleet(tmp_path, timeout=120) as fleet:
+        await fleet.helm.stop()
+        helm = HelmProcess(fleet)
+        await helm.start()
+        try:
+            await fleet.wait_settled(peers=0)
+            for name in DEVICES:
+                await fleet.enrol(name)
+            await fleet.wait_settled(peers=len(DEVICES))
+            secrets: dict[str, bytes] = {}
+            for name in DEVICES:
+                async with fleet.client(name) as client:
+                    await client.sync()
+                    async with client.connect(client.profile().nodes[0].id) as tunnel:
+                        await tunnel.wait_up(5)
+                        assert (await tunnel.ping(1)).received == 1
+                secrets |= {f"{secret} of {name}": v for secret, v in secrets_of(fleet.device_store(name)).items()}
+            assert helm.process is not None
+            assert found_in(memory_of(helm.process.pid), secrets) == set()
+            # The proof that this search finds what is there: what helm does hold, it holds in memory.
+            public = {"sealing key": fleet.device_store("laptop").enrolled().secrets.noise.public}
+            assert found_in(memory_of(helm.process.pid), public) == set(public)
+            assert found_in(files_below(fleet.helm_state), secrets) == set()
+            assert found_in(iter([helm.log.read_bytes()]), secrets) == set()
+        finally:
+            await helm.stop()
+    assert len(secrets) == 3 * len(DEVICES)

@@ -1,0 +1,285 @@
+"""A node ends what is over by itself, with helm gone: an expiry, a quota, a revocation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from pharos.buoy import serving
+from pharos.buoy.dataplane.base import PeerCounters
+from pharos.buoy.quota import KEPT_EVERY
+from pharos.wire.agent import AgentKeys
+from pharos.wire.desired import Fence, Peer, Push, QuotaLease
+from pharos.wire.errors import DenyListError, ManifestError, RemoteProtocolError
+from pharos.wire.ids import DeviceId
+from pharos.wire.pki.denylist import DenyEntry, tunnel_key_hash
+from pharos.wire.pki.roles import Role
+from pharos.wire.seal.denylist import sign_deny_list
+from tests.support.agents import joined
+from tests.support.buoy import FakePlane, SampleBuoy, make_buoy
+from tests.support.pki import home_fleet, utc_now
+from tests.support.strategies import parameters_of, peer_of
+from tests.support.trust import SIGNING_KEY, Signer
+
+Clock = trio.testing.MockClock
+HOME, HELM = home_fleet(), Signer()
+ONE, TWO = DeviceId("device-1"), DeviceId("device-2")
+START = 1_800_000_000_000_000
+"""When the tests begin by the wall clock, which then goes as Trio's does."""
+FIRST = Push(fence=Fence(1, 1, 1), snapshot=True, upsert=(peer_of(1), peer_of(2)), awg=parameters_of(1))
+
+
+def wall() -> int:
+    return START + round(trio.current_time() * 1_000_000)
+
+
+def at(seconds: float) -> int:
+    return START + round((trio.current_time() + seconds) * 1_000_000)
+
+
+def buoy(folder: Path, plane: FakePlane | None = None) -> SampleBuoy:
+    new = not (folder / "identity.json").exists()
+    keys = joined(folder, name="node-1") if new else AgentKeys(folder, Role.NODE)
+    return make_buoy(folder, keys=keys, membership=keys.membership(now=utc_now()), plane=plane, wall=wall)
+
+
+@asynccontextmanager
+async def running(sample: SampleBuoy) -> AsyncIterator[SampleBuoy]:
+    async with trio.open_nursery() as nursery:
+        await sample.node.start()
+        nursery.start_soon(sample.node.run_bounds)
+        yield sample
+        nursery.cancel_scope.cancel()
+
+
+def with_peer(**changes: object) -> Push:
+    return attrs.evolve(FIRST, upsert=(attrs.evolve(peer_of(1), **changes), peer_of(2)))  # type: ignore[arg-type]
+
+
+def now_served(sample: SampleBuoy) -> list[str]:
+    return list(sample.plane.applied[-1].peers)
+
+
+# -- expiry
+
+
+async def test_peer_is_cut_when_it_expires(tmp_path: Path, autojump_clock: Clock) -> None:
+    async with running(buoy(tmp_path)) as sample:
+        await sample.node.push(with_peer(expires_at=at(90)))
+        await trio.sleep(89)
+        assert now_served(sample) == [ONE, TWO]
+        await trio.sleep(1.5)
+        assert now_served(sample) == [TWO]
+        assert sample.plane.reasons[-1] == {ONE: "expired"}
+        # It is still what helm ordered, so that helm sees no drift.
+        assert [peer.device_id for peer in sample.node.report().peers] == [ONE, TWO]
+        await sample.node.push(attrs.evolve(with_peer(expires_at=at(90)), fence=Fence(1, 1, 2)))
+        assert now_served(sample) == [ONE, TWO]
+
+
+async def test_peer_that_expired_while_the_node_was_down_is_not_served(tmp_path: Path, autojump_clock: Clock) -> None:
+    await buoy(tmp_path).node.push(with_peer(expires_at=at(90)))
+    await trio.sleep(100)
+    async with running(buoy(tmp_path)) as sample:
+        assert now_served(sample) == [TWO]
+
+
+async def test_wall_clock_that_jumps_is_noticed_within_a_minute(tmp_path: Path, autojump_clock: Clock) -> None:
+    jump = 0
+    keys = joined(tmp_path)
+    sample = make_buoy(tmp_path, keys=keys, membership=keys.membership(now=utc_now()), wall=lambda: wall() + jump)
+    async with running(sample):
+        await sample.node.push(with_peer(expires_at=at(7_000)))
+        jump = 8_000_000_000
+        await trio.sleep(serving.LOOK_EVERY + 1)
+        assert now_served(sample) == [TWO]
+
+
+# -- quota
+
+
+def spent(octets: int) -> list[PeerCounters]:
+    return [PeerCounters(device_id=ONE, last_handshake=1, received=octets, sent=0)]
+
+
+async def test_peer_is_cut_when_its_lease_is_used_up_and_back_with_the_next(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with running(buoy(tmp_path)) as sample:
+        await sample.node.push(with_peer(quota=QuotaLease(id=1, octets=1_000)))
+        sample.plane.seen = spent(999)
+        await trio.sleep(2)
+        assert now_served(sample) == [ONE, TWO]
+        sample.plane.seen = spent(1_000)
+        await trio.sleep(2)
+        assert now_served(sample) == [TWO]
+        assert sample.plane.reasons[-1] == {ONE: "quota"}
+        sample.plane.seen = []
+        assert sample.node.report().peers[0].quota_used == 1_000
+        again = with_peer(quota=QuotaLease(id=2, octets=1_000))
+        await sample.node.push(attrs.evolve(again, fence=Fence(1, 1, 2)))
+        assert now_served(sample) == [ONE, TWO]
+        assert sample.node.report().peers[0].quota_used == 0
+
+
+async def test_usage_is_on_disk_after_ten_seconds_and_at_the_end(tmp_path: Path, autojump_clock: Clock) -> None:
+    limited = with_peer(quota=QuotaLease(id=1, octets=1_000))
+    sample = buoy(tmp_path)
+    await sample.node.push(limited)
+    sample.plane.seen = spent(300)
+    await sample.node.review()
+    assert not (tmp_path / "usage.json").exists(), "it is too early to write"
+    await trio.sleep(KEPT_EVERY)
+    await sample.node.review()
+    assert "300" in (tmp_path / "usage.json").read_text()
+    async with running(sample):
+        # Counted at the very end.
+        sample.plane.seen = spent(400)
+    again = buoy(tmp_path)
+    assert again.node.report().peers[0].quota_used == 400
+    # The engine counts from nothing after a restart, the node does not.
+    async with running(again):
+        again.plane.seen = spent(600)
+        await trio.sleep(2)
+        assert now_served(again) == [TWO]
+
+
+async def test_full_disk_ends_no_tunnel_and_usage_is_written_later(
+    tmp_path: Path, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sample = buoy(tmp_path)
+    await sample.node.push(with_peer(quota=QuotaLease(id=1, octets=1_000)))
+
+    def fail(_descriptor: int) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        sample.plane.seen = spent(300)
+        await trio.sleep(KEPT_EVERY)
+        await sample.node.review()
+    assert "could not be written: the disk is full" in caplog.text
+    await trio.sleep(KEPT_EVERY)
+    await sample.node.review()
+    assert "300" in (tmp_path / "usage.json").read_text()
+
+
+# -- revocation
+
+
+def denying(*peers: Peer, version: int = 1, by_key: bool = False) -> bytes:
+    if not by_key:
+        return HELM.deny_list(*(HOME.identity(Role.DEVICE, peer.device_id) for peer in peers), version=version)
+    deny_list = HOME.deny_list(version=version)
+    entries = [DenyEntry(tunnel_key_hash=tunnel_key_hash(peer.awg_key), not_after=2**40) for peer in peers]
+    return sign_deny_list(attrs.evolve(deny_list, entries=tuple(entries)), signing_key=SIGNING_KEY)
+
+
+@pytest.mark.parametrize("by_key", [False, True], ids=["the device", "its AmneziaWG key"])
+async def test_a11_denied_peer_is_not_served_even_if_pushed(
+    tmp_path: Path, by_key: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = buoy(tmp_path)
+    await sample.node.push(attrs.evolve(FIRST, manifest=HELM.manifest()))
+    assert now_served(sample) == [ONE, TWO]
+    deny_list = denying(peer_of(1), by_key=by_key)
+    held = await sample.node.push(attrs.evolve(FIRST, fence=Fence(1, 1, 2), deny_list=deny_list))
+    assert list(held.peers) == now_served(sample) == [TWO]
+    assert {ONE: "revoked"} in sample.plane.reasons
+    # A helm restored from before the revocation pushes the device again; the node knows better, also after a restart.
+    for node in (sample, buoy(tmp_path)):
+        await node.node.push(attrs.evolve(FIRST, fence=Fence(2, 1, 1)))
+        assert now_served(node) == [TWO]
+        assert [peer.device_id for peer in node.node.report().peers] == [TWO]
+    assert ONE not in (tmp_path / "desired.json").read_text()
+    # Red: a node that does what it is told serves it.
+    monkeypatch.setattr(serving, "is_denied", lambda *_: False)
+    await sample.node.push(attrs.evolve(FIRST, fence=Fence(2, 1, 2)))
+    assert now_served(sample) == [ONE, TWO]
+
+
+async def test_a11_deny_list_is_in_force_before_the_peers_and_although_they_are_refused(tmp_path: Path) -> None:
+    sample = buoy(tmp_path, FakePlane(refuses=frozenset({DeviceId("device-13")})))
+    await sample.node.push(attrs.evolve(FIRST, manifest=HELM.manifest()))
+    bad = Push(fence=Fence(1, 1, 2), snapshot=False, upsert=(peer_of(13),), deny_list=denying(peer_of(1)))
+    with pytest.raises(RemoteProtocolError, match="device-13"):
+        await sample.node.push(bad)
+    assert now_served(sample) == [TWO]
+    assert sample.node.desired.fence == Fence(1, 1, 1)
+    assert sample.node.report().deny_list == (1, 1)
+
+
+async def test_a11_deny_list_is_carried_out_although_what_came_along_is_refused(tmp_path: Path) -> None:
+    sample = buoy(tmp_path)
+    await sample.node.push(attrs.evolve(FIRST, manifest=HELM.manifest()))
+    bad = attrs.evolve(FIRST, fence=Fence(1, 1, 2), deny_list=denying(peer_of(1)), checkpoint=b"junk")
+    with pytest.raises(RemoteProtocolError, match="checkpoint"):
+        await sample.node.push(bad)
+    assert now_served(sample) == list(sample.node.desired.peers) == [TWO]
+
+
+async def test_a11_denied_peer_is_cut_although_the_orders_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = buoy(tmp_path)
+    await sample.node.push(attrs.evolve(FIRST, manifest=HELM.manifest()))
+
+    async def fail(_desired: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(sample.state, "replace", fail)
+    with pytest.raises(OSError, match="full"):
+        await sample.node.push(attrs.evolve(FIRST, fence=Fence(1, 1, 2), deny_list=denying(peer_of(1))))
+    assert now_served(sample) == [TWO]
+    again = buoy(tmp_path)
+    await again.node.start()
+    assert now_served(again) == [TWO]
+
+
+async def test_a12_killed_between_deny_list_and_peers_it_comes_up_with_both(tmp_path: Path) -> None:
+    sample = buoy(tmp_path)
+    await sample.node.push(attrs.evolve(FIRST, manifest=HELM.manifest()))
+    await sample.keeping.take(deny_list=denying(peer_of(1)))
+    again = buoy(tmp_path)
+    await again.node.start()
+    assert now_served(again) == [TWO]
+    assert ONE not in (tmp_path / "desired.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("part", "blob", "error"),
+    [
+        ("deny_list", denying(version=1), DenyListError),
+        ("deny_list", b"junk", DenyListError),
+        ("manifest", HELM.manifest(1), ManifestError),
+        ("checkpoint", b"junk", RemoteProtocolError),
+    ],
+)
+async def test_a12_push_with_older_or_foreign_trust_is_refused_whole(
+    tmp_path: Path, part: str, blob: bytes, error: type[Exception]
+) -> None:
+    sample = buoy(tmp_path)
+    newest = {"manifest": HELM.manifest(2), "deny_list": denying(peer_of(1), version=2)}
+    await sample.node.push(attrs.evolve(FIRST, **newest))  # type: ignore[arg-type]
+    push = Push(fence=Fence(1, 1, 2), snapshot=False, remove=(TWO,))
+    for node in (sample, buoy(tmp_path)):
+        with pytest.raises(error):
+            await node.node.push(attrs.evolve(push, **{part: blob}))  # type: ignore[arg-type]
+        assert (node.node.desired.fence, list(node.node.desired.peers)) == (Fence(1, 1, 1), [TWO])
+        report = node.node.report()
+        assert (report.manifest_version, report.deny_list) == (2, (1, 2))
+
+
+async def test_helm_of_an_older_fence_does_not_change_the_trust_either(tmp_path: Path) -> None:
+    sample = buoy(tmp_path)
+    await sample.node.push(attrs.evolve(FIRST, manifest=HELM.manifest()))
+    with pytest.raises(RemoteProtocolError, match="older"):
+        await sample.node.push(attrs.evolve(FIRST, fence=Fence(1, 0, 9), deny_list=denying(peer_of(1))))
+    assert sample.node.report().deny_list == (0, 0)
