@@ -20,8 +20,6 @@ class Agent:
     """At most 80 characters, no article, no full stop (Debian policy 3.4.1)."""
     description: tuple[str, ...]
     """Lines of at most 79 characters."""
-    without: frozenset[str] = frozenset()
-    """Distributions of the agents' common lock that this one never imports."""
 
     @property
     def package(self) -> str:
@@ -51,7 +49,5 @@ BEACON: Final = Agent(
         "through it sealed. It keeps no database, can read nothing of what it forwards,",
         "and carries no VPN engine.",
     ),
-    # The relay seals and opens nothing, so libsodium stays at home.
-    without=frozenset({"pynacl"}),
 )
 AGENTS: Final = (BUOY, BEACON)

@@ -105,7 +105,7 @@ def _put_libraries(agent: Agent, closure: Closure, wheels: Wheels, site: Path) -
         (site / target.tag).mkdir(parents=True)
         for name, wheel in of_target.items():
             serves_all = all(name in other and other[name].name == wheel.name for other in wheels.values())
-            if name not in agent.without and (target == oldest or not serves_all):
+            if target == oldest or not serves_all:
                 modules |= unpack_wheel(wheel, site / (ANY if serves_all else target.tag))
     missing = closure.external - modules
     if missing:

@@ -33,7 +33,9 @@ def test_a14_what_the_model_takes_for_granted_is_so(policy: ListenerPolicy) -> N
     successors.test_both_ends_of_tls_believe_the_same_generations(policy)
 
 
-@pytest.mark.parametrize("absent", [{Role.NODE}, {Role.RELAY}, {Role.DEVICE}, {Role.RELAY, Role.DEVICE}], ids=str)
+@pytest.mark.parametrize(
+    "absent", [{Role.NODE}, {Role.RELAY}, {Role.DEVICE}, {Role.RELAY, Role.DEVICE}], ids=record.names_of
+)
 def test_a14_record_waits_for_whoever_is_off_line(absent: set[Role]) -> None:
     record.test_rotation_waits_for_whoever_is_absent_and_breaks_nobody(absent)
 

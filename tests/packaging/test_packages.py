@@ -59,7 +59,6 @@ def test_beacon_carries_no_engine(packages: Mapping[str, Package]) -> None:
     assert "pharos/beacon/ingress.py" in modules
     foreign = ("pharos/buoy/", "pharos/helm/", "pharos/caravel/", "pharos/wire/awg/", "pharos/wire/reality/")
     assert not [path for path in modules if path.startswith(foreign)]
-    assert not [path for path in packages["beacon"].files() if "nacl" in path]
 
 
 def test_buoy_carries_its_engine_and_neither_controller_nor_client(packages: Mapping[str, Package]) -> None:
