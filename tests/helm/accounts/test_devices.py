@@ -19,8 +19,11 @@ from pharos.helm.store.database import Database
 from pharos.helm.store.devices import get_device, list_devices
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.outbox import entries_after
+from pharos.wire.ids import TicketId
+from pharos.wire.pki.csr import make_csr
+from pharos.wire.pki.keys import generate_key
 from pharos.wire.pki.roles import Role
-from tests.support.helm import enrol_sample_device, fleet_in_memory, revoke_sample_device, sample_act
+from tests.support.helm import enrol_sample_device, fleet_in_memory, now, revoke_sample_device, sample_act
 
 
 def test_revoking_grows_version_and_revision_and_is_told() -> None:
@@ -43,8 +46,8 @@ def test_revoking_grows_version_and_revision_and_is_told() -> None:
 def test_certificates_of_a_revoked_device_are_revoked_with_it() -> None:
     with fleet_in_memory() as (db, authority):
         device = enrol_sample_device(db, 1)
-        # Any certificate will do for the record.
-        keep_certificate(db, sample_act(), authority.trust.device_ca, Role.DEVICE, device.id)
+        certificate = authority.certify_device(make_csr(generate_key()), device.id, TicketId(bytes(16)), now=now())
+        keep_certificate(db, sample_act(), certificate, Role.DEVICE, device.id)
         revoke_sample_device(db, device.id)
         assert [certificate.state.value for certificate in certificates_of(db, device.id)] == ["revoked"]
 
