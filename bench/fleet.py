@@ -40,6 +40,7 @@ class Fleet:
         self.nodes: Worker = start("bench._fleet_nodes", str(folder))
         self.helm: Worker = start("bench._fleet_helm", str(folder), str(self.port))
         assert self.nodes.ready
+        self.pages = 0
         self.up = self.helm.ask(task="start", nodes=nodes)
 
     def open_pages(self, pages: Worker) -> None:
@@ -47,6 +48,7 @@ class Fleet:
             role = "viewer" if number % (2 * MAX_PER_SESSION) else "owner"
             headers = self.helm.ask(task="sign_in", name=f"admin {number}", role=role)["headers"]
             pages.ask(task="open", port=self.port, headers=headers, count=min(MAX_PER_SESSION, PAGES - number))
+        self.pages = PAGES
 
     def events(self, pages: Worker, rate: int, seconds: float) -> tuple[float, float]:
         """Return how late an event is (ms, 95th percentile) at this rate, and helm's share of a core (percent)."""
@@ -61,7 +63,10 @@ class Fleet:
             written = self.helm.ask(task="written")["events"] - before
         took = max(time.monotonic() - began, seconds)
         share = (self.helm.cpu() - cpu) / took * 100
-        return float(pages.ask(task="collect")["p95"]), share
+        seen = pages.ask(task="collect")
+        if self.pages and not seen["least"]:
+            raise RuntimeError("a page saw no event at all")
+        return float(seen["p95"]), share
 
 
 def measure(folder: Path, *, nodes: int, devices: int, quick: bool) -> dict[str, float]:
