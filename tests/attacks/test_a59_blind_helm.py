@@ -21,6 +21,7 @@ import trio
 
 from pharos.caravel.profiles.store import ProfileStore
 from pharos.caravel.tunnel.amnezia import pairing_of
+from pharos.helm.config import SOCKET_NAME
 from pharos.wire.seal.blind import derive_psk, derive_uuid
 from tests.support.fleet import Fleet, running_fleet
 
@@ -41,11 +42,9 @@ class HelmProcess:
             self.process = subprocess.Popen(  # noqa: ASYNC220 -- it returns at once
                 [sys.executable, *words, "--web-port", str(self._fleet.web_port)], stdout=log, stderr=log
             )
-        while True:
-            if (self._fleet.helm_state / "helm.sock").exists():
-                return
-            assert self.process.poll() is None, self.log.read_text()
-            await trio.sleep(0.05)
+        process, socket = self.process, self._fleet.helm_state / SOCKET_NAME
+        await self._fleet.until(lambda: socket.exists() or process.poll() is not None)
+        assert process.poll() is None, self.log.read_text()
 
     async def stop(self) -> None:
         assert self.process is not None
