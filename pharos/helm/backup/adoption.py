@@ -26,7 +26,7 @@ from pharos.helm.model.alerts import Severity
 from pharos.helm.model.devices import DeviceAct, DeviceState
 from pharos.helm.model.nodes import NodeAct, NodeState
 from pharos.helm.store.adoptions import ADOPTIONS, adoptions_at, is_recorded, must_be_read, note_read
-from pharos.helm.store.audit import audit_head, audit_rows
+from pharos.helm.store.audit import audit_head
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.denials import add_denials, deny_list
@@ -37,12 +37,13 @@ from pharos.helm.store.nodes import NODES
 from pharos.helm.store.pairs import FIRST_GENERATION, Pair, pairs_of_node, put_pairs
 from pharos.helm.store.records import add_record, change_record, find_record
 from pharos.helm.store.relays import RELAYS
+from pharos.helm.trust.witness import is_ours
 from pharos.wire.desired import Peer, check_distinct
 from pharos.wire.errors import DenyListError, RemoteProtocolError
 from pharos.wire.ids import FleetId, NodeId
 from pharos.wire.pki.denylist import DenyList
 from pharos.wire.pki.roles import Identity, Role
-from pharos.wire.seal.checkpoint import Checkpoint, verify_checkpoint
+from pharos.wire.seal.checkpoint import verify_checkpoint
 from pharos.wire.seal.denylist import verify_deny_list
 
 # A fleet has 10,000 devices; a node that lists more strangers fills the record with them.
@@ -129,7 +130,7 @@ def _compare_audit(db: Database, act: Act, authority: Authority, node_id: NodeId
     except RemoteProtocolError as error:
         _alert_unreadable(db, act, node_id, str(error))
         return False
-    if not _is_beyond(db, kept):
+    if is_ours(db, kept):
         return False
     head = audit_head(db).sequence
     text = (
@@ -145,14 +146,6 @@ def _compare_audit(db: Database, act: Act, authority: Authority, node_id: NodeId
     # One alert for the fleet: every node that was up has seen the same.
     raise_alert(db, act, FORKED, Severity.WARNING, text, evidence=evidence)
     return True
-
-
-def _is_beyond(db: Database, kept: Checkpoint) -> bool:
-    if kept.size > audit_head(db).sequence:
-        return True
-    rows = audit_rows(db, kept.size - 1, 1)
-    # Rows that were pruned are vouched for by the checkpoint that pruning left.
-    return bool(rows) and rows[0].sequence == kept.size and rows[0].hash != kept.head
 
 
 def _hold(db: Database, act: Act, fleet: FleetId, node_id: NodeId, peers: Iterable[Peer]) -> int:

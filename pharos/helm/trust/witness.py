@@ -29,7 +29,7 @@ def hear_checkpoint(db: Database, authority: Authority, act: Act, member_id: str
         kept = verify_checkpoint(blob, fleet=authority.trust.fleet, signing_keys=authority.verify_keys)
     except RemoteProtocolError:
         return 0
-    if not _is_ours(db, kept):
+    if not is_ours(db, kept):
         raise_alert(
             db,
             act,
@@ -43,7 +43,8 @@ def hear_checkpoint(db: Database, authority: Authority, act: Act, member_id: str
     return kept.size
 
 
-def _is_ours(db: Database, kept: Checkpoint) -> bool:
+def is_ours(db: Database, kept: Checkpoint) -> bool:
+    """Return whether this record holds the row that a checkpoint names, or can deny nothing of it."""
     if kept.size > audit_head(db).sequence:
         return False
     known = find_checkpoint(db, kept.size)
