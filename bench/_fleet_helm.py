@@ -28,6 +28,7 @@ from pharos.helm.model.admins import Role
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.settings import all_settings, put_setting
+from pharos.wire.daemon import tune_collector
 from pharos.wire.link import LinkState
 from tests.support.signin import sign_in
 
@@ -46,18 +47,23 @@ class Bench:
         assert self._context is not None, "helm was not started"
         return self._context
 
-    async def start(self, *, nodes: int) -> dict[str, Any]:
-        """Start helm; return the seconds until every node is up and in force, and the memory of a link."""
+    async def start(self, *, nodes: int, down: bool = False) -> dict[str, Any]:
+        """Start helm; return the seconds until every node is up and in force, or ``down``, and helm's memory then."""
         self._count = nodes
-        gc.collect()
-        before, began = self._process.memory_info().rss, trio.current_time()
+        began = trio.current_time()
         config = HelmConfig(state=Path(sys.argv[1]) / "helm", web_port=int(sys.argv[2]))
         self._context = await self._nursery.start(partial(run_helm, config))
-        await self._settled()
+        if down:
+            await _until(self._all_lost, every=0.05)
+        else:
+            await self._settled()
         seconds = trio.current_time() - began
         gc.collect()
-        grown = self._process.memory_info().rss - before
-        return {"seconds": seconds, "kb": grown / 1024 / len(self.context.board.seen())}
+        return {"seconds": seconds, "mb": self._process.memory_info().rss / 1024**2}
+
+    def _all_lost(self) -> bool:
+        seen = self.context.board.seen().values()
+        return len(seen) == self._count and all(sighting.state is LinkState.LOST for sighting in seen)
 
     async def _settled(self) -> None:
         revision = await self.context.store.read(read_revision)
@@ -142,6 +148,8 @@ def count_stale(db: Database) -> int:
 
 async def main() -> None:
     raise_file_limit()
+    # As `pharos.wire.daemon` does before it runs helm.
+    tune_collector()
     logging.basicConfig(level=logging.ERROR)
     async with trio.open_nursery() as nursery:
         bench = Bench(nursery)

@@ -5,6 +5,7 @@
 ``nodes.json`` in the folder says who they are; each has a listener and a certificate of its own.
 """
 
+import hashlib
 import json
 import sys
 import time
@@ -20,6 +21,7 @@ from grpclib.server import Stream
 from bench._rpc_ours import say
 from bench._wire_fleet import answer_requests, cpu, now
 from bench.support import raise_file_limit
+from pharos.buoy.report import Teller
 from pharos.wire.agent import AgentGrant
 from pharos.wire.convert import (
     EventKind,
@@ -58,16 +60,23 @@ class SimulatedNode(control_grpc.ControlBase):
         self._keys = bytes.fromhex(facts["awg_key"]), bytes.fromhex(facts["derive_key"])
         self._desired = Desired()
         self._trust_held = ((0, 0), 0)
+        self._checkpoint = b""
         self._watchers: set[trio.MemorySendChannel[list[TunnelEvent]]] = set()
         self._sequence = 0
+        self._teller = Teller()
         self.trust = trust
+        self._fingerprint = hashlib.sha256(AgentGrant.parse(facts["grant"]).certificate).digest()
         self.credentials = Credentials(
             certificate=certificate_from_der(AgentGrant.parse(facts["grant"]).certificate),
             key=key_from_der(bytes.fromhex(facts["tls_key"])),
         )
 
     async def Status(self, stream: Stream[pb.StatusRequest, pb.StatusReply]) -> None:
-        await stream.recv_message()
+        request = await stream.recv_message()
+        assert request is not None
+        await stream.send_message(self._status(request.since))
+
+    def _status(self, since: bytes) -> pb.StatusReply:
         desired = self._desired
         report = NodeReport(
             node_id=self.id,
@@ -94,17 +103,20 @@ class SimulatedNode(control_grpc.ControlBase):
             ),
             deny_list=self._trust_held[0],
             manifest_version=self._trust_held[1],
+            certificate=self._fingerprint,
+            checkpoint=self._checkpoint,
             now=time.time_ns() // 1000,
             policy=desired.policy,
             previous=desired.previous,
         )
-        await stream.send_message(report_to(report))
+        return report_to(self._teller.tell(report, since=since))
 
     async def Push(self, stream: Stream[pb.PushRequest, pb.PushReply]) -> None:
         message = await stream.recv_message()
         assert message is not None
         push = push_from(message)
         self._desired = self._desired.after(push)
+        self._checkpoint = push.checkpoint or self._checkpoint
         if push.manifest:
             self._trust_held = (self._trust_held[0], self._trust_held[1] or 1)
         fence = fence_to(self._desired.fence)
@@ -116,10 +128,16 @@ class SimulatedNode(control_grpc.ControlBase):
         self._watchers.add(send)
         try:
             await stream.send_initial_metadata()
-            async for batch in receive:
-                await stream.send_message(pb.EventBatch(events=[event_to(event) for event in batch]))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._answer, stream)
+                async for batch in receive:
+                    await stream.send_message(pb.EventBatch(events=[event_to(event) for event in batch]))
         finally:
             self._watchers.discard(send)
+
+    async def _answer(self, stream: Stream[pb.WatchRequest, pb.EventBatch]) -> None:
+        async for request in stream:
+            await stream.send_message(pb.EventBatch(status=self._status(request.status.since)))
 
     async def Renew(self, stream: Stream[pb.RenewRequest, pb.RenewReply]) -> None:
         raise GRPCError(Status.UNIMPLEMENTED)

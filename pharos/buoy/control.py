@@ -16,6 +16,7 @@ from grpclib.server import Stream
 from pharos.buoy.events import EventFeed
 from pharos.buoy.lease import Lease, LeaseHeldError
 from pharos.buoy.node import Node
+from pharos.buoy.report import Teller
 from pharos.wire.convert import deny_order_to, event_to, fence_to, inventory_to, push_from, report_to
 from pharos.wire.errors import AgentError, DenyListError, ManifestError, PeerRejectedError, RemoteProtocolError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
@@ -39,14 +40,18 @@ class Control(control_grpc.ControlBase):
         self._node = node
         self._feed = feed
         self._lease = Lease()
+        self._teller = Teller()
 
     async def Status(self, stream: Stream[pb.StatusRequest, pb.StatusReply]) -> None:
         """Say what this node is; UNAVAILABLE to a helm that asks for the lease while another one has it."""
         request = await stream.recv_message()
+        await stream.send_message(self._status(pb.StatusRequest() if request is None else request))
+
+    def _status(self, request: pb.StatusRequest) -> pb.StatusReply:
         # Who only looks asks for no lease.
-        if request is not None and request.HasField("lease"):
+        if request.HasField("lease"):
             self._claim(request)
-        await stream.send_message(report_to(self._node.report()))
+        return report_to(self._teller.tell(self._node.report(), since=request.since))
 
     async def Push(self, stream: Stream[pb.PushRequest, pb.PushReply]) -> None:
         """Take a change set; FAILED_PRECONDITION where it is refused, UNAVAILABLE while another helm has the lease."""
@@ -67,14 +72,23 @@ class Control(control_grpc.ControlBase):
         )
 
     async def Watch(self, stream: Stream[pb.WatchRequest, pb.EventBatch]) -> None:
-        """Send every event from now on."""
+        """Send every event from now on, and the status as often as it is asked for."""
         await stream.recv_message()
-        async with self._feed.open_watcher() as watcher:
+        turn = trio.Lock()
+        async with self._feed.open_watcher() as watcher, trio.open_nursery() as nursery:
             # The watcher is in place before helm hears that it is: no event falls between.
             await stream.send_initial_metadata()
+            nursery.start_soon(self._answer, stream, turn)
             while True:
-                batch = await watcher.receive_batch()
-                await stream.send_message(pb.EventBatch(events=[event_to(event) for event in batch]))
+                batch = pb.EventBatch(events=map(event_to, await watcher.receive_batch()))
+                async with turn:
+                    await stream.send_message(batch)
+
+    async def _answer(self, stream: Stream[pb.WatchRequest, pb.EventBatch], turn: trio.Lock) -> None:
+        async for request in stream:
+            if request.HasField("status"):
+                async with turn:
+                    await stream.send_message(pb.EventBatch(status=self._status(request.status)))
 
     async def Renew(self, stream: Stream[pb.RenewRequest, pb.RenewReply]) -> None:
         """Give the CSR of the fresh key."""

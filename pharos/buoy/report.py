@@ -1,16 +1,23 @@
-"""What a node says of itself."""
+"""What a node says of itself, and not twice."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import secrets
+from typing import Final, Protocol
+
+import attrs
 
 import pharos
 from pharos.buoy.dataplane.base import DataPlane
 from pharos.buoy.quota import QuotaMeter
 from pharos.wire.convert import NodeReport, PeerReport
-from pharos.wire.desired import Desired
-from pharos.wire.ids import NodeId
+from pharos.wire.desired import Desired, peers_digest
+from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.keeping import Keeping
+from pharos.wire.reports import PeerSummary
+
+# WireGuard's Reject-After-Time (wireguard.pdf §6.1).
+_SILENCE: Final = 180_000_000
 
 
 class Reported(Protocol):
@@ -65,3 +72,29 @@ def report_of(node: Reported, plane: DataPlane, meter: QuotaMeter, *, now: int) 
         policy=desired.policy,
         previous=desired.previous,
     )
+
+
+@attrs.define
+class Teller:
+    """Remembers the last report, so that the next one can leave out what that said."""
+
+    _token: bytes = b""
+    _told: dict[DeviceId, PeerReport] = attrs.field(factory=dict)
+
+    def tell(self, report: NodeReport, *, since: bytes) -> NodeReport:
+        """Return the report for somebody who has the one called ``since``; whole where that is not the last one."""
+        told, known = self._told, bool(since) and since == self._token
+        self._told = {peer.device_id: peer for peer in report.peers}
+        self._token = secrets.token_bytes(8)
+        if not known:
+            return attrs.evolve(report, token=self._token)
+        return attrs.evolve(
+            report,
+            token=self._token,
+            peers=tuple(peer for peer in report.peers if told.get(peer.device_id) != peer),
+            summary=PeerSummary(
+                count=len(report.peers),
+                digest=peers_digest((peer.device_id, peer.digest) for peer in report.peers),
+                sessions=sum(peer.last_handshake > report.now - _SILENCE for peer in report.peers),
+            ),
+        )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import attrs
+
 from pharos.wire.awg.params import ObfuscationParameters
 from pharos.wire.desired import Desired, Fence, Peer, Policy, PreviousEndpoint, Push, QuotaLease
 from pharos.wire.errors import ParameterError, RemoteProtocolError
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.ids import DeviceId, NodeId, check_label
-from pharos.wire.reports import EventKind, NodeReport, PeerReport, TunnelEvent
+from pharos.wire.reports import EventKind, NodeReport, PeerReport, PeerSummary, TunnelEvent
 
 __all__ = [
     "INVENTORY_PART",
@@ -215,9 +217,15 @@ def report_from(message: pb.StatusReply) -> NodeReport:
             checkpoint=message.checkpoint,
             policy=policy_from(message.policy) if message.HasField("policy") else None,
             previous=_previous_from(message.previous),
+            token=message.token,
+            summary=_summary_from(message.summary) if message.HasField("summary") else None,
         )
     except ValueError as error:
         raise RemoteProtocolError(f"status: {error}") from error
+
+
+def _summary_from(message: pb.PeerSummary) -> PeerSummary:
+    return PeerSummary(count=message.count, digest=message.digest, sessions=message.sessions)
 
 
 def report_to(report: NodeReport) -> pb.StatusReply:
@@ -253,6 +261,8 @@ def report_to(report: NodeReport) -> pb.StatusReply:
         checkpoint=report.checkpoint,
         policy=None if report.policy is None else policy_to(report.policy),
         previous=[_previous_to(endpoint) for endpoint in report.previous],
+        token=report.token,
+        summary=None if report.summary is None else pb.PeerSummary(**attrs.asdict(report.summary)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -62,12 +63,23 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def tune_collector() -> None:
+    """Let the cyclic garbage collector look less often than every 700 allocations.
+
+    A helm with 1,000 links and 10,000 devices has 600,000 objects that stay: to look at all of them takes 400 ms, and
+    with Python's own thresholds a cold start spends more than a third of its time on that and finds nothing. What
+    young objects are held back by is some megabytes.
+    """
+    gc.set_threshold(20_000, 20, 50)
+
+
 def run_daemon(main: Callable[..., Awaitable[None]]) -> None:
     """Run ``main(task_status=…)`` until SIGTERM or SIGINT; blocks.
 
     systemd hears READY once ``main`` has called ``started``. Exceptions of ``main`` propagate: systemd restarts us.
     """
     raise_file_limit()
+    tune_collector()
     notifier = Notifier.from_environment()
 
     async def supervise() -> None:

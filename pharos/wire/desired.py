@@ -26,6 +26,7 @@ MAX_CLOSED: Final = 64
 # One rotation in progress, and another that began before its devices had all heard of it.
 MAX_PREVIOUS: Final = 2
 DIGEST_SIZE: Final = 8
+SET_DIGEST_SIZE: Final = 16
 _LARGEST: Final = 2**63 - 1
 
 
@@ -137,6 +138,29 @@ class Peer:
             rate_limit=body.get("rate_limit", 0),
             protocols=tuple(protocols),
         )
+
+
+class PeerSet(dict[DeviceId, Peer]):
+    """Peers by device, not to be changed any more; many nodes may have one and the same."""
+
+    @classmethod
+    def of(cls, peers: Mapping[DeviceId, Peer]) -> PeerSet:
+        """Return these peers; what is a set already is that one."""
+        return peers if isinstance(peers, PeerSet) else cls(peers)
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """`peers_digest` of them."""
+        return peers_digest((device_id, peer.digest) for device_id, peer in self.items())
+
+
+def peers_digest(digests: Iterable[tuple[DeviceId, bytes]]) -> bytes:
+    """Return what two sets of peers have in common if they are equal and only then, from ids and digests of peers."""
+    whole = hashlib.sha256()
+    for device_id, digest in sorted(digests):
+        # Ids are printable: no other list of pairs is written the same.
+        whole.update(b"%s\n%d\n" % (device_id.encode(), len(digest)) + digest)
+    return whole.digest()[:SET_DIGEST_SIZE]
 
 
 @attrs.frozen(kw_only=True)

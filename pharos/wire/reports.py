@@ -56,6 +56,17 @@ class PeerReport:
 
 
 @attrs.frozen(kw_only=True)
+class PeerSummary:
+    """What a node says of all its peers where it names only those of which there is something new."""
+
+    count: int
+    digest: bytes
+    """`peers_digest` of them."""
+    sessions: int
+    """Peers with a handshake within the last 180 s, by the node's clock."""
+
+
+@attrs.frozen(kw_only=True)
 class NodeReport:
     """What a node says of itself."""
 
@@ -71,6 +82,7 @@ class NodeReport:
     addresses: tuple[str, ...]
     """The node's own, inside the tunnel."""
     peers: tuple[PeerReport, ...]
+    """All of them; with a ``summary`` those of which there is something new."""
     deny_list: tuple[int, int] = (0, 0)
     """(epoch, version) of the deny list in force; zeros for none."""
     manifest_version: int = 0
@@ -83,3 +95,6 @@ class NodeReport:
     """The largest audit checkpoint it was given, as helm signed it."""
     policy: Policy | None = None
     previous: tuple[PreviousEndpoint, ...] = ()
+    token: bytes = b""
+    """Names this report, so that a later one need not repeat it; empty from a node that always tells all."""
+    summary: PeerSummary | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from pharos.helm.model.telemetry import NodeEvent, NodeReading, PeerReading
+from pharos.helm.telemetry.readings import SILENCE
 from pharos.wire.ids import DeviceId, NodeId
 
 SECOND = 1_000_000
@@ -31,7 +32,9 @@ def reading(
         peers[DeviceId(device)] = PeerReading(
             received=got, sent=sent, last_handshake=0 if handshake is None else BORN + round(handshake * SECOND)
         )
-    return NodeReading(node_id=node, at=BORN + round(seconds * SECOND), latency=latency, peers=peers)
+    at = BORN + round(seconds * SECOND)
+    alive = sum(peer.last_handshake > at - SILENCE for peer in peers.values())
+    return NodeReading(node_id=node, at=at, latency=latency, peers=peers, count=len(peers), sessions=alive)
 
 
 def vital_events(most: int = 12) -> st.SearchStrategy[list[NodeEvent]]:

@@ -9,12 +9,13 @@ from typing import Final
 import attrs
 
 from pharos.helm.alerts.acts import clear_alert, raise_alert
+from pharos.helm.ca.authority import Authority
 from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.errors import ConflictError
 from pharos.helm.live.board import now_us
 from pharos.helm.model.alerts import Severity
 from pharos.helm.model.nodes import Node
-from pharos.helm.profiles.reports import take_report
+from pharos.helm.profiles.reports import Told, note_report, read_told
 from pharos.helm.store.alerts import standing_alert
 from pharos.helm.store.changes import Act
 from pharos.helm.store.checkpoints import latest_checkpoint
@@ -22,13 +23,13 @@ from pharos.helm.store.database import Database, Store
 from pharos.helm.store.members import member_state, note_member
 from pharos.helm.store.nodes import NODES
 from pharos.helm.store.records import get_record
-from pharos.helm.trust.renewals import renew_node, wants_renewal
+from pharos.helm.trust.renewals import renew_node, renews_at, wants_renewal
 from pharos.helm.trust.witness import hear_checkpoint
 from pharos.wire.convert import NodeReport, fence_to
 from pharos.wire.errors import PeerRejectedError, RemoteProtocolError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
-from pharos.wire.ids import FleetId
+from pharos.wire.ids import FleetId, NodeId
 from pharos.wire.pki.roles import Role
 from pharos.wire.units import SECONDS
 
@@ -49,6 +50,24 @@ class _Due:
     """The newest there is, where the node keeps an older one; else empty."""
     news: bool
     """Whether anything of the report has to be written down."""
+    told: Told
+    """What the report says of the node's peers."""
+
+
+@attrs.frozen
+class _Quiet:
+    """A look at which nothing was due; until something changes, nothing is."""
+
+    said: tuple[bytes, bytes, bool, bool]
+    commits: int
+    authority: Authority
+    renewal_at: datetime.datetime
+
+    def lasts(self, said: tuple[bytes, bytes, bool, bool], commits: int, authority: Authority) -> bool:
+        """Whether a look now would find the same."""
+        if (self.said, self.commits) != (said, commits) or self.authority is not authority:
+            return False
+        return datetime.datetime.now(datetime.UTC) < self.renewal_at
 
 
 @attrs.frozen
@@ -57,27 +76,38 @@ class NodeCare:
 
     _store: Store
     _authorities: LiveAuthority
+    _quiet: dict[NodeId, _Quiet] = attrs.field(factory=dict, init=False)
 
-    async def __call__(self, node: Node, report: NodeReport, stub: control_grpc.ControlStub, lease: pb.Lease) -> None:
+    async def __call__(self, node: Node, report: NodeReport, stub: control_grpc.ControlStub, lease: pb.Lease) -> bool:
         """Look at what a node reported, and do what follows from it. What the node refuses is tried at the next look.
+
+        Returns whether the next report has to tell of every peer.
 
         Raises: GRPCError, StreamTerminatedError — the node does not answer. BusyError, DatabaseCorruptError.
         """
-        fleet = self._authorities.current.trust.fleet
+        authority, commits, said = self._authorities.current, self._store.commits, _said(report)
+        quiet = self._quiet.pop(node.id, None)
+        if quiet is not None and not report.peers and quiet.lasts(said, commits, authority):
+            self._quiet[node.id] = quiet
+            return False
+        fleet = authority.trust.fleet
         due = await self._store.read(_look, fleet, node, report)
-        await take_report(self._store, node.id, report, at=now_us())
+        if due.told.is_news:
+            await self._store.run(note_report, node.id, report, at=now_us())
         if due.news:
             await self._store.run(_write_down, self._authorities, node, report, now_us())
         if due.checkpoint:
             push = pb.PushRequest(fence=fence_to(report.applied), checkpoint=due.checkpoint, lease=lease)
             await stub.Push(push, timeout=CALL_TIMEOUT)
-        now = datetime.datetime.now(datetime.UTC)
-        shown = report.certificate.hex()
-        if shown and wants_renewal(self._authorities.current, Role.NODE, due.certificate, shown=shown, now=now):
+        now, shown = datetime.datetime.now(datetime.UTC), report.certificate.hex()
+        if shown and wants_renewal(authority, Role.NODE, due.certificate, shown=shown, now=now):
             try:
                 await renew_node(stub, node, self._store, self._authorities, shown=shown)
             except (PeerRejectedError, RemoteProtocolError, ConflictError) as error:
                 log.warning("the certificate of node %s was not renewed: %s", node.name, error)
+        elif not (due.checkpoint or due.news or due.told.is_news or due.told.incomplete):
+            self._quiet[node.id] = _Quiet(said, commits, authority, renews_at(due.certificate))
+        return due.told.incomplete
 
 
 def _look(db: Database, fleet: FleetId, node: Node, report: NodeReport) -> _Due:
@@ -91,6 +121,7 @@ def _look(db: Database, fleet: FleetId, node: Node, report: NodeReport) -> _Due:
     return _Due(
         certificate=get_record(db, NODES, node.id).certificate,
         checkpoint=newest.blob(fleet) if behind and newest is not None else b"",
+        told=read_told(db, node.id, report),
         news=skewed or known.certificate != report.certificate.hex() or heard,
     )
 
@@ -105,6 +136,11 @@ def _write_down(db: Database, authorities: LiveAuthority, node: Node, report: No
         raise_alert(db, act, CLOCK, Severity.WARNING, text, noun="node", subject=node.id)
     else:
         clear_alert(db, act, CLOCK, node.id)
+
+
+def _said(report: NodeReport) -> tuple[bytes, bytes, bool, bool]:
+    """Return what of a report `_look` goes by, apart from peers."""
+    return report.certificate, report.checkpoint, report.applied.epoch > 0, _is_skewed(report)
 
 
 def _skew(report: NodeReport) -> int:

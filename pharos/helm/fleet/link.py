@@ -6,7 +6,7 @@ import logging
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 
 import attrs
 import trio
@@ -35,12 +35,12 @@ from pharos.helm.store.database import Store
 from pharos.helm.telemetry.ingest import Ingest
 from pharos.helm.telemetry.readings import READ_EVERY, reading_of
 from pharos.wire.convert import EventKind, NodeReport, TunnelEvent, event_from, fence_from, push_to, report_from
-from pharos.wire.desired import Policy
+from pharos.wire.desired import PeerSet, Policy
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.pki.roles import Role
-from pharos.wire.rpc.client import Channel, open_channel
+from pharos.wire.rpc.client import Channel, ClientStream, open_channel
 from pharos.wire.rpc.flow import CONTROL
 from pharos.wire.units import SECONDS
 
@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 # A buoy answers a status or a push of 2,000 peers within a second; a stuck one is redialled.
 CALL_TIMEOUT: Final = 15 * SECONDS
+_TOGETHER: Final = 500_000
+"""Microseconds between the moments at which nodes are read."""
 
 
 async def no_trust() -> DesiredTrust:
@@ -78,8 +80,11 @@ class NodeLinks:
     """Whom nodes shall believe, as of now."""
     first: Callable[[Node, control_grpc.ControlStub], Awaitable[None]] = nothing_first
     """Awaited before the first push over a link: what a restored helm has to learn from the node."""
-    care: Callable[[Node, NodeReport, control_grpc.ControlStub, pb.Lease], Awaitable[None]] | None = None
-    """Awaited after each status: what is due on the node, such as the renewal of its certificate."""
+    care: Callable[[Node, NodeReport, control_grpc.ControlStub, pb.Lease], Awaitable[bool]] | None = None
+    """Awaited after each status: what is due on the node, such as the renewal of its certificate.
+
+    It says whether the next status has to tell of every peer.
+    """
 
     @asynccontextmanager
     async def dial(self, node: Node) -> AsyncIterator[NodeLink]:
@@ -99,12 +104,16 @@ class NodeLink:
     def __init__(self, links: NodeLinks, node: Node, channel: Channel) -> None:
         self._links = links
         self._node = node
-        self._connection = channel.connection
         self._stub = control_grpc.ControlStub(channel)
         self._settled_at = -1
         """At which stir the node was what it shall be."""
         self._drifted: ObservedNode | None = None
-        self._looked = trio.Event()
+        self._stream: ClientStream[pb.WatchRequest, pb.EventBatch] | None = None
+        """Of events, while it is open; the status is asked for on it too."""
+        self._answers: list[pb.StatusReply] = []
+        self._answered = trio.Event()
+        self._since = b""
+        """Token of the last status of which everything was taken; empty: the next one has to tell all."""
         self._meter = Meter()
         self._healing = Healing()
 
@@ -116,14 +125,12 @@ class NodeLink:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._reconcile)
             nursery.start_soon(self._listen)
-            nursery.start_soon(self._look)
-            await self._connection.wait_closed()
-            raise LinkLostError(str(self._connection.error or "the node closed the link"))
+            await self._look()
 
     async def _reconcile(self) -> NoReturn:
         links, node = self._links, self._node
         with errors_as_fates():
-            report = await self._status()
+            report = await self._status(self._stub.Status)
             if report.node_id != node.id or report.awg_key != node.awg_key or report.derive_key != node.derive_key:
                 raise LinkRefusedError("the node reports other keys than it joined with; adopt it anew")
             await links.first(node, self._stub)
@@ -140,7 +147,9 @@ class NodeLink:
                     observed = await self._push(desired, observed, trust, report)
                     # Where nothing had to be said, this revision is in force there as well.
                     links.board.of(node.id).applied = attrs.evolve(observed.applied, revision=desired.revision)
-                await self._wait_for_more(seen)
+                if self._drifted is None:
+                    self._settled_at = seen
+                    await links.stir.wait(node.id, seen)
 
     async def _push(
         self, desired: DesiredNode, observed: ObservedNode, trust: DesiredTrust, report: NodeReport
@@ -157,21 +166,6 @@ class NodeLink:
             self._note(observed, reply.peers, report)
         return observed
 
-    async def _wait_for_more(self, seen: int) -> None:
-        """Wait until the record has moved beyond ``seen``, or the node beside it."""
-        if self._drifted is not None:
-            return
-        self._settled_at = seen
-        async with trio.open_nursery() as nursery:
-
-            async def drifted() -> None:
-                await self._looked.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(drifted)
-            await self._links.stir.wait(self._node.id, seen)
-            nursery.cancel_scope.cancel()
-
     def _note(self, observed: ObservedNode, peers: int, report: NodeReport) -> None:
         sighting = self._links.board.of(self._node.id)
         sighting.applied, sighting.peers = observed.applied, peers
@@ -185,16 +179,26 @@ class NodeLink:
             ),
         )
 
-    async def _status(self) -> NodeReport:
-        """Ask the node how it is, which is also a reading of its counters and renews the lease."""
+    async def _status(self, ask: Callable[..., Awaitable[pb.StatusReply]], since: bytes = b"") -> NodeReport:
+        """Ask the node how it is, or what is new; that is also a reading of its counters and renews the lease."""
         started = now_us()
-        request = pb.StatusRequest(lease=self._links.lease.message())
-        report = report_from(await self._stub.Status(request, timeout=CALL_TIMEOUT))
+        request = pb.StatusRequest(lease=self._links.lease.message(), since=since)
+        report = report_from(await ask(request, timeout=CALL_TIMEOUT))
         at = now_us()
         if report.node_id == self._node.id:
             self._links.board.of(self._node.id).skew = report.now - at if report.now else 0
             self._links.ingest.offer_reading(reading_of(report, at=at, latency=max(at - started, 0)))
         return report
+
+    async def _ask(self, request: pb.StatusRequest, *, timeout: float) -> pb.StatusReply:
+        """Ask on the stream of events; one question at a time."""
+        if self._stream is None:
+            return await self._stub.Status(request, timeout=timeout)
+        self._answered = trio.Event()
+        with trio.fail_after(timeout):
+            await self._stream.send_message(pb.WatchRequest(status=request))
+            await self._answered.wait()
+        return self._answers.pop()
 
     async def _look(self) -> NoReturn:
         """Look at the node at its own moment of each half minute: it may have drifted from what it acknowledged."""
@@ -203,20 +207,29 @@ class NodeLink:
             while True:
                 await trio.sleep(_until_next_reading(self._node.id, now_us()))
                 believed = self._settled_at
-                report = await self._status()
-                (_, desired), trust = await links.desired.of(self._node.id), await links.trust()
+                report = await self._status(self._ask, self._since)
+                desired, trust = await links.desired.now(self._node.id), await links.trust()
                 # Nothing was pushed or became due while the node answered.
                 if desired is not None and believed == self._settled_at == links.stir.count(self._node.id):
-                    self._heal(desired, observed_of(report), trust)
+                    if not _tells_enough(report, desired):
+                        # The next status may be whole: it says what has drifted.
+                        self._since = b""
+                        report = await self._status(self._ask)
+                        if believed != self._settled_at or believed != links.stir.count(self._node.id):
+                            await self._care(report)
+                            continue
+                    self._heal(desired, observed_of(report, desired), trust)
                 await self._care(report)
 
     async def _care(self, report: NodeReport) -> None:
-        links = self._links
+        links, all_again = self._links, False
         if links.care is not None:
             try:
-                await links.care(self._node, report, self._stub, links.lease.message())
+                all_again = await links.care(self._node, report, self._stub, links.lease.message())
             except (BusyError, DatabaseCorruptError) as error:
                 log.warning("what is due at node %s waits: %s", self._node.name, error)
+                all_again = True
+        self._since = b"" if all_again else report.token
 
     def _heal(self, desired: DesiredNode, observed: ObservedNode, trust: DesiredTrust) -> None:
         links, node = self._links, self._node
@@ -227,16 +240,19 @@ class NodeLink:
             return
         links.hub.publish("drifted", at=now_us(), node=node.id, text=f"{node.name} is not what it was told to be")
         self._drifted = observed
-        self._looked.set()
-        self._looked = trio.Event()
+        links.stir.stir([node.id])
 
     async def _listen(self) -> None:
         with errors_as_fates():
             async with self._stub.Watch.open() as stream:
-                await stream.send_message(pb.WatchRequest(), end=True)
+                await stream.send_message(pb.WatchRequest())
+                self._stream = cast("ClientStream[pb.WatchRequest, pb.EventBatch]", stream)
                 async for batch in stream:
-                    events = [event for event in map(event_from, batch.events) if event is not None]
-                    self._take(events, now_us())
+                    if batch.events:
+                        self._take([event for event in map(event_from, batch.events) if event is not None], now_us())
+                    if batch.HasField("status"):
+                        self._answers = [batch.status]
+                        self._answered.set()
         raise LinkLostError("the node ended its event stream")
 
     def _take(self, events: list[TunnelEvent], now: int) -> None:
@@ -268,13 +284,19 @@ class NodeLink:
         )
 
 
-def observed_of(report: NodeReport) -> ObservedNode:
-    """Return what a node says that it is."""
+def _tells_enough(report: NodeReport, desired: DesiredNode) -> bool:
+    """Whether a report says of every peer that the node holds whether it is as desired."""
+    return report.summary is None or report.summary.digest == PeerSet.of(desired.peers).digest
+
+
+def observed_of(report: NodeReport, desired: DesiredNode | None = None) -> ObservedNode:
+    """Return what a node says that it is; in a report with a summary its peers are those desired."""
+    same = None if report.summary is None or desired is None else desired.peers
     return ObservedNode(
         applied=report.applied,
         awg=report.awg,
         addresses=report.addresses,
-        peers={peer.device_id: peer.digest for peer in report.peers},
+        peers={peer.device_id: peer.digest for peer in report.peers} if same is None else same,
         policy=report.policy or Policy(),
         previous=report.previous,
         manifest_version=report.manifest_version,
@@ -286,10 +308,11 @@ def _until_next_reading(node_id: str, at: int) -> float:
     """Return the seconds from ``at`` to the next time at which this node is read.
 
     Each node has its own moment, so that not all are asked at once, and far enough from where charts begin a new point
-    that every point gets one reading.
+    that every point gets one reading. Some have the same one: a helm of a thousand nodes wakes up for twenty at a time.
     """
     period = round(READ_EVERY * 1_000_000)
     margin = period // 15
-    moment = margin + zlib.crc32(node_id.encode()) % (period - 2 * margin)
+    moments = (period - 2 * margin) // _TOGETHER
+    moment = margin + zlib.crc32(node_id.encode()) % moments * _TOGETHER
     wait = (moment - at) % period
     return (wait or period) / 1e6

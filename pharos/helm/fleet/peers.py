@@ -6,7 +6,7 @@ thousand; and where nothing sets two nodes apart, they have one and the same map
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import attrs
 
@@ -16,11 +16,13 @@ from pharos.helm.profiles.access import AccessSet
 from pharos.helm.profiles.build import build_peer
 from pharos.helm.profiles.record import FleetRecord
 from pharos.helm.store.pairs import FIRST_GENERATION
-from pharos.wire.desired import Peer, QuotaLease
+from pharos.wire.desired import Peer, PeerSet, QuotaLease
 from pharos.wire.ids import DeviceId, NodeId
 
 Shape = tuple[int, QuotaLease | None, tuple[str, ...]]
 """What of a peer may differ from node to node: generation, quota, protocols."""
+Signature = tuple[tuple[str, ...] | None, ...]
+"""By access set: the protocols that it opens at a node, None where it does not open the node."""
 # A device whose quota is used up, or of which a node has no lease yet, may spend nothing there.
 NOTHING = QuotaLease(id=0, octets=0)
 
@@ -57,12 +59,21 @@ class PeerMaker:
 
     def keep(self, allowed: Allowed) -> None:
         """Forget devices that may not use the fleet any more, and peers of those that have changed."""
-        fresh: dict[DeviceId, _Made] = {}
-        for device_id, device in allowed.devices.items():
-            known, end = self._made.get(device_id), allowed.end_of(device)
-            unchanged = known is not None and known.device is device and known.user_end == end
-            fresh[device_id] = known if known is not None and unchanged else _Made(device, end)
-        self._made = fresh
+        self._made = {device_id: self._kept(device_id, allowed) for device_id in allowed.devices}
+
+    def keep_some(self, allowed: Allowed, device_ids: Iterable[DeviceId]) -> None:
+        """Do so for some devices only; no other one has changed."""
+        for device_id in device_ids:
+            if device_id in allowed.devices:
+                self._made[device_id] = self._kept(device_id, allowed)
+            else:
+                self._made.pop(device_id, None)
+
+    def _kept(self, device_id: DeviceId, allowed: Allowed) -> _Made:
+        device, known = allowed.devices[device_id], self._made.get(device_id)
+        end = allowed.end_of(device)
+        unchanged = known is not None and known.device is device and known.user_end == end
+        return known if known is not None and unchanged else _Made(device, end)
 
     def peer(self, device_id: DeviceId, shape: Shape) -> Peer:
         """Return the peer of a device in that shape, the same object each time."""
@@ -77,43 +88,89 @@ class PeerMaker:
 
 
 class NodePeers:
-    """The peers of each node by one reading of the record."""
+    """The peers of each node by one reading of the record, kept up to date where devices alone have changed."""
 
     def __init__(self, record: FleetRecord, allowed: Allowed, maker: PeerMaker) -> None:
         maker.keep(allowed)
         self._maker = maker
+        self._rules = record.rules
         self._leases = allowed.leases
         # Some dozens of access sets at most: combinations of groups that somebody is in.
-        self._by_access: dict[AccessSet, list[DeviceId]] = {}
+        self._by_access: dict[AccessSet, dict[DeviceId, None]] = {}
+        self._access: dict[DeviceId, AccessSet] = {}
         for device_id, device in allowed.devices.items():
-            self._by_access.setdefault(record.rules.of(device.user_id), []).append(device_id)
+            access = self._access[device_id] = record.rules.of(device.user_id)
+            self._by_access.setdefault(access, {})[device_id] = None
         self._moved: dict[NodeId, dict[DeviceId, int]] = {}
         for device_id, pairs in record.pairs.items():
             for node_id, pair in pairs.items():
-                if pair.acknowledged != FIRST_GENERATION and device_id in allowed.devices:
+                if pair.acknowledged != FIRST_GENERATION:
                     self._moved.setdefault(node_id, {})[device_id] = pair.acknowledged
-        self._plain: dict[tuple[tuple[str, ...] | None, ...], Mapping[DeviceId, Peer]] = {}
+        self._signatures: dict[NodeId, Signature] = {}
+        self._plain: dict[Signature, PeerSet] = {}
 
-    def of(self, node: Node) -> Mapping[DeviceId, Peer]:
+    def of(self, node: Node) -> PeerSet:
         """Return the peers of a node."""
         if node.state is NodeState.DISABLED:
-            return {}
-        signature = tuple(access.nodes.get(node.id) for access in self._by_access)
+            return PeerSet()
+        signature = self._signatures.get(node.id)
+        if signature is None:
+            signature = self._signatures[node.id] = tuple(access.nodes.get(node.id) for access in self._by_access)
         plain = self._plain.get(signature)
         if plain is None:
-            plain = self._plain[signature] = {
-                device_id: self._maker.peer(device_id, (FIRST_GENERATION, None, protocols))
-                for protocols, device_ids in zip(signature, self._by_access.values(), strict=True)
-                if protocols is not None
-                for device_id in device_ids
-            }
+            plain = self._plain[signature] = PeerSet(
+                {
+                    device_id: self._maker.peer(device_id, (FIRST_GENERATION, None, protocols))
+                    for protocols, device_ids in zip(signature, self._by_access.values(), strict=True)
+                    if protocols is not None
+                    for device_id in device_ids
+                }
+            )
         moved = self._moved.get(node.id, {})
         special = [device_id for device_id in {*moved, *self._leases} if device_id in plain]
         if not special:
             return plain
-        own = dict(plain)
+        own = PeerSet(plain)
         for device_id in special:
             quota = self._leases[device_id].get(node.id, NOTHING) if device_id in self._leases else None
             shape = (moved.get(device_id, FIRST_GENERATION), quota, plain[device_id].protocols)
             own[device_id] = self._maker.peer(device_id, shape)
         return own
+
+    def update(self, allowed: Allowed, changed: Collection[DeviceId]) -> frozenset[NodeId] | None:
+        """Take in devices that have changed, came or went while all else stayed; return whose peers may be others now.
+
+        None where nothing was taken in, for somebody has access as nobody had before: that is a reading anew.
+        """
+        after = {
+            device_id: self._rules.of(allowed.devices[device_id].user_id)
+            for device_id in changed
+            if device_id in allowed.devices
+        }
+        if not all(access in self._by_access for access in after.values()):
+            return None
+        self._maker.keep_some(allowed, changed)
+        columns = {access: column for column, access in enumerate(self._by_access)}
+        concerned: set[NodeId] = set()
+        moves = []
+        for device_id in changed:
+            before, now = self._access.pop(device_id, None), after.get(device_id)
+            if before is not None:
+                del self._by_access[before][device_id]
+                concerned |= before.nodes.keys()
+            if now is not None:
+                self._access[device_id] = now
+                self._by_access[now][device_id] = None
+                concerned |= now.nodes.keys()
+            moves.append((device_id, None if now is None else columns[now]))
+        for signature in {
+            self._signatures[node_id] for node_id in concerned & self._signatures.keys()
+        } & self._plain.keys():
+            # Links hold on to what they were given.
+            plain = PeerSet(self._plain[signature])
+            for device_id, column in moves:
+                plain.pop(device_id, None)
+                if column is not None and (protocols := signature[column]) is not None:
+                    plain[device_id] = self._maker.peer(device_id, (FIRST_GENERATION, None, protocols))
+            self._plain[signature] = plain
+        return frozenset(concerned)

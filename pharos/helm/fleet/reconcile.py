@@ -109,8 +109,8 @@ class ObservedNode:
     applied: Fence
     awg: ObfuscationParameters | None
     addresses: tuple[str, ...]
-    peers: Mapping[DeviceId, bytes]
-    """By device: the digest of the peer that the node holds."""
+    peers: Mapping[DeviceId, bytes | Peer]
+    """What the node holds of each device: the digest that it reports, or the peer as it acknowledged it."""
     policy: Policy = attrs.field(factory=Policy)
     previous: tuple[PreviousEndpoint, ...] = ()
     manifest_version: int = 0
@@ -135,10 +135,17 @@ def reconcile(desired: DesiredNode, observed: ObservedNode, trust: DesiredTrust 
         changes.append(SetAddresses(addresses=desired.addresses))
     if observed.policy != desired.policy:
         changes.append(SetPolicy(policy=desired.policy))
-    changes += [RemovePeer(device_id=device_id) for device_id in sorted(observed.peers.keys() - desired.peers.keys())]
-    different = (item for item in desired.peers.items() if observed.peers.get(item[0]) != item[1].digest)
-    changes += [AddPeer(peer=peer) for _, peer in sorted(different)]
+    if observed.peers is not desired.peers:
+        gone = observed.peers.keys() - desired.peers.keys()
+        changes += [RemovePeer(device_id=device_id) for device_id in sorted(gone)]
+        held = observed.peers
+        different = (item for item in desired.peers.items() if not _is_held(held.get(item[0]), item[1]))
+        changes += [AddPeer(peer=peer) for _, peer in sorted(different)]
     return changes
+
+
+def _is_held(held: bytes | Peer | None, peer: Peer) -> bool:
+    return held is peer or (held.digest if isinstance(held, Peer) else held) == peer.digest
 
 
 def plan(
@@ -192,7 +199,8 @@ def observed_after(
         applied=applied,
         awg=desired.awg,
         addresses=desired.addresses,
-        peers={device_id: peer.digest for device_id, peer in desired.peers.items()},
+        # One mapping for all nodes that have the same peers, and none for each of a thousand links.
+        peers=desired.peers,
         policy=desired.policy,
         previous=desired.previous,
         manifest_version=max(observed.manifest_version, trust.manifest_version),

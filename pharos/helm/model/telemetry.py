@@ -59,3 +59,8 @@ class NodeReading:
     latency: int
     """Microseconds."""
     peers: Mapping[DeviceId, PeerReading]
+    """Those of which there is something new; whoever is not in it is as it was."""
+    count: int
+    """Of all peers."""
+    sessions: int
+    """Peers with a handshake within WireGuard's 180 s."""

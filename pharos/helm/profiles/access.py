@@ -37,9 +37,16 @@ class AccessRules:
     """Names of the protocols that the fleet offers at all."""
     nodes: tuple[Node, ...]
     _known: dict[frozenset[str], AccessSet] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _of_user: dict[str | None, AccessSet] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     def of(self, user_id: str | None) -> AccessSet:
         """Return what a user's devices may use; None is a device of nobody in particular, who is in what is for all."""
+        known = self._of_user.get(user_id)
+        if known is None:
+            known = self._of_user[user_id] = self._of_groups(user_id)
+        return known
+
+    def _of_groups(self, user_id: str | None) -> AccessSet:
         listed = frozenset(self.memberships.get(user_id, ()) if user_id is not None else ())
         key = frozenset(group.id for group in self.groups if group.everybody or group.id in listed)
         known = self._known.get(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Mapping
 
@@ -131,7 +132,13 @@ def peer_networks(device: Device) -> tuple[str, ...]:
 
 def node_addresses(fleet: Fleet) -> tuple[str, ...]:
     """Return the address that every node answers at inside the tunnel: the first host of the first pool."""
-    return tuple(str(ipaddress.ip_network(pool)[1]) for pool in (fleet.pool4, fleet.pool6))
+    return _first_hosts(fleet.pool4, fleet.pool6)
+
+
+# Asked for each node of the fleet at each change of it.
+@functools.lru_cache(maxsize=16)
+def _first_hosts(*pools: str) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_network(pool)[1]) for pool in pools)
 
 
 def nodes_open_to(access: AccessSet, nodes: Iterable[Node]) -> list[NodeId]:

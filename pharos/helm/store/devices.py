@@ -86,6 +86,11 @@ def load_devices(db: Database, device_ids: Collection[DeviceId]) -> list[Device]
     return found
 
 
+def load_allowed(db: Database, device_ids: Collection[DeviceId], at: int) -> list[Device]:
+    """Return those of these devices that may use the fleet as of ``at``, in no order."""
+    return [device for device in load_devices(db, device_ids) if is_allowed(db, device.id, at)]
+
+
 def is_allowed(db: Database, device_id: DeviceId, at: int) -> bool:
     """Return whether a device may use the fleet as of ``at``: neither it nor its user is disabled or has expired."""
     query = f"SELECT 1 FROM devices WHERE id = ? AND {ALLOWED}"  # noqa: S608 -- constant text

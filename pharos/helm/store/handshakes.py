@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pharos.helm.model.telemetry import NodeEvent as NodeEvent
+from pharos.helm.store.bulk import insert_rows
 from pharos.helm.store.database import Database
 from pharos.wire.convert import EventKind
 from pharos.wire.ids import DeviceId, NodeId
@@ -32,7 +33,8 @@ def add_events(db: Database, events: list[NodeEvent], *, received_at: int | None
     for e in fresh:
         if e.kind == EventKind.HANDSHAKE.value and e.device_id is not None:
             newest[e.device_id, e.node_id] = max(e.at, newest.get((e.device_id, e.node_id), 0))
-    db.executemany(
+    insert_rows(
+        db,
         "INSERT INTO handshakes (device_id, node_id, at) VALUES (?, ?, ?)"
         " ON CONFLICT (device_id, node_id) DO UPDATE SET at = excluded.at WHERE excluded.at > handshakes.at",
         [(device_id, node_id, at) for (device_id, node_id), at in newest.items()],
@@ -80,7 +82,7 @@ def _insert_all(db: Database, rows: list[tuple[Any, ...]]) -> bool:
     """
     before = db.total_changes
     db.execute("SAVEPOINT events")
-    db.executemany(_INSERT, rows)
+    insert_rows(db, _INSERT, rows)
     whole = db.total_changes - before == len(rows)
     if not whole:
         db.execute("ROLLBACK TO events")

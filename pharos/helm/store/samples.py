@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import attrs
@@ -16,6 +16,8 @@ from pharos.wire.ids import DeviceId, NodeId
 HELM: Final = NodeId("")
 """Stands for helm itself where rows belong to nodes: when it was awake, when it was not."""
 
+# Beyond so many devices, all series of the node are read by one range of the index.
+_SOME: Final = 50
 _INSERT: Final = "INSERT INTO samples (series, at, value) VALUES (?, ?, ?) ON CONFLICT (series, at) DO NOTHING"
 _MERGE: Final = {
     level: f"INSERT INTO {level.value} (series, at, low, high, total, count, last, last_at)"  # noqa: S608 -- names of levels
@@ -52,7 +54,7 @@ def add_samples(db: Database, samples: list[Sample]) -> None:
 
 def add_reading(db: Database, reading: NodeReading) -> None:
     """Write what a reading of a node adds to the one before; one that is not newer adds nothing."""
-    known = _series_of(db, reading.node_id)
+    known = _series_of(db, reading.node_id, reading.peers)
     at = _read_at(db, reading.node_id)
     before = None if at is None else Before(at=at, raw={key: raw for key, (_, raw) in known.items()})
     step = step_to(reading, before)
@@ -64,7 +66,13 @@ def add_reading(db: Database, reading: NodeReading) -> None:
 
 def add_counts(db: Database, node_id: NodeId, counts: Mapping[Key, int], *, at: int) -> None:
     """Write what counters of a node have grown by, as helm counted it."""
-    _add(db, node_id, _series_of(db, node_id), Step(increments=counts, gauges={}, raw={}, gap=None), at=at)
+    _add(
+        db,
+        node_id,
+        _series_of(db, node_id, [device_id for device_id, _ in counts if device_id]),
+        Step(increments=counts, gauges={}, raw={}, gap=None),
+        at=at,
+    )
 
 
 def note_look(db: Database, node_id: NodeId, at: int) -> None:
@@ -139,9 +147,14 @@ def _read_at(db: Database, node_id: NodeId) -> int | None:
     return None if row is None else row["at"]
 
 
-def _series_of(db: Database, node_id: NodeId) -> dict[Key, tuple[int, int]]:
-    """Return id and raw counter of each series of a node."""
-    rows = db.execute("SELECT id, device_id, metric, raw FROM series WHERE node_id = ?", (node_id,))
+def _series_of(db: Database, node_id: NodeId, device_ids: Collection[DeviceId]) -> dict[Key, tuple[int, int]]:
+    """Return id and raw counter of each series of a node and of these of its devices, or of more."""
+    query = "SELECT id, device_id, metric, raw FROM series WHERE node_id = ?"
+    values: tuple[str, ...] = (node_id,)
+    if len(device_ids) < _SOME:
+        query += f" AND device_id IN ('', {', '.join('?' for _ in device_ids)})".replace(", )", ")")
+        values += tuple(device_ids)
+    rows = db.execute(query, values)
     return {(DeviceId(row[1]) or None, Metric(row[2])): (row[0], row[3]) for row in rows}
 
 

@@ -13,6 +13,7 @@ import attrs
 from pharos.helm.errors import InvalidRequestError, NotFoundError
 from pharos.helm.model.sessions import Session
 from pharos.helm.model.telemetry import NodeEvent
+from pharos.helm.store.bulk import insert_rows, select_rows
 from pharos.helm.store.database import Database
 from pharos.helm.store.pages import DEFAULT_LIMIT, MAX_LIMIT
 from pharos.helm.telemetry.readings import SILENCE
@@ -29,12 +30,21 @@ _NEWEST: Final = (
     f"SELECT {_COLUMNS}, last_at FROM sessions WHERE node_id = ? AND device_id = ?"  # noqa: S608 -- constant text
     " ORDER BY opened_at DESC LIMIT 1"
 )
-_EXTEND: Final = (
-    "UPDATE sessions SET seen_at = ?, until_at = ?, last_at = ?, endpoint = COALESCE(?, endpoint)"
-    " WHERE node_id = ? AND device_id = ? AND opened_at ="
-    " (SELECT MAX(opened_at) FROM sessions WHERE node_id = ? AND device_id = ?)"
-    # A handshake and a connect of one moment may come in two batches.
-    " AND (last_at < ? OR (last_at = ? AND COALESCE(?, endpoint) = endpoint)) AND until_at >= ? AND reason = ''"
+_PROLONG: Final = (
+    "WITH new (session, seen, until, endpoint) AS (VALUES (?, ?, ?, ?)) UPDATE sessions"
+    " SET seen_at = new.seen, until_at = new.until, last_at = new.seen, endpoint = new.endpoint"
+    " FROM new WHERE sessions.id = new.session"
+)
+# One look into an index for each pair; with IN in place of the join, SQLite reads the whole table.
+_NEWEST_OF_MANY: Final = (
+    f"WITH wanted (node, device) AS (VALUES (?, ?)) SELECT {_COLUMNS}, last_at FROM wanted, sessions"  # noqa: S608
+    " WHERE node_id = node AND device_id = device AND opened_at = (SELECT MAX(later.opened_at) FROM sessions AS later"
+    " WHERE later.node_id = node AND later.device_id = device)"
+)
+_SIGNS_OF_MANY: Final = (
+    "WITH wanted (node, device) AS (VALUES (?, ?)) SELECT node AS node_id, device AS device_id,"
+    " (SELECT COUNT(*) FROM events WHERE node_id = node AND device_id = device"
+    " AND kind IN ('handshake', 'connected', 'disconnected')) AS signs FROM wanted"
 )
 
 Pair = tuple[NodeId, DeviceId]
@@ -65,39 +75,57 @@ class SessionPage:
 def apply_events(db: Database, events: Iterable[NodeEvent]) -> None:
     """Bring sessions up to date with events that were just written; their order does not matter.
 
-    A handshake that goes on with a session, which most do, costs one statement; an event that is later than all before
-    it costs no look at those.
+    Events that are later than all before them, which most are, cost no look at those.
     """
     pairs: dict[Pair, list[Sign]] = defaultdict(list)
     for event in events:
         if event.device_id is not None and event.kind in VITAL:
             pairs[event.node_id, event.device_id].append(sign_of(event))
+    newest = {(row["node_id"], row["device_id"]): row for row in select_rows(db, _NEWEST_OF_MANY, list(pairs))}
+    strangers = [pair for pair in pairs if pair not in newest]
+    found = select_rows(db, _SIGNS_OF_MANY, strangers)
+    signs_of = {(row["node_id"], row["device_id"]): row["signs"] for row in found}
+    rows: list[tuple[Any, ...]] = []
+    prolonged: list[tuple[Any, ...]] = []
     for pair, signs in pairs.items():
         signs.sort()
-        if not _extend(db, pair, signs):
+        row = newest.get(pair)
+        if row is not None and _goes_on(row, signs):
+            last = signs[-1].at
+            endpoint = next((sign.detail for sign in reversed(signs) if sign.detail), row["endpoint"])
+            prolonged.append((row["id"], last, silent_at(last), endpoint))
+            continue
+        if row is None and signs_of[pair] == len(signs):
+            rows += [_row(session, signs[-1].at) for session in fold(*pair, signs)]
+        elif row is not None and row["last_at"] < signs[0].at:
+            rows += [_row(session, signs[-1].at) for session in fold(*pair, signs, _session(row))]
+        else:
             _apply(db, pair, signs)
+    insert_rows(db, _UPSERT, rows)
+    insert_rows(db, _PROLONG, prolonged)
 
 
-def _extend(db: Database, pair: Pair, signs: list[Sign]) -> bool:
-    """Let the newest session of a device at a node go on, if that is all that its signs say."""
-    if not unbroken(signs):
+def _goes_on(row: Any, signs: list[Sign]) -> bool:
+    """Whether all that signs say is that a device's newest session goes on."""
+    first = signs[0].at
+    if row["reason"] or first > row["until_at"] or not unbroken(signs):
         return False
-    first, last = signs[0].at, signs[-1].at
-    endpoint = next((sign.detail for sign in reversed(signs) if sign.detail), None)
-    values = (last, silent_at(last), last, endpoint, *pair, *pair, first, first, endpoint, first)
-    return db.execute(_EXTEND, values).rowcount == 1
+    if row["last_at"] != first:
+        return bool(row["last_at"] < first)
+    # A handshake and a connect of one moment may come in two batches.
+    return row["seen_at"] == first and all(sign.detail in ("", row["endpoint"]) for sign in signs)
 
 
 def _apply(db: Database, pair: Pair, signs: list[Sign]) -> None:
     row = db.execute(_NEWEST, pair).fetchone()
     if row is None:
         signs = _signs_from(db, pair, 0)
-        db.executemany(_UPSERT, [_row(session, max(signs).at) for session in fold(*pair, signs)])
+        insert_rows(db, _UPSERT, [_row(session, max(signs).at) for session in fold(*pair, signs)])
     elif signs[0].at <= row["last_at"]:
         _rebuild(db, pair, signs[0].at)
     else:
         last_at = signs[-1].at
-        db.executemany(_UPSERT, [_row(session, last_at) for session in fold(*pair, signs, _session(row))])
+        insert_rows(db, _UPSERT, [_row(session, last_at) for session in fold(*pair, signs, _session(row))])
 
 
 def _rebuild(db: Database, pair: Pair, since: int) -> None:
@@ -112,7 +140,7 @@ def _rebuild(db: Database, pair: Pair, since: int) -> None:
     signs += _remembered(affected, {sign.at for sign in signs})
     db.execute("DELETE FROM sessions WHERE node_id = ? AND device_id = ? AND until_at >= ?", (*pair, since))
     last_at = max(sign.at for sign in signs)
-    db.executemany(_UPSERT, [_row(session, last_at) for session in fold(*pair, signs)])
+    insert_rows(db, _UPSERT, [_row(session, last_at) for session in fold(*pair, signs)])
     # A disconnect of nobody makes no session, but whoever comes before it has to look at it.
     newest = db.execute(_NEWEST, pair).fetchone()
     if newest is not None and newest["last_at"] < last_at:
@@ -242,4 +270,5 @@ def _row(session: Session, last_at: int) -> tuple[Any, ...]:
 
 
 _NAMES: Final = tuple(name.strip() for name in _COLUMNS.split(","))
+assert {"handshake", "connected", "disconnected"} == VITAL, "statements name them"
 assert tuple(field.name for field in attrs.fields(Session)) == _NAMES, "rows are written in the order of the facts"

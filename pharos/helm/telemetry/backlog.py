@@ -37,7 +37,7 @@ class Batch:
 class Backlog:
     """A queue that never waits: adding to a full one makes room by the rules below.
 
-    Readings coalesce, for a newer one holds all that an older one said. Of events that sessions are made of, handshakes
+    Readings of a node coalesce. Of events that sessions are made of, handshakes
     without which the sessions are the same go first, then the oldest of all. One node has a share, so that
     its flood costs nobody else's events.
     """
@@ -78,10 +78,12 @@ class Backlog:
             self._thin(None, self._most_vital)
 
     def add_reading(self, reading: NodeReading) -> None:
-        """Add a reading in place of one that waits."""
+        """Add a reading; it and one that waits become one, for a newer one says nothing of what is as it was."""
         waiting = self._readings.get(reading.node_id)
-        if waiting is None or waiting.at < reading.at:
-            self._readings[reading.node_id] = reading
+        if waiting is not None:
+            older, newer = (waiting, reading) if waiting.at < reading.at else (reading, waiting)
+            reading = attrs.evolve(newer, peers={**older.peers, **newer.peers})
+        self._readings[reading.node_id] = reading
 
     def take(self, size: int) -> Batch:
         """Take the oldest events, at most ``size``, and every reading."""

@@ -54,6 +54,8 @@ class Step:
 
 def reading_of(report: NodeReport, *, at: int, latency: int) -> NodeReading:
     """Return what a node's status says; ``at`` and ``latency`` in microseconds."""
+    summary, silent_since = report.summary, at - SILENCE
+    alive = sum(peer.last_handshake > silent_since for peer in report.peers)
     return NodeReading(
         node_id=report.node_id,
         at=at,
@@ -62,6 +64,8 @@ def reading_of(report: NodeReport, *, at: int, latency: int) -> NodeReading:
             peer.device_id: PeerReading(received=peer.received, sent=peer.sent, last_handshake=peer.last_handshake)
             for peer in report.peers
         },
+        count=len(report.peers) if summary is None else summary.count,
+        sessions=alive if summary is None else min(summary.sessions, summary.count),
     )
 
 
@@ -97,10 +101,9 @@ def step_to(reading: NodeReading, before: Before | None) -> Step | None:
 
 
 def _gauges(reading: NodeReading) -> dict[Key, int]:
-    alive = sum(peer.last_handshake > reading.at - SILENCE for peer in reading.peers.values())
     return {
-        (None, Metric.PEERS): len(reading.peers),
-        (None, Metric.SESSIONS): alive,
+        (None, Metric.PEERS): reading.count,
+        (None, Metric.SESSIONS): reading.sessions,
         (None, Metric.LATENCY): reading.latency,
     }
 

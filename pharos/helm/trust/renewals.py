@@ -57,6 +57,12 @@ def due(certificate: x509.Certificate, now: datetime.datetime) -> bool:
     return renewal_due(certificate, now=now, jitter=jitter_of(certificate))
 
 
+def renews_at(certificate: bytes) -> datetime.datetime:
+    """Return when a certificate (DER) is due."""
+    parsed = certificate_from_der(certificate)
+    return renewal_time(parsed, jitter=jitter_of(parsed))
+
+
 def wants_renewal(authority: Authority, role: Role, certificate: bytes, *, shown: str, now: datetime.datetime) -> bool:
     """Tell whether a node or relay is to be asked for a new key.
 

@@ -172,7 +172,7 @@ class Connection(ConnectionCore):
         try:
             while misses < limits.KEEPALIVE_MISSES:
                 heard_at = self.heard_at
-                silent_at = heard_at + (misses + 1) * self._keepalive
+                silent_at = self._silent_at(misses)
                 alarm_at = min(silent_at, self._slowness.due, self._idle_until())
                 with trio.CancelScope(deadline=alarm_at) as self._alarm:
                     await self._receive(handlers)
@@ -231,9 +231,21 @@ class Connection(ConnectionCore):
             self.machine.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
             raise
 
+    def _silent_at(self, misses: int) -> float:
+        """Return when a peer that says nothing will have been silent for once more than ``misses`` intervals."""
+        at = self.heard_at + (misses + 1) * self._keepalive
+        if math.isinf(at):
+            return at
+        if misses + 1 == limits.KEEPALIVE_MISSES:
+            # The end comes in time; a question may come a little late.
+            return at - at % limits.KEEPALIVE_TICK
+        if not misses and not self.client_side:
+            at += limits.KEEPALIVE_LAG
+        return at + -at % limits.KEEPALIVE_TICK
+
     def _set_alarm(self) -> None:
         if self._alarm is not None:
-            self._alarm.deadline = min(self.heard_at + self._keepalive, self._slowness.due, self._idle_until())
+            self._alarm.deadline = min(self._silent_at(0), self._slowness.due, self._idle_until())
 
     def release(self, stream: H2Stream) -> None:
         super().release(stream)

@@ -33,6 +33,11 @@ OUTPUT_CAP: Final = OUTPUT_HIGH + 64 * KIB
 # Half-open TCP is found within 45 s (security.md §3): a PING after each 15 s of silence, lost at the third.
 KEEPALIVE_INTERVAL: Final = 15 * SECONDS
 KEEPALIVE_MISSES: Final = 3
+# The side that was dialled waits a little longer: who is pinged need not ask, and one PING in 15 s is enough for both.
+KEEPALIVE_LAG: Final = 1 * SECONDS
+# All connections of a process ring at the same moments: to be woken twice a second for all of them costs a fraction of
+# being woken for each.
+KEEPALIVE_TICK: Final = 0.5 * SECONDS
 
 # How long a GOAWAY, or a NoiseStream's authenticated close, may take to leave this machine.
 CLOSE_GRACE: Final = 1 * SECONDS

@@ -31,10 +31,10 @@ from tests.support.helm import (
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One entry for each time that the devices were read."""
+    """One entry for each time that the record was read."""
     made: list[int] = []
-    real = module.list_allowed_versions
-    monkeypatch.setattr(module, "list_allowed_versions", lambda db, at: made.append(1) or real(db, at))
+    real = module.current_leases
+    monkeypatch.setattr(module, "current_leases", lambda db: made.append(1) or real(db))
     return made
 
 

@@ -59,7 +59,9 @@ def find_fault(sql: str) -> str:
     bare = re.sub(r"'[^']*'", "''", sql)
     words = re.findall(r"(\w+\s+)?\b(\w+)\s*\(", bare)
     called = {
-        name.upper() for before, name in words if before.strip().upper() not in {"INTO", "REFERENCES", "TABLE", "ON"}
+        name.upper()
+        for before, name in words
+        if before.strip().upper() not in {"INTO", "REFERENCES", "TABLE", "ON", "WITH"}
     }
     if unknown := called - FUNCTIONS - KEYWORDS:
         return f"functions that are not in both: {sorted(unknown)}"

@@ -74,13 +74,13 @@ class Recording:
     def __init__(self) -> None:
         self.batches: list[tuple[float, Batch]] = []
 
-    async def record(self, function: Callable[..., object], *args: object, at: int = 0) -> int:
+    async def record(self, function: Callable[..., object], *args: object, **_: object) -> tuple[int, dict[str, int]]:
         if function is write_batch:
             (batch,) = args
             assert isinstance(batch, Batch)
             self.batches.append((trio.current_time(), batch))
         await trio.lowlevel.checkpoint()
-        return 0
+        return 0, {}
 
 
 async def test_lone_event_waits_a_quarter_of_a_second_and_a_full_batch_does_not(
@@ -109,9 +109,9 @@ async def test_what_is_left_at_shutdown_is_written(tmp_path: Path) -> None:
 async def test_handshake_that_only_the_counters_tell_is_one_too() -> None:
     with telemetry_in_memory() as db:
         first = Batch(events=[event(0, detail="a")], readings=[reading(1, phone=(0, 0, 0))], dropped={})
-        assert write_batch(db, first, at=BORN) == 1, "both tell of the same handshake"
+        assert write_batch(db, first, at=BORN)[0] == 1, "both tell of the same handshake"
         later = Batch(events=[], readings=[reading(200, phone=(0, 0, 120), laptop=(0, 0, 100))], dropped={})
-        assert write_batch(db, later, at=BORN + 200 * SECOND) == 2
+        assert write_batch(db, later, at=BORN + 200 * SECOND)[0] == 2
         page = search_sessions(db, SessionQuery(), now=BORN)
         assert [(s.device_id, s.seen_at) for s in page.items] == [
             (LAPTOP, BORN + 100 * SECOND),
@@ -191,6 +191,6 @@ def test_events_of_one_batch_are_new_or_not_each_by_itself() -> None:
     with telemetry_in_memory() as db:
 
         def write(*events: NodeEvent) -> int:
-            return write_batch(db, Batch(events=list(events), readings=[], dropped={}), at=BORN)
+            return write_batch(db, Batch(events=list(events), readings=[], dropped={}), at=BORN)[0]
 
         assert [write(event(0), event(1)), write(event(1), event(2)), write(event(2), event(2))] == [2, 1, 0]

@@ -1,6 +1,6 @@
 """The life of a connection: up, kept alive, drained, lost; and its limits."""
 
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 import trio
@@ -120,6 +120,41 @@ async def test_pings_go_out_after_15_and_30_seconds_of_silence(
         await connection.wait_closed()
         await peer.receive_all()
         assert len([event for event in peer.seen if isinstance(event, PingReceived)]) == 2
+
+
+async def test_one_ping_in_15_seconds_serves_both_ends(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pings: list[tuple[bool, float]] = []
+    real = Connection.ping
+
+    def ping(self: Connection) -> None:
+        pings.append((self.client_side, trio.current_time()))
+        real(self)
+
+    monkeypatch.setattr(Connection, "ping", ping)
+    async with over_memory([EchoService()], keepalive=limits.KEEPALIVE_INTERVAL):
+        began = trio.current_time()
+        await trio.sleep(600)
+    assert {dialling for dialling, _ in pings} == {True}
+    assert (
+        600 / (limits.KEEPALIVE_INTERVAL + limits.KEEPALIVE_TICK) - 1 <= len(pings) <= 600 / limits.KEEPALIVE_INTERVAL
+    )
+    assert began <= min(at for _, at in pings) - limits.KEEPALIVE_INTERVAL
+
+
+async def test_all_connections_ring_at_the_same_moments(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: set[float] = set()
+    real = Connection.ping
+    monkeypatch.setattr(Connection, "ping", lambda self: (times.add(trio.current_time()), real(self))[1])
+    async with AsyncExitStack() as stack:
+        for _ in range(10):
+            await trio.sleep(0.02)
+            await stack.enter_async_context(over_memory([EchoService()], keepalive=limits.KEEPALIVE_INTERVAL))
+        await trio.sleep(16)
+    assert len(times) == 1
 
 
 # -- leaving

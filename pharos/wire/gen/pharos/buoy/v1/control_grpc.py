@@ -54,7 +54,7 @@ class ControlBase(abc.ABC):
             ),
             '/pharos.buoy.v1.Control/Watch': grpclib.const.Handler(
                 self.Watch,
-                grpclib.const.Cardinality.UNARY_STREAM,
+                grpclib.const.Cardinality.STREAM_STREAM,
                 pharos.wire.gen.pharos.buoy.v1.control_pb2.WatchRequest,
                 pharos.wire.gen.pharos.buoy.v1.control_pb2.EventBatch,
             ),
@@ -94,7 +94,7 @@ class ControlStub:
             pharos.wire.gen.pharos.buoy.v1.control_pb2.PushRequest,
             pharos.wire.gen.pharos.buoy.v1.control_pb2.PushReply,
         )
-        self.Watch = grpclib.client.UnaryStreamMethod(
+        self.Watch = grpclib.client.StreamStreamMethod(
             channel,
             '/pharos.buoy.v1.Control/Watch',
             pharos.wire.gen.pharos.buoy.v1.control_pb2.WatchRequest,

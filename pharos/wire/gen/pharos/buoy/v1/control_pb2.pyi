@@ -80,6 +80,9 @@ class StatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LEASE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    since: _builtins.bytes
+    """`token` of an earlier reply: peers of which there is nothing new since may be left out."""
     @_builtins.property
     def lease(self) -> Global___Lease:
         """Unset: who only looks asks for no lease."""
@@ -88,10 +91,11 @@ class StatusRequest(_message.Message):
         self,
         *,
         lease: Global___Lease | None = ...,
+        since: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -118,6 +122,8 @@ class StatusReply(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     PREVIOUS_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     version: _builtins.str
     started_at_us: _builtins.int
@@ -132,6 +138,8 @@ class StatusReply(_message.Message):
     """The node's wall clock."""
     checkpoint: _builtins.bytes
     """Largest audit checkpoint that it was given, as helm signed it."""
+    token: _builtins.bytes
+    """Names this reply in `since` of a later request; empty from a node that always tells all."""
     @_builtins.property
     def applied(self) -> Global___Fence: ...
     @_builtins.property
@@ -146,6 +154,10 @@ class StatusReply(_message.Message):
     def policy(self) -> Global___Policy: ...
     @_builtins.property
     def previous(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]: ...
+    @_builtins.property
+    def summary(self) -> Global___PeerSummary:
+        """Set where `peers` are only those of which there is something new."""
+
     def __init__(
         self,
         *,
@@ -166,14 +178,45 @@ class StatusReply(_message.Message):
         checkpoint: _builtins.bytes = ...,
         policy: Global___Policy | None = ...,
         previous: _abc.Iterable[Global___Endpoint] | None = ...,
+        token: _builtins.bytes = ...,
+        summary: Global___PeerSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "awg", b"awg", "deny_list", b"deny_list", "policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "awg", b"awg", "deny_list", b"deny_list", "policy", b"policy", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "certificate_fingerprint", b"certificate_fingerprint", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "derive_public_key", b"derive_public_key", "manifest_version", b"manifest_version", "node_id", b"node_id", "now_us", b"now_us", "peers", b"peers", "policy", b"policy", "previous", b"previous", "started_at_us", b"started_at_us", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "certificate_fingerprint", b"certificate_fingerprint", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "derive_public_key", b"derive_public_key", "manifest_version", b"manifest_version", "node_id", b"node_id", "now_us", b"now_us", "peers", b"peers", "policy", b"policy", "previous", b"previous", "started_at_us", b"started_at_us", "summary", b"summary", "token", b"token", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
+
+@_typing.final
+class PeerSummary(_message.Message):
+    """All peers of a node in few words."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    digest: _builtins.bytes
+    """First 16 bytes of the SHA-256 over id and digest of each, in the order of their ids (pharos.wire.desired)."""
+    sessions: _builtins.int
+    """Peers with a handshake within the last 180 s."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
+        sessions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "digest", b"digest", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeerSummary: _TypeAlias = PeerSummary  # noqa: Y015
 
 @_typing.final
 class DenyListOrder(_message.Message):
@@ -656,12 +699,19 @@ Global___InventoryPart: _TypeAlias = InventoryPart  # noqa: Y015
 class WatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def status(self) -> Global___StatusRequest:
+        """Set in a request that asks for the status."""
+
     def __init__(
         self,
+        *,
+        status: Global___StatusRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -672,16 +722,22 @@ class EventBatch(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]: ...
+    @_builtins.property
+    def status(self) -> Global___StatusReply:
+        """Answers one request, in their order."""
+
     def __init__(
         self,
         *,
         events: _abc.Iterable[Global___Event] | None = ...,
+        status: Global___StatusReply | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
