@@ -10,6 +10,7 @@ from typing import Any, Final
 import trio
 
 from pharos.helm.ca.authority import Authority, create_fleet, load_authority
+from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import create_vault
 from pharos.helm.fleet.nodes import change_node
 from pharos.helm.live.board import now_us
@@ -53,7 +54,7 @@ async def _prepare(folder: Path, nodes: int, devices: int) -> list[str]:
         authority = await store.run(load_authority, vault, now=now)
         facts = await store.run(_add_nodes, authority, nodes)
         await store.run(_add_devices, nodes, devices)
-        await reseal(store, authority, Nobody())
+        await reseal(store, LiveAuthority(authority), Nobody())
     (folder / "nodes.json").write_text(json.dumps(facts))
     return [entry["id"] for entry in facts]
 

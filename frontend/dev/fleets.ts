@@ -21,6 +21,8 @@ export function node(now: number, name: string, facts: Partial<Node> = {}): Node
     link: "up",
     since: ago(now, 3 * HOUR + 20 * MINUTE),
     detail: null,
+    unreachable: false,
+    clock_skew_ms: 0,
     applied_revision: 12,
     desired_revision: 12,
     peers: 2,
@@ -39,6 +41,8 @@ export function relay(now: number, name: string, facts: Partial<Relay> = {}): Re
     link: "up",
     since: ago(now, 3 * HOUR + 19 * MINUTE),
     detail: null,
+    unreachable: false,
+    clock_skew_ms: 0,
     passages: 1,
     ...facts,
   }

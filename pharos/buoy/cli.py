@@ -74,8 +74,17 @@ def status(state: Path | None, *, as_json: bool) -> None:
       buoy status --json
     """
     directory = open_state_directory(state or DEFAULT_STATE)
-    membership = AgentKeys(directory, Role.NODE).membership(now=datetime.datetime.now(datetime.UTC))
+    keys = AgentKeys(directory, Role.NODE)
+    membership = keys.membership(now=datetime.datetime.now(datetime.UTC))
     desired = DesiredState(directory).load()
-    facts = membership.facts() | {"fence": str(desired.fence), "peers": len(desired.peers)}
+    facts = membership.facts() | tunnel_keys(keys) | {"fence": str(desired.fence), "peers": len(desired.peers)}
     facts |= kept_facts(directory, membership.trust.fleet)
     print_facts(facts, as_json=as_json)
+
+
+def tunnel_keys(keys: AgentKeys) -> dict[str, str]:
+    """Return the public keys of this node's tunnels, spelt as `helm lock sign` shows them to be compared."""
+    request = keys.make_request()
+    assert request.awg_key is not None, "a node has one"
+    assert request.derive_key is not None, "a node has one"
+    return {"awg_key": request.awg_key.hex(), "derive_key": request.derive_key.hex()}

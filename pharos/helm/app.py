@@ -93,7 +93,7 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmConte
             feed_nursery.start_soon(telemetry.run_pruning, store)
             feed_nursery.start_soon(watch_store, store, store_alarm(store, hub))
             feed_nursery.start_soon(run_copies, store, fleet.posture)
-            feed_nursery.start_soon(run_expiry, store)
+            feed_nursery.start_soon(run_expiry, store, wakes)
             feed_nursery.start_soon(run_checkpoints, store, authorities)
             feed_nursery.start_soon(run_pruning, store, authorities, fleet.posture)
             async with trio.open_nursery() as link_nursery:
@@ -113,7 +113,7 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmConte
                 link_nursery.start_soon(run_reissues, store)
                 link_nursery.start_soon(run_leases, store)
                 link_nursery.start_soon(run_reseal, store, authorities, passages)
-                link_nursery.start_soon(run_own_renewal, store, authorities, context.vault)
+                link_nursery.start_soon(run_own_renewal, store, authorities, context.vault, wakes)
                 link_nursery.start_soon(run_rotation, store, authorities, context.vault)
                 link_nursery.start_soon(run_reach, store, board, wakes)
                 async with trio.open_nursery() as edge_nursery:

@@ -143,16 +143,7 @@ def render_node(node: ProfileNode) -> bytes:
         "derive_key": _encode(node.derive_key),
         "generation": node.generation,
         "addresses": list(node.addresses),
-        "access": [
-            {
-                "type": AMNEZIAWG,
-                "host": way.host,
-                "port": way.port,
-                "public_key": _encode(way.public_key),
-                "parameters": way.parameters.as_mapping(),
-            }
-            for way in node.access
-        ],
+        "access": [_render_access(way, [other.port for other in more]) for way, more in _alike(node.access)],
     }
     if node.next_generation:
         body["next_generation"] = node.next_generation
@@ -161,6 +152,28 @@ def render_node(node: ProfileNode) -> bytes:
     if node.lock_signature:
         body["lock_signature"] = _encode(node.lock_signature)
     return encode_canonical(body)
+
+
+def _alike(access: Iterable[AmneziaWgAccess]) -> list[tuple[AmneziaWgAccess, list[AmneziaWgAccess]]]:
+    """Put ways in that follow each other, and differ in the port alone, together: parameters are what is long."""
+    found: list[tuple[AmneziaWgAccess, list[AmneziaWgAccess]]] = []
+    for way in access:
+        if found and attrs.evolve(way, port=found[-1][0].port) == found[-1][0]:
+            found[-1][1].append(way)
+        else:
+            found.append((way, []))
+    return found
+
+
+def _render_access(way: AmneziaWgAccess, more_ports: list[int]) -> dict[str, object]:
+    return {
+        "type": AMNEZIAWG,
+        "host": way.host,
+        "port": way.port,
+        "public_key": _encode(way.public_key),
+        "parameters": way.parameters.as_mapping(),
+        **({"more_ports": more_ports} if more_ports else {}),
+    }
 
 
 def parse_profile(data: bytes) -> Profile:
@@ -202,20 +215,24 @@ def _node(entry: dict[str, Any]) -> ProfileNode:
         derive_key=_key(entry["derive_key"]),
         generation=_whole(entry["generation"], 2**32 - 1),
         addresses=tuple(str(ipaddress.ip_address(text)) for text in _texts(entry["addresses"])),
-        access=tuple(_access(way) for way in entry["access"] if way["type"] == AMNEZIAWG),
+        access=tuple(way for body in entry["access"] if body["type"] == AMNEZIAWG for way in _access(body)),
         next_generation=_whole(entry["next_generation"], 2**32 - 1) if "next_generation" in entry else 0,
         key_proof=_signature(entry.get("key_proof", "")),
         lock_signature=_signature(entry.get("lock_signature", "")),
     )
 
 
-def _access(way: dict[str, Any]) -> AmneziaWgAccess:
-    return AmneziaWgAccess(
+def _access(way: dict[str, Any]) -> list[AmneziaWgAccess]:
+    first = AmneziaWgAccess(
         host=_text(way["host"]),
         port=_port(way["port"]),
         public_key=_key(way["public_key"]),
         parameters=ObfuscationParameters.from_mapping(_mapping(way["parameters"])),
     )
+    more_ports = way.get("more_ports", [])
+    if not isinstance(more_ports, list):
+        raise TypeError(f"{more_ports!r} is not a list")
+    return [first, *(attrs.evolve(first, port=_port(port)) for port in more_ports)]
 
 
 def _key(text: str) -> bytes:

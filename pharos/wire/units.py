@@ -11,3 +11,4 @@ DAYS: Final = 24 * HOURS
 BYTES: Final = 1
 KIB: Final = 1024 * BYTES
 MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB

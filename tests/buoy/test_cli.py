@@ -13,7 +13,7 @@ import trio
 from pharos.buoy.cli import main
 from pharos.buoy.quota import QuotaMeter
 from pharos.buoy.state import DesiredState
-from pharos.wire.agent import AgentRequest
+from pharos.wire.agent import AgentKeys, AgentRequest
 from pharos.wire.console import Exit
 from pharos.wire.desired import Desired, Fence, Push
 from pharos.wire.files import StateFile, lock_state_directory
@@ -78,6 +78,11 @@ def test_status_shows_who_the_node_is_and_what_it_serves(state: Path) -> None:
     assert facts["id"] == "node-1"
     assert (facts["fleet"], facts["fence"], facts["peers"]) == (home_fleet().id, "5.2.7", 2)
     assert (facts["trust_manifest"], facts["deny_list"], facts["revoked"]) == (0, "none", 0)
+    request = AgentKeys(state, Role.NODE).make_request()
+    assert (bytes.fromhex(facts["awg_key"]), bytes.fromhex(facts["derive_key"])) == (
+        request.awg_key,
+        request.derive_key,
+    )
     assert "peers" in invoke(main, "status", "--state", state).output
 
 

@@ -12,21 +12,16 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from pharos.caravel import renew as module
-from pharos.caravel.profiles.store import DeviceSecrets, Enrolled, ProfileStore
+from pharos.caravel.profiles.store import ProfileStore
 from pharos.caravel.renew import renew, wants_renewal
-from pharos.helm.ca.authority import Authority
 from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
-from pharos.wire.ids import DeviceId, TicketId
-from pharos.wire.noise.keys import KeyPair
-from pharos.wire.pki.csr import make_csr
-from pharos.wire.pki.keys import certificate_to_der, generate_key, key_from_der, key_to_der
-from pharos.wire.pki.profile import spki_hash
+from pharos.wire.ids import DeviceId
+from pharos.wire.pki.keys import certificate_to_der, generate_key, key_to_der
 from pharos.wire.pki.roles import Role
 from pharos.wire.pki.rotation import Subject
+from tests.support.device import certified, enrolled_device
 from tests.support.helm import fleet_in_memory, now
 from tests.support.rotating import rotating_fleet
-
-DEVICE = DeviceId("a-device")
 
 
 class Helm:
@@ -41,28 +36,6 @@ class Helm:
         if self.certificate is None:
             raise GRPCError(Status.PERMISSION_DENIED, "no")
         return pb.RenewReply(certificate=self.certificate)
-
-
-def certified(authority: Authority, key: bytes, device: DeviceId = DEVICE) -> bytes:
-    certificate = authority.certify_device(make_csr(key_from_der(key)), device, TicketId(bytes(16)), now=now())
-    return certificate_to_der(certificate)
-
-
-def enrolled_device(path: Path, authority: Authority) -> ProfileStore:
-    tls = key_to_der(generate_key())
-    pairs = {name: KeyPair.generate() for name in ("sealing", "derive", "noise", "awg")}
-    store = ProfileStore(path)
-    store.save_enrolled(
-        Enrolled(
-            device_id=DEVICE,
-            secrets=DeviceSecrets(tls=tls, **pairs),
-            certificate=certified(authority, tls),
-            root_hash=spki_hash(authority.trust.root.public_key()),
-            manifest=authority.manifest,
-            beacons=(),
-        )
-    )
-    return store
 
 
 async def ask(helm: Helm, store: ProfileStore) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ async def test_all_keys_are_exchanged_while_a_device_comes_and_goes(
         assert (last["signing_key"], last["noise_key"]) != (first["signing_key"], first["noise_key"])
         assert last["manifest"]["version"] == first["manifest"]["version"] + 3
         after = fleet.device_store("laptop").enrolled()
+        # The bundle that it keeps opens by the one key that is left.
+        now = datetime.datetime.now(datetime.UTC)
+        assert [key.hex() for key in after.verified_manifest(now).signing_keys] == [last["signing_key"]]
+        assert fleet.device_store("laptop").profile(now).nodes
         assert after.certificate != before.certificate
         assert after.device_id == before.device_id
         # Everybody comes up from disk with what they have now.

@@ -89,6 +89,17 @@ def test_rendering_is_canonical() -> None:
     assert rendered.startswith(b'{"addresses":')
 
 
+def test_ways_that_differ_in_the_port_alone_share_their_parameters() -> None:
+    (node,) = sample().nodes
+    first, *rest = node.access
+    ways = (first, attrs.evolve(first, port=8443), attrs.evolve(first, host="b.example"), first, *rest)
+    many = attrs.evolve(sample(), nodes=(attrs.evolve(node, access=ways),))
+    assert parse_profile(render_profile(many)) == many
+    body = json.loads(render_profile(many))
+    assert body["nodes"][0]["access"][0]["more_ports"] == [8443]
+    assert len(body["nodes"][0]["access"]) == 3 + len(rest)
+
+
 @quick
 @given(st.text(max_size=10).filter(lambda kind: kind != "amneziawg"), st.dictionaries(st.text(max_size=5), junk_json))
 def test_protocol_of_a_newer_helm_is_passed_over(kind: str, members: dict[str, Any]) -> None:
@@ -145,6 +156,9 @@ def test_another_version_is_refused_with_the_way_out(version: object) -> None:
         lambda body: body["nodes"][0].update(derive_key="AAAA"),
         lambda body: body["nodes"][0].update(access=[[]]),
         lambda body: body["nodes"][0].update(access=[{}]),
+        lambda body: body["nodes"][0]["access"][0].update(more_ports=8443),
+        lambda body: body["nodes"][0]["access"][0].update(more_ports=[0]),
+        lambda body: body["nodes"][0]["access"][0].update(more_ports=["8443"]),
         lambda body: body["nodes"][0]["access"][0].update(parameters=[]),
         lambda body: body["nodes"][0]["access"][0].update(parameters={"h1": 2}),
         lambda body: body["nodes"][0]["access"][0].update(parameters={"jc": "5"}),

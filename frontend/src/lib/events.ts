@@ -40,6 +40,7 @@ export const EVENTS = {
   link_lost: { glyph: "lost", tone: "bad", tell: ofNode(say.linkLost) },
   link_refused: { glyph: "lost", tone: "bad", tell: ofNode(say.linkRefused) },
   link_crashed: { glyph: "lost", tone: "bad", tell: ofNode(say.linkCrashed) },
+  unreachable: { glyph: "lost", tone: "bad", tell: ofNode(say.unreachable) },
   node_added: { glyph: "new", tone: "accent", tell: ofNode(say.added) },
   relay_added: { glyph: "new", tone: "accent", tell: ofNode(say.added) },
   ticket_made: { glyph: "new", tone: "quiet", tell: told(say.invited) },

@@ -65,6 +65,7 @@ export const words = {
   status: {
     healthy: "Healthy",
     sending: "Sending",
+    clock: "Wrong clock",
     silent: "No answer",
     refused: "Refused",
     crashed: "Fault",
@@ -94,6 +95,7 @@ export const words = {
         : `${list(names)} do not answer, the first for ${age}`,
     refused: (names: string[]) => `${list(names)} ${names.length === 1 ? "refuses" : "refuse"} helm`,
     crashed: (names: string[]) => `helm has a fault with ${list(names)}`,
+    clocks: (names: string[]) => `The clock of ${list(names)} is wrong`,
     onTheWay: (names: string[]) => `${list(names)} ${names.length === 1 ? "is" : "are"} on the way`,
     resting: (names: string[]) => `${list(names)} ${names.length === 1 ? "is" : "are"} out of service`,
     goesOn: "Tunnels go on without helm",
@@ -187,6 +189,7 @@ export const words = {
     linkLost: "does not answer",
     linkRefused: "refuses helm",
     linkCrashed: "met a fault in helm",
+    unreachable: "has not answered for 45 s",
     added: "added",
     invited: (forWhom: string) => `Invitation made ${forWhom}`,
     enrolled: "enrolled",

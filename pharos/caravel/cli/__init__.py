@@ -20,6 +20,7 @@ from pharos.caravel.enroll import ENROLMENT_TIMEOUT, enroll
 from pharos.caravel.errors import CaravelError, HelmRefusedError, NoAnswerError
 from pharos.caravel.profiles.pins import Standing
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
+from pharos.caravel.tunnel.amnezia import FIRST_LOOK
 from pharos.wire.console import CommandError, Exit, completion_command, print_facts, print_json, reports_errors
 from pharos.wire.ids import NodeId
 from pharos.wire.seal.ticket import TicketLink
@@ -115,7 +116,7 @@ def profiles(state: Path, *, sync: bool, confirm: str | None, as_json: bool) -> 
             "id": node.id,
             "name": node.name,
             "tags": list(node.tags),
-            "access": [f"amneziawg {way.host}:{way.port}" for way in node.access],
+            "access": list(dict.fromkeys(f"amneziawg {way.host}:{way.port}" for way in node.access)),
             "standing": standings[node.id].value,
         }
         for node in profile.nodes
@@ -177,7 +178,7 @@ def doctor(state: Path, wanted: str | None, count: int, *, as_json: bool) -> Non
         for node in nodes:
             try:
                 async with client.connect(node.id) as tunnel:
-                    await tunnel.wait_up(HANDSHAKE_TIMEOUT)
+                    await tunnel.wait_up(HANDSHAKE_TIMEOUT + FIRST_LOOK * (len(node.access) - 1))
                     report = await tunnel.ping(count)
             except CaravelError as error:
                 findings.append({"what": node.name, "ok": False, "detail": str(error)})

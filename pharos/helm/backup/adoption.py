@@ -37,7 +37,7 @@ from pharos.helm.store.nodes import NODES
 from pharos.helm.store.pairs import FIRST_GENERATION, Pair, pairs_of_node, put_pairs
 from pharos.helm.store.records import add_record, change_record, find_record
 from pharos.helm.store.relays import RELAYS
-from pharos.helm.trust.witness import is_ours
+from pharos.helm.trust.witness import FORKED, is_ours
 from pharos.wire.desired import Peer, check_distinct
 from pharos.wire.errors import DenyListError, RemoteProtocolError
 from pharos.wire.ids import FleetId, NodeId
@@ -48,7 +48,6 @@ from pharos.wire.seal.denylist import verify_deny_list
 
 # A fleet has 10,000 devices; a node that lists more strangers fills the record with them.
 MAX_WAITING: Final = 10_000
-FORKED: Final = "audit_forked"
 UNREADABLE: Final = "inventory_unreadable"
 
 
@@ -141,9 +140,8 @@ def _compare_audit(db: Database, act: Act, authority: Authority, node_id: NodeId
         "size": kept.size,
         "head": kept.head.hex(),
         "at": kept.at,
-        "node": node_id,
+        "member": node_id,
     }
-    # One alert for the fleet: every node that was up has seen the same.
     raise_alert(db, act, FORKED, Severity.WARNING, text, evidence=evidence)
     return True
 

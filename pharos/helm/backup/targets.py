@@ -61,8 +61,9 @@ class SftpTarget:
         return f"sftp:{self.server}:{final}"
 
     def _run(self, *commands: str) -> None:
-        # A batch asks nothing, neither a password nor whether a host key is right: the first failure ends it.
-        words = [*self.program, "-q", "-b", "-", "--", self.server]
+        # A batch asks nothing, neither a password nor whether a host key is right: the first failure ends it. With -q
+        # ssh would not say why.
+        words = [*self.program, "-b", "-", "--", self.server]
         _run_program(words, "".join(f"{command}\n" for command in commands).encode())
 
 

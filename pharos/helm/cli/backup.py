@@ -21,7 +21,7 @@ from pharos.helm.errors import BackupError
 from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import OPERATOR
 from pharos.helm.store.changes import Act
-from pharos.helm.store.times import rfc3339
+from pharos.helm.store.times import moment, rfc3339
 from pharos.wire.console import CommandError, Exit, print_json, reports_errors
 from pharos.wire.files import lock_state_directory, open_state_directory
 from pharos.wire.units import MIB, SECONDS
@@ -78,7 +78,8 @@ def backup(
     if as_json:
         print_json(facts)
         return
-    click.echo(f"{place}: {made.size / MIB:.1f} MiB, read back and whole")
+    root = "with the root's key" if with_root else "without the root's key"
+    click.echo(f"{place}: {made.size / MIB:.1f} MiB {root}, read back and whole")
     click.echo("To open it: helm restore FILE --state DIR, and the recovery kit that helm init printed.")
 
 
@@ -118,7 +119,7 @@ def restore(file: Any, state: Path, kit_file: TextIO | None, *, as_json: bool) -
     if as_json:
         print_json(facts)
         return
-    click.echo(f"Fleet {restored.fleet.id} is in {directory}, as of {facts['backup_made_at']}.")
+    click.echo(f"Fleet {restored.fleet.id} is in {directory}, as of {moment(restored.made_at):%Y-%m-%d %H:%M} UTC.")
     click.echo(f"Withdrawn: {restored.tickets} open tickets, all sign-in links and sessions.\n")
     click.echo(f"Next: helm run --state {directory}")
     click.echo("Each node is read before it is told anything. Then see: helm adoptions list, helm doctor")

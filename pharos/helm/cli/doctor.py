@@ -70,7 +70,9 @@ def doctor(state: Path, *, as_json: bool) -> None:
             if finding.todo:
                 click.echo(f"{'':<33} → {_plain(finding.todo)}")
         problems = sum(finding.level is Level.PROBLEM for finding in findings)
-        click.echo("\nAll is well." if healthy else f"\n{problems} of {len(findings)} want you.")
+        notes = sum(finding.level is Level.NOTE for finding in findings)
+        remarks = f" See the {notes} notes for what a fleet may still want." if notes > 1 else ""
+        click.echo(f"\nAll is well.{remarks}" if healthy else f"\n{problems} of {len(findings)} want you.")
     sys.exit(Exit.DONE if healthy else Exit.FAILED)
 
 

@@ -80,10 +80,10 @@ def sign(state: Path, *, offline: Any, install: Any, yes: bool, as_json: bool) -
       helm lock sign --install signatures.json
     """
     if install is not None:
-        answer = call(state, "POST", f"{LOCK}/signatures", {"signatures": _read(install)["signatures"]})
+        answer = call(state, "POST", f"{LOCK}/signatures", {"signatures": _read(install, "signatures")["signatures"]})
         _report(answer, as_json=as_json)
         return
-    status = call(state, "GET", LOCK) if offline is None else _read(offline)
+    status = call(state, "GET", LOCK) if offline is None else _read(offline, "fleet", "key", "nodes")
     if status["key"] is None:
         raise CommandError("the fleet has no lock; run: helm lock init", Exit.CONFLICT)
     unsigned = [node for node in status["nodes"] if not node["signed"]]
@@ -160,11 +160,9 @@ def _sign(key: LockKey, status: dict[str, Any], nodes: list[dict[str, Any]]) -> 
     }
 
 
-def _read(file: Any) -> dict[str, Any]:
+def _read(file: Any, *members: str) -> dict[str, Any]:
     try:
         body = json.load(file)
-    except ValueError as error:
+        return {member: body[member] for member in members}
+    except (ValueError, TypeError, KeyError) as error:
         raise CommandError(f"{file.name} is not what the other command printed") from error
-    if not isinstance(body, dict):
-        raise CommandError(f"{file.name} is not what the other command printed")
-    return body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import click
 
@@ -14,6 +14,8 @@ from pharos.helm.cli.records import API, change, do, print_table, read_all, read
 from pharos.helm.cli.states import Verb, add_remove_command, add_show_command, add_state_commands, print_shown
 from pharos.wire.console import CommandError, Exit, print_json, reports_errors
 
+# Certificates allow for five minutes (security.md §2a), and helm's alert `clock_skewed` begins there.
+MOST_SKEW_MS: Final = 300_000
 STATES = ("joining", "active", "draining", "disabled", "revoked")
 
 
@@ -138,6 +140,27 @@ def spare(node: str, ports: tuple[int, ...], state: Path, *, as_json: bool) -> N
 
 
 @nodes.command()
+@click.argument("node")
+@state_option
+@json_option
+@reports_errors
+def push(node: str, state: Path, *, as_json: bool) -> None:
+    """Dial a node anew at once, read what it holds, and tell it what it lacks.
+
+    Changes arrive without this. It is for a machine that was mended, or whose link was refused.
+
+    \b
+    Example:
+      helm nodes push amsterdam
+    """
+    pushed = do(state, "nodes", read_one(state, "nodes", node), "push")
+    if as_json:
+        print_json(pushed)
+    else:
+        click.echo(f"{pushed['name']} is dialled anew; how it is then: helm nodes list")
+
+
+@nodes.command()
 @click.argument("node", required=False)
 @click.option("--all", "everywhere", is_flag=True, help="Every node of the fleet.")
 @state_option
@@ -179,9 +202,19 @@ def reissue(node: str | None, state: Path, *, everywhere: bool, as_json: bool) -
 
 
 def link_of(member: dict[str, Any]) -> str | None:
-    """Return how the link to a node or relay is, and why."""
+    """Return how the link to a node or relay is, and why; and what else was seen that somebody should look at."""
     link: str | None = member.get("link")
-    return f"{link}: {member['detail']}" if member.get("detail") else link
+    if member.get("unreachable"):
+        link = "unreachable"
+    if member.get("detail"):
+        link = f"{link}: {member['detail']}"
+    skew = member.get("clock_skew_ms") or 0
+    return f"{link}, {clock_of(skew)}" if abs(skew) > MOST_SKEW_MS else link
+
+
+def clock_of(skew_ms: int) -> str:
+    """Return in words how a clock differs from helm's."""
+    return f"clock {abs(skew_ms) / 60_000:.0f} min {'ahead' if skew_ms > 0 else 'behind'}"
 
 
 add_show_command(nodes, "nodes", "amsterdam")

@@ -79,4 +79,5 @@ def reseal(device: str | None, state: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        click.echo(f"{found['profiles']} profiles are being sealed anew.")
+        count = found["profiles"]
+        click.echo(f"{count} profile{' is' if count == 1 else 's are'} being sealed anew.")

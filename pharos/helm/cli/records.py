@@ -87,12 +87,19 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 def plain(cell: object) -> str:
     """Return a cell's text without control characters; nothing is a dash."""
-    if cell is None or cell == "":
+    if cell is None or cell in ("", [], {}):
         return "-"
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    text = ", ".join(map(str, cell)) if isinstance(cell, list) else str(cell)
+    text = ", ".join(map(_said, cell)) if isinstance(cell, list) else _said(cell)
     return "".join(sign if sign.isprintable() else "�" for sign in text)
+
+
+def _said(value: object) -> str:
+    """Return a value as people say it: another record by its name, and facts that have none one after the other."""
+    if not isinstance(value, dict):
+        return str(value)
+    return str(value["name"]) if "name" in value else " ".join(f"{name} {fact}" for name, fact in value.items())
 
 
 def print_record(record: Mapping[str, Any], *, as_json: bool) -> None:

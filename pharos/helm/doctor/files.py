@@ -15,12 +15,12 @@ import sqlite_utils
 
 from pharos.helm.ca.providers import Provider, provider_of
 from pharos.helm.ca.vault import Vault, open_vault
-from pharos.helm.doctor.findings import Finding, note, ok, problem
+from pharos.helm.doctor.findings import Finding, age_of, note, ok, problem, size_of
 from pharos.helm.store.checks import CORE, TELEMETRY, check_private, corrupt_error, find_damage, list_copies
 from pharos.helm.store.copies import INTERVAL, SPARE
 from pharos.helm.store.migrations import core_migrations
 from pharos.wire.errors import WireError
-from pharos.wire.units import HOURS, MIB
+from pharos.wire.units import MIB
 
 # With less than this a week of events may fill the disk.
 COMFORTABLE: Final = 1_024 * MIB
@@ -42,7 +42,7 @@ def check_disk(state: Path) -> Finding:
     disk = os.statvfs(state)
     free = disk.f_bavail * disk.f_frsize
     wanted = sum(path.stat().st_size for path in state.glob(f"{CORE}*")) + SPARE
-    says = f"The disk has {free // MIB} MiB free; the next copy of the record takes {wanted // MIB} MiB."
+    says = f"The disk has {size_of(free)} free; the next copy of the record takes {size_of(wanted)}."
     if free < wanted:
         return problem("disk", says, f"Make room: the oldest files of {state / 'copies'} can go.")
     if free < COMFORTABLE:
@@ -117,7 +117,7 @@ def check_copies(state: Path, *, running: bool, now: datetime.datetime) -> Findi
     if not copies:
         return note("copies", "There is no hourly copy of the record yet.", "Nothing: a running helm makes them.")
     age = now.timestamp() - copies[-1].stat().st_mtime
-    says = f"The newest of {len(copies)} hourly copies is {age / HOURS:.1f} h old."
+    says = f"The newest hourly copy of the record is {age_of(age)} old, of {len(copies)} that are kept."
     if running and age > LATE:
         return problem("copies", says, "See helm's log for why; it says so at ERROR.")
     return ok("copies", says)

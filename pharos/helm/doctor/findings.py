@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from pharos.wire.units import GIB, HOURS, MIB, MINUTES
+
 
 class Level(enum.Enum):
     """How a thing is."""
@@ -48,6 +50,19 @@ def note(id_: str, says: str, todo: str = "") -> Finding:
 def problem(id_: str, says: str, todo: str) -> Finding:
     """Return a finding that wants somebody."""
     return Finding(id_, Level.PROBLEM, says, todo)
+
+
+def size_of(octets: int) -> str:
+    """Return a size as people say it."""
+    return f"{octets / GIB:.0f} GiB" if octets >= 10 * GIB else f"{octets / MIB:.0f} MiB"
+
+
+def age_of(seconds: float) -> str:
+    """Return an age as people say it, in the largest unit of which there are two."""
+    for unit, name in ((24 * HOURS, "days"), (HOURS, "hours"), (MINUTES, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit:.0f} {name}"
+    return "a minute"
 
 
 def is_healthy(findings: Iterable[Finding]) -> bool:

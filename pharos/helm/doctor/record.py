@@ -9,7 +9,7 @@ from typing import Final
 from cryptography import x509
 
 from pharos.helm.ca.kit import ROOT
-from pharos.helm.doctor.findings import Finding, note, ok, problem
+from pharos.helm.doctor.findings import Finding, age_of, note, ok, problem
 from pharos.helm.model.certificates import Certificate, CertificateState
 from pharos.helm.model.fleet import Fleet
 from pharos.helm.store.adoptions import must_be_read
@@ -99,7 +99,7 @@ def check_backups(db: sqlite3.Connection, fleet: Fleet, now: datetime.datetime) 
     """Look when the record was last backed up."""
     at = db.execute("SELECT backed_up_at FROM fleet").fetchone()[0]
     age = now - moment(fleet.created_at if at is None else at)
-    says = "There is no backup yet." if at is None else f"The last backup is {_days(age)} old."
+    says = "There is no backup yet." if at is None else f"The last backup is {age_of(age.total_seconds())} old."
     todo = "helm backup --to /media/stick, or by a timer: see docs/guide/backup.md"
     if age > BACKUP_LATE:
         return problem("backup", says, todo)
@@ -165,10 +165,6 @@ def _check_dates(
     if now >= begin + (end - begin) * RENEW_AT:
         return note(id_, f"{what} ends on {end:%Y-%m-%d}.", due)
     return ok(id_, f"{what} is good until {end:%Y-%m-%d}.")
-
-
-def _days(age: datetime.timedelta) -> str:
-    return f"{age.days} days" if age.days > 1 else f"{age // datetime.timedelta(hours=1)} h"
 
 
 def _sentence(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final, NoReturn
 
 import trio
 
+from pharos.helm.fleet.wake import Wakes
 from pharos.helm.live.board import now_us
 from pharos.helm.model.devices import DeviceState
 from pharos.helm.store.changes import Act, record_change
@@ -17,11 +18,11 @@ from pharos.helm.store.records import Noun
 from pharos.helm.store.users import USERS
 from pharos.wire.units import SECONDS
 
-# A laptop that sleeps stops the monotonic clock and not the calendar: the wall clock is looked at this often.
+# The wall clock may be set at any moment, so it is looked at this often.
 LONGEST_WAIT: Final = 60 * SECONDS
 
 
-async def run_expiry(store: Store, *, clock: Callable[[], int] = now_us) -> NoReturn:
+async def run_expiry(store: Store, wakes: Wakes, *, clock: Callable[[], int] = now_us) -> NoReturn:
     """Tell of every expiry from now on, until cancelled; ``clock`` is the wall clock in microseconds.
 
     What expired before needs no telling: each link begins with what holds then.
@@ -37,7 +38,9 @@ async def run_expiry(store: Store, *, clock: Callable[[], int] = now_us) -> NoRe
             continue
         wait = LONGEST_WAIT if expiry is None else min(LONGEST_WAIT, (expiry - now) / 1e6)
         with trio.move_on_after(wait):
-            await store.wait_commit(commits)
+            # What expired while this machine slept is due when it wakes.
+            async with wakes.ending():
+                await store.wait_commit(commits)
 
 
 def expire(db: Database, after: int, at: int) -> None:

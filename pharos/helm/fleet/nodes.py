@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from pharos.helm.accounts.users import check_note, check_tags
 from pharos.helm.errors import ConflictError, InvalidRequestError
-from pharos.helm.model.nodes import TRANSITIONS, Node, NodeAct, NodeState
+from pharos.helm.model.nodes import LINKED, PUSHED, TRANSITIONS, Node, NodeAct, NodeState
 from pharos.helm.onboard.agents import check_address, check_name
 from pharos.helm.store.certificates import revoke_certificates
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.fleet import next_revision
 from pharos.helm.store.nodes import NODES
-from pharos.helm.store.records import change_record, check_version, get_record, remove_record
+from pharos.helm.store.records import change_record, check_version, get_record, remove_record, touch_record
 from pharos.wire.pki.roles import Role
 
 # A profile lists them all, and a device that cannot get through tries them in turn.
@@ -52,6 +52,18 @@ def move_node(db: Database, act: Act, node_id: str, version: int, verb: NodeAct)
         revoke_certificates(db, act, Role.NODE, node_id, tunnel_key=node.awg_key)
     next_revision(db)
     return moved
+
+
+def push_node(db: Database, act: Act, node_id: str, version: int) -> Node:
+    """Have a node's link begin anew: helm dials it at once, reads what it holds, and pushes what it lacks.
+
+    Raises: ConflictError — helm keeps no link to it. StaleVersionError, NotFoundError.
+    """
+    node = get_record(db, NODES, node_id)
+    check_version(NODES, node, version)
+    if node.state not in LINKED:
+        raise ConflictError(f"{node.name} is {node.state.value}: helm keeps no link to it")
+    return touch_record(db, NODES, node_id, act, verb=PUSHED, detail=node.name)
 
 
 def remove_node(db: Database, act: Act, node_id: str, version: int) -> None:

@@ -100,7 +100,8 @@ def end_reissues(db: Database, act: Act) -> int:
             change_record(db, REISSUES, reissue.id, reissue.version, {"state": ReissueState.DONE}, act, verb="ended")
             ended += 1
     if ended:
-        next_revision(db, profiles=False)
+        # Profiles name where the old ones were.
+        next_revision(db)
     return ended
 
 

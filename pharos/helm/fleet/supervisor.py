@@ -13,7 +13,7 @@ import trio
 
 from pharos.helm.fleet.wake import Wakes
 from pharos.helm.live.board import Board
-from pharos.helm.model.nodes import LINKED, Node
+from pharos.helm.model.nodes import LINKED, PUSHED, Node
 from pharos.helm.model.relays import TUNNELLED, Relay
 from pharos.helm.store.database import Database, Store
 from pharos.helm.store.nodes import list_nodes
@@ -61,7 +61,7 @@ async def run_supervisor(
         seen = -1
         while True:
             commits = store.commits
-            seen, members = await store.read(_changed_members, seen)
+            seen, members, pushed = await store.read(_changed_members, seen)
             if members is None:
                 await store.wait_commit(commits)
                 continue
@@ -74,6 +74,9 @@ async def run_supervisor(
                     known.member == member if known.refused else _dialled_by(known.member) == _dialled_by(member)
                 ):
                     known.member = member
+                    if member_id in pushed:
+                        # Somebody asked for it: the next link begins by reading what the node holds.
+                        known.attempt.cancel()
                     continue
                 if known is not None:
                     known.scope.cancel()
@@ -138,15 +141,16 @@ def _dialled_by(member: Member) -> Hashable:
     return member.address, member.tunnel_port, member.name
 
 
-def _changed_members(db: Database, seen: int) -> tuple[int, dict[str, Member] | None]:
-    """Return up to where the outbox was read, and the members if one has changed since ``seen``; -1: in any case.
+def _changed_members(db: Database, seen: int) -> tuple[int, dict[str, Member] | None, frozenset[str]]:
+    """Return up to where the outbox was read, the members if one has changed since ``seen``, and whom to push to.
 
-    A thousand rows are not read for each commit.
+    -1 returns the members in any case. A thousand rows are not read for each commit.
     """
     changed = "SELECT 1 FROM outbox WHERE sequence > ? AND noun IN ('node', 'relay') LIMIT 1"
     newest = last_sequence(db)
     if seen >= 0 and db.execute(changed, (seen,)).fetchone() is None:
-        return newest, None
+        return newest, None, frozenset()
     members: list[Member] = [node for node in list_nodes(db) if node.state in LINKED]
     members += [relay for relay in list_relays(db) if relay.state in TUNNELLED]
-    return newest, {member.id: member for member in members}
+    pushed = db.execute("SELECT subject FROM outbox WHERE sequence > ? AND kind = ?", (seen, f"node_{PUSHED}"))
+    return newest, {member.id: member for member in members}, frozenset(row["subject"] for row in pushed)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final, NoReturn
 
 import trio
@@ -47,6 +48,18 @@ class Wakes:
         """Sleep, but not beyond a wake: what was due meanwhile is due at once."""
         with trio.move_on_after(seconds):
             await self.wait(self.count)
+
+    @asynccontextmanager
+    async def ending(self) -> AsyncIterator[None]:
+        """Run a block that waits for something, and no longer than to the next wake."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel, nursery.cancel_scope, self.count)
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def _cancel(self, scope: trio.CancelScope, seen: int) -> None:
+        await self.wait(seen)
+        scope.cancel()
 
     async def run(self, clock: Callable[[], float] = slept) -> NoReturn:
         """Watch the clocks until cancelled; ``clock`` gives the seconds slept."""

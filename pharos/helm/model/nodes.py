@@ -61,6 +61,9 @@ TRANSITIONS: Final = MappingProxyType(
 LINKED: Final = frozenset({NodeState.ACTIVE, NodeState.DRAINING, NodeState.DISABLED})
 """A node in one of these is kept linked: a disabled one has to hear that it has no peers any more."""
 
+PUSHED: Final = "pushed"
+"""The verb of an act that changes nothing of a node: its link begins anew."""
+
 
 @attrs.frozen(kw_only=True)
 class Node:

@@ -30,7 +30,7 @@ class Profile:
     size: int
     """Octets, sealed."""
     hash: bytes
-    """SHA-256 of the profile."""
+    """SHA-256 of the profile, behind the public half of the key that signed it."""
     state: ProfileState
     sealed_at: int
     synced_at: int | None

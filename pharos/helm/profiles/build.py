@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pharos.helm.fleet.reconcile import DesiredNode
 from pharos.helm.model.devices import Device, DeviceState
@@ -15,7 +15,7 @@ from pharos.helm.model.users import Protocol
 from pharos.helm.profiles.access import AccessRules, AccessSet
 from pharos.helm.profiles.record import FleetRecord
 from pharos.helm.store.pairs import FIRST_GENERATION, Pair
-from pharos.wire.desired import Peer, QuotaLease
+from pharos.wire.desired import Peer, PreviousEndpoint, QuotaLease
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.profile import AmneziaWgAccess, Profile, ProfileNode, ProfileRelay
 
@@ -40,7 +40,10 @@ def profile_of(record: FleetRecord, device: Device) -> Profile:
         fleet=record.fleet.id,
         device_id=device.id,
         addresses=peer_networks(device),
-        nodes=tuple(profile_node(record.fleet, node, protocols, pairs.get(node.id)) for node, protocols in shown),
+        nodes=tuple(
+            profile_node(record.fleet, node, protocols, pairs.get(node.id), record.previous.get(node.id, ()))
+            for node, protocols in shown
+        ),
         relays=profile_relays(record.relays),
         resolvers=record.policy.resolvers,
         lock_key=record.lock_key,
@@ -56,11 +59,14 @@ def nodes_shown(record: FleetRecord, access: AccessSet) -> list[tuple[Node, tupl
     ]
 
 
-def profile_node(fleet: Fleet, node: Node, protocols: tuple[str, ...], pair: Pair | None = None) -> ProfileNode:
-    """Return a node as a device sees it."""
-    access = AmneziaWgAccess(
-        host=node.address, port=node.awg_port, public_key=node.awg_key, parameters=node.awg_parameters
-    )
+def profile_node(
+    fleet: Fleet,
+    node: Node,
+    protocols: tuple[str, ...],
+    pair: Pair | None = None,
+    previous: Sequence[PreviousEndpoint] = (),
+) -> ProfileNode:
+    """Return a node as a device sees it. ``previous`` is what it still serves of old parameters."""
     moving = pair is not None and pair.generation > pair.acknowledged
     return ProfileNode(
         id=node.id,
@@ -70,9 +76,24 @@ def profile_node(fleet: Fleet, node: Node, protocols: tuple[str, ...], pair: Pai
         generation=FIRST_GENERATION if pair is None else pair.acknowledged,
         next_generation=pair.generation if pair is not None and moving else 0,
         addresses=node_addresses(fleet),
-        access=(access,) if _speaks_amneziawg(protocols) else (),
+        access=_ways(node, previous) if _speaks_amneziawg(protocols) else (),
         key_proof=node.key_proof or b"",
         lock_signature=node.lock_signature or b"",
+    )
+
+
+def _ways(node: Node, previous: Sequence[PreviousEndpoint]) -> tuple[AmneziaWgAccess, ...]:
+    """Return where a node may be found, best first.
+
+    On its spare ports the parameters of today will be found when they are yesterday's, for who was away meanwhile. The
+    old ones are where they moved to, or still on the first port at a node that has not heard of the new.
+    """
+    places = [(port, node.awg_parameters) for port in (node.awg_port, *node.spare_ports)]
+    for old in previous:
+        places += [(old.port, old.awg), (node.awg_port, old.awg)]
+    return tuple(
+        AmneziaWgAccess(host=node.address, port=port, public_key=node.awg_key, parameters=parameters)
+        for port, parameters in places
     )
 
 

@@ -18,10 +18,11 @@ from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.locks import get_lock_key
 from pharos.helm.store.nodes import list_nodes
 from pharos.helm.store.pairs import Pair, moved_pairs, pairs_of_device
+from pharos.helm.store.reissues import previous_endpoints
 from pharos.helm.store.relays import list_relays
 from pharos.helm.store.settings import setting
 from pharos.helm.store.users import list_groups, list_memberships
-from pharos.wire.desired import Policy
+from pharos.wire.desired import Policy, PreviousEndpoint
 from pharos.wire.ids import DeviceId, NodeId
 
 
@@ -34,6 +35,8 @@ class FleetRecord:
     relays: tuple[Relay, ...] = ()
     rules: AccessRules
     policy: Policy = attrs.field(factory=Policy)
+    previous: Mapping[NodeId, tuple[PreviousEndpoint, ...]] = attrs.field(factory=dict)
+    """What nodes still serve of old parameters."""
     lock_key: bytes = b""
     """Ed25519 public key of the fleet lock; empty: there is none."""
     pairs: Mapping[DeviceId, Mapping[NodeId, Pair]] = attrs.field(factory=dict)
@@ -66,5 +69,6 @@ def _common(db: Database) -> dict[str, Any]:
             nodes=tuple(node for node in nodes if node.state is not NodeState.REVOKED),
         ),
         "policy": read_policy(db),
+        "previous": previous_endpoints(db),
         "lock_key": get_lock_key(db) or b"",
     }

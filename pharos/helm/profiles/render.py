@@ -46,10 +46,11 @@ class Renderer:
         )
 
     def _node(self, node: Node, protocols: tuple[str, ...], pair: Pair | None) -> bytes:
+        previous = self.record.previous.get(node.id, ())
         if pair is not None:
-            return render_node(profile_node(self.record.fleet, node, protocols, pair))
+            return render_node(profile_node(self.record.fleet, node, protocols, pair, previous))
         known = self._nodes.get((node.id, protocols))
         if known is None:
-            known = render_node(profile_node(self.record.fleet, node, protocols))
+            known = render_node(profile_node(self.record.fleet, node, protocols, previous=previous))
             self._nodes[node.id, protocols] = known
         return known

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol, TypeAlias
 
 import attrs
 import trio
@@ -44,6 +44,10 @@ class Edge(Protocol):
         """Tell a device which bundle is its newest, without waiting; return whether it is here to be told."""
 
 
+_Sealed: TypeAlias = list[tuple[DeviceId, Bundle | None, Bundle]]
+"""For each device the bundle that it had, and the one it has now."""
+
+
 @attrs.frozen(kw_only=True)
 class _Batch:
     """Some bundles that are due, read at one moment."""
@@ -63,7 +67,7 @@ async def run_reseal(store: Store, authorities: LiveAuthority, edge: Edge) -> No
         commits = store.commits
         try:
             if await store.read(profiles_revision) != done:
-                done = await reseal(store, authorities.current, edge)
+                done = await reseal(store, authorities, edge)
                 continue
         except BusyError as error:
             log.warning("profiles could not be sealed, and will be later: %s", error)
@@ -72,29 +76,72 @@ async def run_reseal(store: Store, authorities: LiveAuthority, edge: Edge) -> No
         await store.wait_commit(commits)
 
 
-async def reseal(store: Store, authority: Authority, edge: Edge) -> int:
+async def reseal(store: Store, authorities: LiveAuthority, edge: Edge) -> int:
     """Seal every profile that is due, batch by batch; return the revision of profiles that is sealed then.
 
     Raises: BusyError — the store cannot be written now; what was sealed before stays.
     """
-    renderer: Renderer | None = None
-    known, after = 0, ""
-    while True:
-        batch = await store.read(_read_batch, known, after)
+    sealer = _Sealer(store, authorities, edge)
+    while await sealer.go_through():
+        # Once more from the beginning: something may have changed behind us.
+        pass
+    return sealer.revision
+
+
+class _Sealer:
+    """Goes through all devices; while one batch is written, the next one is read and sealed."""
+
+    def __init__(self, store: Store, authorities: LiveAuthority, edge: Edge) -> None:
+        self._store = store
+        self._authorities = authorities
+        self._edge = edge
+        self._renderer: Renderer | None = None
+        self.revision = 0
+        """Of profiles, as of the batch read last."""
+
+    async def go_through(self) -> bool:
+        """Seal what is due; return whether there was anything.
+
+        Raises: BusyError.
+        """
+        failure: BusyError | None = None
+        after = ""
+        async with trio.open_nursery() as nursery:
+            send, receive = trio.open_memory_channel[tuple[int, _Sealed]](0)
+
+            async def write() -> None:
+                nonlocal failure
+                try:
+                    async for revision, sealed in receive:
+                        await self._write(sealed, checked=revision)
+                except BusyError as error:
+                    failure = error
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(write)
+            async with send:
+                while (batch := await self._read(after)).due:
+                    after = batch.due[-1].device_id
+                    assert self._renderer is not None, "the first batch brings the record"
+                    # The authority of this moment: a rotation may have exchanged the key since the batch before.
+                    authority = self._authorities.current
+                    sealed = await trio.to_thread.run_sync(_seal, self._renderer, batch, authority, now_us())
+                    await send.send((batch.revision, sealed))
+        if failure is not None:
+            raise failure
+        return bool(after)
+
+    async def _read(self, after: str) -> _Batch:
+        batch = await self._store.read(_read_batch, self.revision, after)
         if batch.record is not None:
-            renderer, known = Renderer(batch.record), batch.revision
-        if not batch.due:
-            if not after:
-                return batch.revision
-            # Once more from the beginning: something may have changed behind us.
-            after = ""
-            continue
-        assert renderer is not None, "the first batch brings the record"
-        after = batch.due[-1].device_id
-        sealed = await trio.to_thread.run_sync(_seal, renderer, batch, authority, now_us())
-        written = await store.run(put_checked, sealed, checked=batch.revision)
-        for device_id, bundle in written:
-            edge.notify(device_id, bundle.epoch, bundle.revision)
+            self._renderer = Renderer(batch.record)
+        if batch.record is not None or not batch.due:
+            self.revision = batch.revision
+        return batch
+
+    async def _write(self, sealed: _Sealed, *, checked: int) -> None:
+        for device_id, bundle in await self._store.run(put_checked, sealed, checked=checked):
+            self._edge.notify(device_id, bundle.epoch, bundle.revision)
 
 
 def _read_batch(db: Database, known: int, after: str) -> _Batch:
@@ -109,9 +156,7 @@ def _read_batch(db: Database, known: int, after: str) -> _Batch:
     )
 
 
-def _seal(
-    renderer: Renderer, batch: _Batch, authority: Authority, at: int
-) -> list[tuple[DeviceId, Bundle | None, Bundle]]:
+def _seal(renderer: Renderer, batch: _Batch, authority: Authority, at: int) -> _Sealed:
     """Return for each device the bundle that it had, and the one it has now: the same where nothing changed."""
     fleet = renderer.record.fleet
     make = functools.partial(next_bundle, fleet=fleet.id, epoch=fleet.epoch, authority=authority, at=at)

@@ -47,8 +47,9 @@ def next_bundle(
     authority: Authority,
     at: int,
 ) -> Bundle:
-    """Return the bundle of a rendered profile: ``known`` if that is what is in it, or the next after it."""
-    profile_hash = hashlib.sha256(profile).digest()
+    """Return the bundle of a rendered profile: ``known`` if it is that, signed by the key in use, or the next."""
+    # The key is hashed, too: a bundle that was being sealed while the signing key changed is told by it, and replaced.
+    profile_hash = hashlib.sha256(bytes(authority.signing.verify_key) + profile).digest()
     if known is not None and known.epoch == epoch and known.profile_hash == profile_hash:
         return known
     revision = known.revision + 1 if known is not None and known.epoch == epoch else 1

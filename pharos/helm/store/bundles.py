@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from pharos.helm.model.profiles import Profile
+from pharos.helm.store.bulk import insert_rows, select_rows
 from pharos.helm.store.database import Database
 from pharos.helm.store.devices import ALLOWED
 from pharos.helm.store.records import Noun
@@ -29,6 +30,23 @@ PROFILES: Final = Noun(
 )
 
 
+_STANDING: Final = (
+    "WITH wanted (device) AS (VALUES (?)) SELECT device_id AS id, epoch, revision, profile_hash, checked_revision"
+    " FROM wanted, bundles WHERE device_id = device"
+)
+_REPLACE: Final = (
+    "INSERT INTO bundles (device_id, epoch, revision, profile_hash, sealed, sealed_at, checked_revision)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device_id) DO UPDATE SET"
+    " epoch = excluded.epoch, revision = excluded.revision, profile_hash = excluded.profile_hash,"
+    " sealed = excluded.sealed, sealed_at = excluded.sealed_at, checked_revision = excluded.checked_revision"
+)
+_CHECK: Final = (
+    "WITH said (device, epoch, revision, checked) AS (VALUES (?, ?, ?, ?))"
+    " UPDATE bundles SET checked_revision = said.checked FROM said WHERE bundles.device_id = said.device"
+    " AND bundles.epoch = said.epoch AND bundles.revision = said.revision AND checked_revision < said.checked"
+)
+
+
 @attrs.frozen(kw_only=True)
 class Bundle:
     """A device's newest bundle."""
@@ -36,7 +54,7 @@ class Bundle:
     epoch: int
     revision: int
     profile_hash: bytes
-    """SHA-256 of the profile inside, so that an unchanged profile is not sealed again."""
+    """SHA-256 of the signing key's public half and the profile, so that what is unchanged is not sealed again."""
     sealed: bytes = attrs.field(repr=False)
     sealed_at: int = 0
     """Microseconds since 1970."""
@@ -128,27 +146,35 @@ def put_checked(
 ) -> list[tuple[DeviceId, Bundle]]:
     """Write bundles in place of those that they follow, and that they are what profiles were as of ``checked``.
 
-    One that was replaced meanwhile stays. Return those that are new now.
+    One that was replaced meanwhile stays, and so does one that was looked at later. Return those that are new now.
     """
+    entries = list(bundles)
+    found = {row["id"]: row for row in select_rows(db, _STANDING, [(device_id,) for device_id, _, _ in entries])}
     written = []
-    for device_id, before, bundle in bundles:
-        if bundle is not before and _replace(db, device_id, before, bundle):
+    unchanged = []
+    for device_id, before, bundle in entries:
+        row = found.get(device_id)
+        if bundle is before:
+            unchanged.append((device_id, bundle.epoch, bundle.revision, checked))
+        elif _follows(row, before) and (row is None or row["checked_revision"] <= checked):
             written.append((device_id, bundle))
-        db.execute(
-            "UPDATE bundles SET checked_revision = ?"
-            " WHERE device_id = ? AND epoch = ? AND revision = ? AND checked_revision < ?",
-            (checked, device_id, bundle.epoch, bundle.revision, checked),
-        )
+    insert_rows(
+        db,
+        _REPLACE,
+        [
+            (device_id, new.epoch, new.revision, new.profile_hash, new.sealed, new.sealed_at, checked)
+            for device_id, new in written
+        ],
+    )
+    insert_rows(db, _CHECK, unchanged)
     return written
 
 
-def _replace(db: Database, device_id: DeviceId, before: Bundle | None, bundle: Bundle) -> bool:
-    row = None if before is None else (before.epoch, before.revision, before.profile_hash)
-    found = db.execute("SELECT epoch, revision, profile_hash FROM bundles WHERE device_id = ?", (device_id,)).fetchone()
-    if (None if found is None else tuple(found)) != row:
-        return False
-    put_bundle(db, device_id, bundle)
-    return True
+def _follows(row: sqlite3.Row | None, before: Bundle | None) -> bool:
+    """Whether what stands is what was there when the next one was made."""
+    if row is None or before is None:
+        return row is None and before is None
+    return (row["epoch"], row["revision"], row["profile_hash"]) == (before.epoch, before.revision, before.profile_hash)
 
 
 def mark_stale(db: Database, device_id: DeviceId | None = None) -> int:

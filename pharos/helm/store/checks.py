@@ -59,7 +59,8 @@ def find_damage(db: sqlite3.Connection) -> str:
     except UnicodeDecodeError:
         # The message quotes what is damaged, and Python cannot read it.
         return "its schema is not text"
-    return "" if verdict == "ok" else verdict
+    # SQLite says where on a line of its own, and there is one place only.
+    return "" if verdict == "ok" else " ".join(verdict.removeprefix("*** in database main ***").split())
 
 
 def list_copies(state: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from pharos.helm.model.nodes import Node
 from pharos.helm.store.database import Database
 from pharos.helm.store.records import Noun
+from pharos.wire.awg.params import ObfuscationParameters
 
 
 def _tagged(tag: str) -> tuple[str, list[Any]]:
@@ -25,6 +26,7 @@ NODES: Final = Noun(
     ),
     model=Node,
     documents=frozenset({"spare_ports", "tags", "awg_parameters"}),
+    forms={"awg_parameters": ObfuscationParameters.from_mapping},
     hidden=frozenset({"spki", "certificate", "key_proof", "lock_signature"}),
     filters={
         "name": "name = ?",

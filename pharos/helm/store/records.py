@@ -52,6 +52,8 @@ class Noun(Generic[R]):
     """The facts, an attrs class with a field for each column and those of ``META``."""
     documents: frozenset[str] = frozenset()
     """Columns that hold JSON text."""
+    forms: Mapping[str, Callable[[dict[str, Any]], Any]] = attrs.field(factory=dict)
+    """Documents whose class has a form that outlives its fields, and how it is read; `as_mapping` writes it."""
     flags: frozenset[str] = frozenset()
     """Columns that hold 0 or 1 for a bool, for the two databases differ in theirs."""
     hidden: frozenset[str] = frozenset()
@@ -73,6 +75,8 @@ class Noun(Generic[R]):
         values = dict(row)
         for name in self.documents:
             values[name] = json.loads(values[name])
+        for name, read in self.forms.items():
+            values[name] = read(values[name])
         for name in self.flags:
             values[name] = bool(values[name])
         record: R = msgspec.convert(values, self.model, strict=True)
@@ -82,7 +86,9 @@ class Noun(Generic[R]):
         """Return column values of facts, or of some of them."""
         plain: dict[str, Any] = msgspec.to_builtins(dict(values), builtin_types=(bytes,))
         for name, value in plain.items():
-            if name in self.documents:
+            if name in self.forms:
+                plain[name] = json.dumps(values[name].as_mapping())
+            elif name in self.documents:
                 plain[name] = json.dumps(value)
             elif name in self.flags:
                 plain[name] = int(value)
@@ -93,7 +99,8 @@ class Noun(Generic[R]):
         shown: dict[str, Any] = {}
         for name in (*self.columns, *META):
             if name not in self.hidden:
-                shown[name] = _shown(name, getattr(record, name))
+                value = getattr(record, name)
+                shown[name] = value.as_mapping() if name in self.forms else _shown(name, value)
         return shown | self.enrich(record)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from pharos.helm.model.reissues import Reissue, ReissueState
 from pharos.helm.store.database import Database
 from pharos.helm.store.records import Noun
+from pharos.wire.awg.params import ObfuscationParameters
 from pharos.wire.desired import PreviousEndpoint
 from pharos.wire.ids import NodeId
 
@@ -16,6 +17,7 @@ REISSUES: Final = Noun(
     columns=("id", "node_id", "port", "parameters", "until_at", "state"),
     model=Reissue,
     documents=frozenset({"parameters"}),
+    forms={"parameters": ObfuscationParameters.from_mapping},
     hidden=frozenset({"parameters"}),
     filters={"node": "node_id = ?", "state": "state = ?"},
 )

@@ -7,13 +7,13 @@ import hashlib
 import logging
 from typing import Any, Final, NoReturn
 
-import trio
 from cryptography import x509
 
 from pharos.helm.ca.authority import CONTROLLER, SECRET_VERSION, Authority, load_authority
 from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import Vault
 from pharos.helm.errors import BusyError
+from pharos.helm.fleet.wake import Wakes
 from pharos.helm.live.board import now_us
 from pharos.helm.model.certificates import Certificate, CertificateState
 from pharos.helm.model.nodes import Node
@@ -42,7 +42,7 @@ from pharos.wire.units import HOURS, SECONDS
 log = logging.getLogger(__name__)
 
 CALL_TIMEOUT: Final = 15 * SECONDS
-# A laptop's clock jumps over its sleep, so nobody waits for months in one go.
+# The wall clock may be set at any moment, so nobody waits for months in one go.
 _LOOK: Final = 1 * HOURS
 _HELM: Final = "helm"
 
@@ -185,20 +185,20 @@ def renew_controller(db: Database, authority: Authority, vault: Vault, act: Act)
     put_secret(db, CONTROLLER, SECRET_VERSION, vault.wrap(CONTROLLER, SECRET_VERSION, key_to_der(key)))
 
 
-async def run_own_renewal(store: Store, authorities: LiveAuthority, vault: Vault) -> NoReturn:
-    """Renew helm's own certificate whenever it is time, until cancelled."""
+async def run_own_renewal(store: Store, authorities: LiveAuthority, vault: Vault, wakes: Wakes) -> NoReturn:
+    """Renew helm's own certificate whenever it is time, until cancelled; what fell into a sleep, at the wake."""
     while True:
         certificate = authorities.current.controller.certificate
         left = renewal_time(certificate, jitter=jitter_of(certificate)).timestamp() - now_us() / 1e6
         if left > 0:
-            await trio.sleep(min(left, _LOOK))
+            await wakes.sleep(min(left, _LOOK))
             continue
         try:
             authorities.replace(await store.run(renew_own, authorities, vault, at=now_us()))
             log.info("helm's own certificate was renewed")
         except BusyError as error:
             log.warning("helm's own certificate could not be renewed, and will be later: %s", error)
-            await trio.sleep(_LOOK)
+            await wakes.sleep(_LOOK)
 
 
 def _noun(role: Role) -> Noun[Any]:

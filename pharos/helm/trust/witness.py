@@ -15,7 +15,8 @@ from pharos.helm.store.database import Database
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.seal.checkpoint import Checkpoint, verify_checkpoint
 
-ALERT: Final = "audit_forked"
+FORKED: Final = "audit_forked"
+"""One alert for the fleet: every member that was up has seen the same."""
 
 
 def hear_checkpoint(db: Database, authority: Authority, act: Act, member_id: str, blob: bytes) -> int:
@@ -33,12 +34,11 @@ def hear_checkpoint(db: Database, authority: Authority, act: Act, member_id: str
         raise_alert(
             db,
             act,
-            ALERT,
+            FORKED,
             Severity.CRITICAL,
             f"a member keeps a signed checkpoint of audit row {kept.size} that this record does not hold: it was"
             " altered, or restored from a backup",
-            subject=member_id,
-            evidence={"size": kept.size, "head": kept.head.hex(), "at": kept.at},
+            evidence={"size": kept.size, "head": kept.head.hex(), "at": kept.at, "member": member_id},
         )
     return kept.size
 

@@ -14,9 +14,11 @@ from pharos.helm.errors import (
     AuditError,
     BusyError,
     ConflictError,
+    DatabaseCorruptError,
     InvalidRequestError,
     NotAllowedError,
     NotFoundError,
+    NotInitialisedError,
     NotSignedInError,
     PreconditionError,
     StaleVersionError,
@@ -32,6 +34,10 @@ STATUSES: Final[tuple[tuple[type[WireError], HTTPStatus], ...]] = (
     (TooManyTriesError, HTTPStatus.TOO_MANY_REQUESTS),
     (NotAllowedError, HTTPStatus.FORBIDDEN),
     (BusyError, HTTPStatus.SERVICE_UNAVAILABLE),
+    # Its sentence says what to do, and who watches the store has told the log.
+    (DatabaseCorruptError, HTTPStatus.INTERNAL_SERVER_ERROR),
+    # A helm that runs has a fleet; what it may lack is the root, after a restore without it.
+    (NotInitialisedError, HTTPStatus.CONFLICT),
     (AuditError, HTTPStatus.CONFLICT),
     (InvalidRequestError, HTTPStatus.BAD_REQUEST),
     (AgentError, HTTPStatus.BAD_REQUEST),

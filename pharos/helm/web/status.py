@@ -72,6 +72,8 @@ def sighting_json(sighting: Sighting) -> Json:
         "link": sighting.state.value,
         "since": rfc3339(sighting.since),
         "detail": sighting.detail or None,
+        "unreachable": sighting.unreachable,
+        "clock_skew_ms": sighting.skew // 1000,
     }
 
 

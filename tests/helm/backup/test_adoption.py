@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from pharos.helm.backup.adoption import FORKED, UNREADABLE, take_inventory
+from pharos.helm.backup.adoption import UNREADABLE, take_inventory
 from pharos.helm.backup.decide import adopt_peer, refuse_peer
 from pharos.helm.backup.fence import FARTHEST, next_epoch, raise_epoch
 from pharos.helm.errors import ConflictError, StaleVersionError
@@ -21,6 +21,7 @@ from pharos.helm.store.devices import get_device, list_devices
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.pairs import pairs_of_node
 from pharos.helm.store.pools import take_addresses
+from pharos.helm.trust.witness import FORKED, hear_checkpoint
 from pharos.wire.desired import Fence, Peer
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.ids import DeviceId, NodeId
@@ -188,6 +189,9 @@ def test_lost_audit_rows_are_told_once(told: Story, db: Database) -> None:
     take(db, told, other.id)
     count = db.execute("SELECT COUNT(*) FROM alerts WHERE kind = ?", (FORKED,)).fetchone()[0]
     assert count == 1
+    # And what members keep showing is the same cause.
+    assert hear_checkpoint(db, told.authority, sample_act(), other.id, told.inventory().checkpoint) > 0
+    assert db.execute("SELECT COUNT(*) FROM alerts WHERE kind = ?", (FORKED,)).fetchone()[0] == 1
 
 
 def test_nothing_is_told_of_an_audit_that_lost_nothing(told: Story) -> None:

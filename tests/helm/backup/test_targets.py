@@ -40,8 +40,8 @@ def wrapper(folder: Path, script: str) -> tuple[str, ...]:
 
 DIRECT = f"""
 import subprocess, sys
-quiet, batch, dash, end, server = sys.argv[1:]
-assert (quiet, batch, dash, end, server) == ("-q", "-b", "-", "--", "me@nas.example"), sys.argv
+batch, dash, end, server = sys.argv[1:]
+assert (batch, dash, end, server) == ("-b", "-", "--", "me@nas.example"), sys.argv
 commands = sys.stdin.read()
 sys.exit(subprocess.run(["sftp", "-q", "-b", "-", "-D", "{SERVER}"], input=commands, text=True).returncode)
 """

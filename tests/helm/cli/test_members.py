@@ -27,6 +27,7 @@ from tests.support.commands import invoke, invoke_json
 from tests.support.helm import enrol_sample_device, node_request, now, relay_request
 
 # The package has the command of that name where the module would be.
+nodes_module = sys.modules["pharos.helm.cli.nodes"]
 devices_module = sys.modules["pharos.helm.cli.devices"]
 
 NODE = ["--address", "203.0.113.7", "--name", "amsterdam"]
@@ -212,6 +213,31 @@ def test_machine_goes_through_its_states_by_name(state: Path, noun: str, name: s
     assert invoke_json(main, noun, "list", "--state", state) == []
 
 
+def test_node_is_pushed_to_unless_nothing_links_it(state: Path) -> None:
+    invoke(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
+    assert "is dialled anew" in run_verb(state, "nodes", "push", "amsterdam")
+    assert invoke_json(main, "nodes", "push", "amsterdam", "--state", state)["version"] == 3
+    run_verb(state, "nodes", "revoke", "amsterdam", "--yes")
+    refused = invoke(main, "nodes", "push", "amsterdam", "--state", state)
+    assert (refused.exit_code, "no link to it" in refused.stderr) == (Exit.CONFLICT, True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ({"link": "up", "detail": None, "unreachable": False, "clock_skew_ms": 299_000}, "up"),
+        ({"link": "up", "clock_skew_ms": 7 * 60_000}, "up, clock 7 min ahead"),
+        ({"link": "up", "clock_skew_ms": -86_400_000}, "up, clock 1440 min behind"),
+        ({"link": "lost", "detail": "no route", "unreachable": False}, "lost: no route"),
+        ({"link": "lost", "detail": "no route", "unreachable": True}, "unreachable: no route"),
+        ({"link": "connecting", "unreachable": True}, "unreachable"),
+        ({}, None),
+    ],
+)
+def test_list_says_who_is_unreachable_and_whose_clock_is_wrong(seen: dict[str, Any], told: str | None) -> None:
+    assert nodes_module.link_of(seen) == told
+
+
 def test_node_gets_tags_and_loses_them(state: Path) -> None:
     add = ["nodes", "add", "--state", state, "--request", "-", *NODE, "--tag", "eu"]
     invoke(main, *add, stdin=node_request().render())
@@ -304,3 +330,19 @@ def test_profiles_are_listed_without_what_is_in_them(state: Path) -> None:
     shown = invoke_json(main, "profiles", "show", "phone", "--state", state)
     assert (shown["name"], shown["revision"], shown["state"]) == ("phone", 1, "stale")
     assert invoke_json(main, "profiles", "list", "--state-is", "synced", "--state", state) == []
+
+
+def test_profiles_are_sealed_anew_for_one_device_or_for_all(state: Path) -> None:
+    async def write() -> None:
+        with open_store(state) as store:
+            authority = await store.run(load_authority, open_vault(state), now=now())
+            for number, name in enumerate(("phone", "laptop")):
+                device = await store.run(enrol_sample_device, number, name)
+                await store.run(current_bundle, authority, device, at=1_800_000_000_000_000)
+
+    trio.run(write)
+    assert run_verb(state, "profiles", "reseal", "phone") == "1 profile is being sealed anew.\n"
+    assert invoke_json(main, "profiles", "reseal", "phone", "--state", state) == {"profiles": 1}
+    assert run_verb(state, "profiles", "reseal") == "2 profiles are being sealed anew.\n"
+    stranger = invoke(main, "profiles", "reseal", "stranger", "--state", state)
+    assert (stranger.exit_code, "stranger" in stranger.stderr) == (Exit.FAILED, True)

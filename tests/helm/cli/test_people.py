@@ -66,7 +66,8 @@ def test_group_grants_to_its_members(state: Path) -> None:
     group = ask(state, "groups", "add", "office", "--tag", "eu", "--protocol", "reality")
     assert (group["node_tags"], group["protocols"]) == (["eu"], ["reality"])
     helm(state, "groups", "join", "office", "Ada")
-    assert "office" in helm(state, "users", "show", "Ada")
+    (line,) = [line for line in helm(state, "users", "show", "Ada").splitlines() if line.startswith("groups")]
+    assert line.split() == ["groups", "office"]
     assert len(ask(state, "groups", "show", "office")["members"]) == 1
     helm(state, "groups", "leave", "office", "Ada")
     assert "all nodes" not in helm(state, "groups", "list")

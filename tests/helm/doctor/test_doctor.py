@@ -20,12 +20,13 @@ from pharos.helm.ca.authority import Authority, load_authority
 from pharos.helm.ca.vault import open_vault
 from pharos.helm.cli import main
 from pharos.helm.cli.doctor import examine
-from pharos.helm.doctor.findings import Finding, Level, is_healthy
+from pharos.helm.doctor.findings import Finding, Level, age_of, is_healthy, size_of
 from pharos.helm.doctor.reach import AT_ONCE, Member, check_condition, check_seen, dial_members
 from pharos.helm.store.database import Database, open_store
 from pharos.wire.console import Exit
 from pharos.wire.files import write_atomic
 from pharos.wire.pki.roles import Role
+from pharos.wire.units import GIB, MIB
 from tests.support.commands import invoke, invoke_json
 from tests.support.helm import adopt_sample_node, adopt_sample_relay, make_fleet_files, now
 
@@ -218,3 +219,23 @@ def test_database_that_cannot_be_written_is_a_problem() -> None:
     }
     (finding,) = check_condition(health)
     assert (finding.id, finding.level) == ("writing:core", Level.PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "a minute"),
+        (119, "a minute"),
+        (120, "2 minutes"),
+        (7_199, "119 minutes"),
+        (7_200, "2 hours"),
+        (172_799, "47 hours"),
+        (172_800, "2 days"),
+    ],
+)
+def test_age_is_said_in_the_largest_unit_of_which_there_are_two(seconds: float, said: str) -> None:
+    assert age_of(seconds) == said
+
+
+def test_size_is_said_in_a_unit_that_people_read() -> None:
+    assert (size_of(512 * MIB), size_of(9 * GIB), size_of(75 * GIB)) == ("512 MiB", "9216 MiB", "75 GiB")

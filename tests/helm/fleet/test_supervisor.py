@@ -11,15 +11,17 @@ import pytest
 import trio
 import trio.testing
 
+from pharos.helm.fleet.nodes import push_node
 from pharos.helm.fleet.supervisor import DIALS, run_supervisor
 from pharos.helm.fleet.wake import Wakes
 from pharos.helm.live.board import Board
 from pharos.helm.live.hub import Hub
 from pharos.helm.store.changes import Act, record_change
 from pharos.helm.store.database import Database
+from pharos.helm.store.nodes import list_nodes
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.link import Link, LinkState
-from tests.support.helm import SampleHelm, adopt_sample_node, adopt_sample_relay, open_helm
+from tests.support.helm import SampleHelm, adopt_sample_node, adopt_sample_relay, open_helm, sample_act
 
 
 class Standing:
@@ -171,6 +173,31 @@ async def test_changed_record_is_dialled_anew(tmp_path: Path) -> None:
         await change_node(scene, "a", "address", "198.51.100.1")
         # The old link may end a moment after the new one is up.
         await scene.until(lambda: scene.dialled == ["a", "a"] and scene.up("a"))
+
+
+async def test_node_that_is_pushed_to_is_dialled_anew_and_no_other(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as scene:
+        await scene.until(lambda: scene.up("a"))
+        (node,) = await scene.helm.store.read(list_nodes)
+        await scene.helm.store.run(adopt_sample_node, scene.helm.authority, "b")
+        await scene.until(lambda: scene.up("a", "b"))
+        pushed = await scene.helm.store.run(push_node, sample_act(), node.id, node.version)
+        await scene.until(lambda: scene.dialled == ["a", "b", "a"] and scene.up("a", "b"))
+        # Once for each time that it is asked for.
+        await scene.helm.store.run(push_node, sample_act(), node.id, pushed.version)
+        await scene.until(lambda: scene.dialled == ["a", "b", "a", "a"] and scene.up("a", "b"))
+        await scene.helm.store.run(adopt_sample_relay, scene.helm.authority, "gate")
+        await scene.until(lambda: scene.up("a", "b", "gate"))
+        assert scene.dialled == ["a", "b", "a", "a", "gate"]
+
+
+async def test_refused_node_is_tried_again_when_it_is_pushed_to(tmp_path: Path) -> None:
+    async with supervised(tmp_path, a=LinkRefusedError("another fleet's")) as scene:
+        await scene.until(lambda: "link_refused" in [event.kind for event in scene.board._hub.recent()])
+        scene.fates.clear()
+        (node,) = await scene.helm.store.read(list_nodes)
+        await scene.helm.store.run(push_node, sample_act(), node.id, node.version)
+        await scene.until(lambda: scene.up("a"))
 
 
 async def test_refused_link_rests_until_its_record_changes(tmp_path: Path) -> None:

@@ -39,5 +39,21 @@ async def test_who_sleeps_is_woken_by_a_wake(autojump_clock: trio.testing.MockCl
         nursery.cancel_scope.cancel()
 
 
+async def test_wait_ends_with_a_wake_or_with_what_it_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    wakes, gap, came = Wakes(), 0.0, trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wakes.run, lambda: gap)
+        await trio.sleep(LOOK_EVERY)
+        gap = GAP + 1
+        async with wakes.ending():
+            await came.wait()
+        assert (wakes.count, came.is_set()) == (1, False)
+        came.set()
+        async with wakes.ending():
+            await came.wait()
+        assert wakes.count == 1
+        nursery.cancel_scope.cancel()
+
+
 def test_this_machine_has_slept_no_less_than_nothing() -> None:
     assert slept() >= 0

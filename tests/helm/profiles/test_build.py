@@ -7,6 +7,9 @@ import ipaddress
 import attrs
 import pytest
 
+from pharos.helm.fleet.nodes import change_node
+from pharos.helm.fleet.reissue import LIFETIME, end_reissues, reissue_node
+from pharos.helm.live.board import now_us
 from pharos.helm.model.devices import DeviceState
 from pharos.helm.model.nodes import NodeState
 from pharos.helm.profiles.build import (
@@ -14,11 +17,15 @@ from pharos.helm.profiles.build import (
     build_profile,
     node_addresses,
     peer_networks,
+    profile_of,
 )
+from pharos.helm.profiles.record import read_record_for
+from pharos.helm.profiles.render import Renderer
+from pharos.helm.store.bundles import profiles_revision
 from pharos.helm.store.fleet import get_fleet
 from pharos.wire.desired import Desired, Fence, Push
 from pharos.wire.profile import parse_profile, render_profile
-from tests.support.helm import adopt_sample_node, adopt_sample_relay, enrol_sample_device, fleet_in_memory
+from tests.support.helm import adopt_sample_node, adopt_sample_relay, enrol_sample_device, fleet_in_memory, sample_act
 
 
 def test_profile_names_active_nodes_and_relays_only() -> None:
@@ -30,11 +37,44 @@ def test_profile_names_active_nodes_and_relays_only() -> None:
         profile = build_profile(fleet, device, [node, *gone], [relay, away])
         assert [entry.id for entry in profile.nodes] == [node.id]
         assert [entry.id for entry in profile.relays] == [relay.id]
-        (access,) = profile.nodes[0].access
+        access, spare = profile.nodes[0].access
+        assert spare == attrs.evolve(access, port=node.spare_ports[0])
         assert (access.host, access.port) == (node.address, node.awg_port)
         assert (access.public_key, access.parameters) == (node.awg_key, node.awg_parameters)
         assert (profile.relays[0].host, profile.relays[0].port) == (relay.address, relay.ingress_port)
         assert parse_profile(render_profile(profile)) == profile
+
+
+def test_profile_lists_where_old_parameters_are_served_and_where_a_node_may_not_have_heard_of_new_ones() -> None:
+    with fleet_in_memory() as (db, authority):
+        node, _ = adopt_sample_node(db, authority)
+        node = change_node(db, sample_act(), node.id, node.version, {"spare_ports": [8443, 4500]})
+        device = enrol_sample_device(db, 1)
+
+        def ways() -> list[tuple[int, bool]]:
+            (shown,) = profile_of(read_record_for(db, device.id), device).nodes
+            assert {(way.host, way.public_key) for way in shown.access} == {(node.address, node.awg_key)}
+            assert parse_profile(Renderer(read_record_for(db, device.id)).render(device)).nodes == (shown,)
+            return [(way.port, way.parameters == node.awg_parameters) for way in shown.access]
+
+        assert ways() == [(443, True), (8443, True), (4500, True)]
+        reissue_node(db, sample_act(), node.id, node.version)
+        assert ways() == [(443, False), (8443, False), (4500, False), (8443, True), (443, True)]
+        told = profiles_revision(db)
+        assert end_reissues(db, sample_act(at=now_us() + LIFETIME)) == 1
+        assert ways() == [(443, False), (8443, False), (4500, False)]
+        assert profiles_revision(db) > told, "devices hear that the old ones have ended"
+
+
+def test_another_port_costs_a_profile_few_octets() -> None:
+    with fleet_in_memory() as (db, authority):
+        node, _ = adopt_sample_node(db, authority)
+        device, fleet = enrol_sample_device(db, 1), get_fleet(db)
+        one, many = (
+            len(render_profile(build_profile(fleet, device, [attrs.evolve(node, spare_ports=ports)], [])))
+            for ports in ((), (8443, 4500, 1194))
+        )
+        assert many - one < 40
 
 
 def test_node_serves_active_devices_only() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 import trio
+from nacl.signing import SigningKey
 
+from pharos.helm.ca.authority import Authority
 from pharos.helm.errors import NotFoundError
+from pharos.helm.model.devices import Device
 from pharos.helm.profiles import reseal as module
 from pharos.helm.profiles.reseal import reseal, run_reseal
 from pharos.helm.profiles.seal import current_bundle, order_reseal
@@ -16,7 +21,10 @@ from pharos.helm.store.bundles import Bundle, due_bundles, find_bundle, is_check
 from pharos.helm.store.database import Database
 from pharos.helm.store.devices import get_device
 from pharos.helm.store.fleet import next_revision
+from pharos.wire.errors import BundleSignatureError
 from pharos.wire.ids import DeviceId
+from pharos.wire.noise.keys import KeyPair
+from pharos.wire.seal.envelope import open_bundle
 from tests.support.helm import (
     SampleHelm,
     adopt_sample_node,
@@ -28,6 +36,15 @@ from tests.support.helm import (
 )
 
 AT = 1_800_000_000_000_000
+SEALING = KeyPair.generate()
+
+
+class ProfileAloneHash:
+    """A hash that leaves out the signing key."""
+
+    @staticmethod
+    def sha256(data: bytes) -> Any:
+        return hashlib.sha256(data[32:])
 
 
 @attrs.define
@@ -66,12 +83,12 @@ async def test_change_reseals_every_device_batch_by_batch_and_tells_it(
     async with open_helm(tmp_path) as helm:
         ids = await helm.store.run(enrol_some, 8)
         ears = Ears()
-        await reseal(helm.store, helm.authority, ears)
+        await reseal(helm.store, helm.context.authorities, ears)
         assert sorted(ears.heard) == [(device_id, 1) for device_id in sorted(ids)]
         await helm.store.run(adopt_sample_node, helm.authority)
         ears.heard.clear()
         commits = helm.store.commits
-        done = await reseal(helm.store, helm.authority, ears)
+        done = await reseal(helm.store, helm.context.authorities, ears)
         assert helm.store.commits - commits == 3
         assert done == await helm.store.read(profiles_revision)
         assert sorted(ears.heard) == [(device_id, 2) for device_id in sorted(ids)]
@@ -81,11 +98,11 @@ async def test_change_reseals_every_device_batch_by_batch_and_tells_it(
 async def test_what_did_not_change_is_checked_and_nobody_is_told(tmp_path: Path) -> None:
     async with open_helm(tmp_path) as helm:
         ids = await helm.store.run(enrol_some, 2)
-        await reseal(helm.store, helm.authority, Ears())
+        await reseal(helm.store, helm.context.authorities, Ears())
         await helm.store.run(next_revision)
         assert not await helm.store.read(is_checked, ids[0])
         ears = Ears()
-        await reseal(helm.store, helm.authority, ears)
+        await reseal(helm.store, helm.context.authorities, ears)
         assert (ears.heard, await revisions(helm, ids)) == ([], [1, 1])
         assert await helm.store.read(is_checked, ids[0])
 
@@ -94,7 +111,7 @@ async def test_device_that_may_not_use_the_fleet_gets_no_bundle(tmp_path: Path) 
     async with open_helm(tmp_path) as helm:
         ids = await helm.store.run(enrol_some, 2)
         await helm.store.run(revoke_sample_device, ids[0])
-        await reseal(helm.store, helm.authority, Ears())
+        await reseal(helm.store, helm.context.authorities, Ears())
         assert await revisions(helm, ids) == [0, 1]
 
 
@@ -145,3 +162,55 @@ def test_order_to_reseal_names_one_device_or_all() -> None:
         assert current_bundle(db, authority, get_device(db, devices[0].id), at=AT).revision == 2
         assert order_reseal(db, sample_act()) == 3
         assert [current_bundle(db, authority, device, at=AT).revision for device in devices] == [3, 2, 2]
+
+
+def with_another_signing_key(authority: Authority) -> Authority:
+    return attrs.evolve(authority, signing=SigningKey.generate())
+
+
+def opens_with(helm: SampleHelm, bundle: Bundle, device: Device, authority: Authority) -> bool:
+    try:
+        open_bundle(
+            bundle.sealed,
+            fleet=helm.authority.trust.fleet,
+            device=device.id,
+            sealing_key=SEALING,
+            signing_keys=[bytes(authority.signing.verify_key)],
+        )
+    except BundleSignatureError:
+        return False
+    return True
+
+
+def enrol_one_who_can_read(db: Database) -> Device:
+    device = enrol_sample_device(db, 1)
+    db.execute("UPDATE devices SET sealing_key = ?", (SEALING.public,))
+    return get_device(db, device.id)
+
+
+@pytest.mark.parametrize("hashed", [False, True], ids=["weakened", "as built"])
+async def test_bundle_that_was_being_sealed_while_the_signing_key_changed_is_sealed_by_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, hashed: bool
+) -> None:
+    """The profile is the same under both keys: were it alone what tells bundles apart, the old signature would stay."""
+    if not hashed:
+        monkeypatch.setattr("pharos.helm.profiles.seal.hashlib", ProfileAloneHash)
+    async with open_helm(tmp_path) as helm:
+        device = await helm.store.run(enrol_one_who_can_read)
+        authorities = helm.context.authorities
+        await helm.store.run(order_reseal, sample_act())
+        old, new, seal = authorities.current, with_another_signing_key(authorities.current), module._seal
+
+        def seal_while_it_changes(*args: Any) -> Any:
+            if authorities.current is old:
+                trio.from_thread.run_sync(authorities.replace, new)
+                trio.from_thread.run(helm.store.run, order_reseal, sample_act())
+            return seal(*args)
+
+        monkeypatch.setattr(module, "_seal", seal_while_it_changes)
+        await reseal(helm.store, authorities, Ears())
+        bundle = await helm.store.read(find_bundle, device.id)
+        assert bundle is not None
+        assert opens_with(helm, bundle, device, new) is hashed
+        assert opens_with(helm, bundle, device, old) is not hashed
+        assert await helm.store.read(due_bundles, at=AT, after="", limit=9) == []

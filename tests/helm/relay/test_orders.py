@@ -25,7 +25,7 @@ from pharos.helm.store.alerts import standing_alert
 from pharos.helm.store.members import member_state
 from pharos.helm.store.records import get_record
 from pharos.helm.store.relays import RELAYS
-from pharos.helm.trust.witness import ALERT
+from pharos.helm.trust.witness import FORKED
 from pharos.wire.agent import AgentRequest
 from pharos.wire.gen.pharos.relay.v1 import orders_grpc
 from pharos.wire.gen.pharos.relay.v1 import orders_pb2 as pb
@@ -185,7 +185,7 @@ async def test_checkpoint_that_the_record_does_not_hold_is_an_alert(tmp_path: Pa
         with trio.fail_after(5):
             while True:
                 commits = store.commits
-                if (alert := await store.read(standing_alert, ALERT, scene.relay.id)) is not None:
+                if (alert := await store.read(standing_alert, FORKED, "")) is not None:
                     break
                 await store.wait_commit(commits)
         assert alert.evidence["size"] == 1

@@ -13,6 +13,8 @@ import pytest
 import trio
 import trio.testing
 
+from pharos.helm.fleet import wake
+from pharos.helm.fleet.wake import Wakes
 from pharos.helm.store.certificates import certificates_of
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.nodes import NODES
@@ -126,7 +128,7 @@ async def test_helm_renews_its_own_certificate_with_a_new_key(
         start = trio.current_time()
         monkeypatch.setattr(renewals, "now_us", lambda: int((begun + trio.current_time() - start) * 1e6))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_own_renewal, helm.store, authorities, helm.vault)
+            nursery.start_soon(run_own_renewal, helm.store, authorities, helm.vault, Wakes())
             await authorities.wait_changed(0)
             nursery.cancel_scope.cancel()
         assert 0.66 * YEAR.total_seconds() < trio.current_time() - start < 0.72 * YEAR.total_seconds()
@@ -136,3 +138,20 @@ async def test_helm_renews_its_own_certificate_with_a_new_key(
         assert (await helm.store.read(get_fleet)).controller == certificate_to_der(after.controller.certificate)
         states = [known.state.value for known in await helm.store.read(certificates_of, before.controller_id)]
         assert sorted(states) == ["active", "superseded"]
+
+
+async def test_helm_renews_at_the_wake_what_became_due_while_it_slept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake, "LOOK_EVERY", 0.01)
+    async with open_helm(tmp_path) as helm, trio.open_nursery() as nursery:
+        authorities, wakes, slept = helm.context.authorities, Wakes(), 0.0
+        monkeypatch.setattr(renewals, "now_us", lambda: int((now().timestamp() + slept) * 1e6))
+        nursery.start_soon(run_own_renewal, helm.store, authorities, helm.vault, wakes)
+        nursery.start_soon(wakes.run, lambda: slept)
+        # It has just looked, and would look again in an hour.
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        slept = 0.75 * YEAR.total_seconds()
+        with trio.fail_after(20):
+            await authorities.wait_changed(0)
+        nursery.cancel_scope.cancel()

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
+from pathlib import Path
 
 import pytest
 from quart_trio import QuartTrio
 
 from pharos.helm import errors as helm_errors
 from pharos.helm.errors import (
+    BusyError,
     ConflictError,
     DatabaseCorruptError,
     HelmError,
     InvalidRequestError,
     NotAllowedError,
     NotFoundError,
+    NotInitialisedError,
+    ReadOnlyError,
 )
 from pharos.helm.web.problems import STATUSES, handle_errors, problem
 from pharos.wire.errors import AgentError, RemoteProtocolError, StateFileError
 from tests.support.http import asking
+from tests.support.nouns import API, operator
 
 
 def app_that_raises(error: Exception) -> QuartTrio:
@@ -42,6 +48,10 @@ def app_that_raises(error: Exception) -> QuartTrio:
         (InvalidRequestError("bad name"), 400),
         (AgentError("damaged"), 400),
         (RemoteProtocolError("bad CSR"), 400),
+        (BusyError("core.db is held by another program"), 503),
+        (ReadOnlyError("make room"), 503),
+        (DatabaseCorruptError("stop helm"), 500),
+        (NotInitialisedError("there is no root here"), 409),
     ],
 )
 async def test_error_of_ours_has_one_status_and_says_its_sentence(error: Exception, status: int) -> None:
@@ -64,9 +74,9 @@ async def test_what_the_client_got_wrong_is_a_problem_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ZeroDivisionError("secret detail"), StateFileError("secret"), DatabaseCorruptError("secret")]
+    "error", [ZeroDivisionError("secret detail"), StateFileError("secret"), sqlite3.OperationalError("secret")]
 )
-async def test_bug_or_damage_is_logged_and_not_told(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+async def test_bug_is_logged_and_not_told(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     app = app_that_raises(error)
     async with asking(app) as client:
         # httpx re-raises what the application let through; hypercorn answers 500 either way.
@@ -87,11 +97,9 @@ def test_error_maps_to_one_code() -> None:
 
 def test_every_error_that_an_act_can_raise_is_in_the_table() -> None:
     listed = {kind for kind, _ in STATUSES}
-    # These stop helm from running at all, so that no request ever meets them.
+    # This stops `helm init`, so that no request ever meets it.
     at_start = {
-        helm_errors.NotInitialisedError,
         helm_errors.AlreadyInitialisedError,
-        helm_errors.DatabaseCorruptError,
         # And this one a command meets that works on files, beside helm.
         helm_errors.BackupError,
     }
@@ -103,3 +111,40 @@ async def test_text_in_a_problem_is_json_whatever_it_holds() -> None:
     answer = problem(400, '<script>alert("x")</script>\n\x00\u2028')
     assert json.loads(await answer.get_data(as_text=True))["detail"] == '<script>alert("x")</script>\n\x00\u2028'
     assert answer.content_type == "application/problem+json"
+
+
+async def test_database_that_another_program_holds_is_a_503_that_says_to_try_again(tmp_path: Path) -> None:
+    async with operator(tmp_path) as (helm, client):
+        await helm.store.run(lambda db: db.execute("PRAGMA busy_timeout = 20"))
+        other = sqlite3.connect(helm.store.core.path, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            held = await client.post(f"{API}/users", json={"name": "ada"})
+            read = await client.get(f"{API}/users")
+            other.execute("ROLLBACK")
+        finally:
+            other.close()
+        assert (held.status_code, held.headers["retry-after"]) == (503, "5")
+        assert "nothing was changed, try again in a few seconds" in held.json()["detail"]
+        assert (read.status_code, read.json()["items"]) == (200, []), "who only reads waits for nobody"
+        assert (await client.post(f"{API}/users", json={"name": "ada"})).status_code == 201
+
+
+async def test_database_that_is_damaged_while_helm_runs_is_a_500_that_says_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with operator(tmp_path) as (helm, client):
+
+        def meet_damage(_: object) -> None:
+            error = sqlite3.DatabaseError("database disk image is malformed")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+
+        with pytest.raises(DatabaseCorruptError):
+            await helm.store.run(meet_damage)
+        answer = await client.post(f"{API}/users", json={"name": "ada"})
+        assert answer.status_code == 500
+        assert "is corrupt" in answer.json()["detail"]
+        assert "stop helm, its next start names the way out" in answer.json()["detail"]
+        assert [record.levelname for record in caplog.records if record.levelno >= logging.ERROR] == ["ERROR"]
+        caplog.clear()

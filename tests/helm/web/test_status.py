@@ -60,6 +60,8 @@ async def test_picture_shows_record_sightings_and_handshakes_together(tmp_path: 
         board.report(node.id, node.name, LinkState.UP, "")
         board.of(node.id).applied, board.of(node.id).peers = Fence(1, 1, 3), 2
         board.report(relay.id, relay.name, LinkState.LOST, "no route")
+        board.of(node.id).skew = -400_000_000
+        board.unreachable(relay.id)
         picture = await status_of(helm)
         revision = (await helm.store.run(get_fleet)).revision
 
@@ -67,12 +69,14 @@ async def test_picture_shows_record_sightings_and_handshakes_together(tmp_path: 
     assert (seen_node["id"], seen_node["name"], seen_node["tags"]) == (node.id, "amsterdam", ["eu"])
     assert (seen_node["link"], seen_node["detail"], seen_node["peers"]) == ("up", None, 2)
     assert (seen_node["applied_revision"], seen_node["desired_revision"]) == (3, revision)
+    assert (seen_node["unreachable"], seen_node["clock_skew_ms"]) == (False, -400_000)
+    assert (seen_relay["unreachable"], seen_relay["clock_skew_ms"]) == (True, 0)
     assert (seen_relay["link"], seen_relay["detail"], seen_relay["passages"]) == ("lost", "no route", 0)
     seen_phone, seen_laptop = picture["devices"]
     assert (seen_phone["name"], seen_phone["state"], seen_phone["node"]) == ("phone", "active", node.id)
     assert seen_phone["last_handshake_at"] == rfc3339(STARTED_AT)
     assert (seen_laptop["last_handshake_at"], seen_laptop["node"]) == (None, None)
-    assert [event["kind"] for event in picture["events"]] == ["link_up", "link_lost"]
+    assert [event["kind"] for event in picture["events"]] == ["link_up", "link_lost", "unreachable"]
 
 
 async def test_picture_holds_no_key_or_certificate(tmp_path: Path) -> None:

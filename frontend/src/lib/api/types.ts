@@ -27,6 +27,10 @@ interface Linked {
   since: string
   /** Why the link is not up. */
   detail: string | null
+  /** Not heard of for 45 seconds, the sleep of helm's own machine left out. */
+  unreachable: boolean
+  /** Milliseconds by which its clock is ahead of helm's, as last seen; of relays always 0. */
+  clock_skew_ms: number
 }
 
 export interface Node extends Linked {

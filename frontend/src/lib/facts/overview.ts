@@ -1,7 +1,7 @@
 import type { Device, Node, Relay, Status } from "$lib/api/types"
 import { duration } from "$lib/format"
 import { words } from "$lib/words"
-import { deviceMark, inService, isDown, nodeMark, relayMark } from "./status"
+import { deviceMark, inService, isDown, linkOf, nodeMark, relayMark } from "./status"
 
 export interface Sentence {
   title: string
@@ -43,8 +43,10 @@ export function sentence(status: Status, asOf: number): Sentence {
     if (relays.length) return { title: all, detail: finish([...relays, devices]) }
     return { title: say.well, detail: devices === say.noDevice ? finish([all, devices]) : finish([`${all}, ${devices}`]) }
   }
-  const trouble = [...downSentence(nodes, asOf), ...relays]
-  const moving = nodes.filter((node) => !isDown(node) && !healthy.includes(node))
+  const skewed = nodes.filter((node) => nodeMark(node).shape === "warn")
+  const clocks = skewed.length ? [say.clocks(skewed.map(nameOf))] : []
+  const trouble = [...downSentence(nodes, asOf), ...clocks, ...relays]
+  const moving = nodes.filter((node) => !isDown(node) && !skewed.includes(node) && !healthy.includes(node))
   const onTheWay = moving.length ? [say.onTheWay(moving.map(nameOf))] : []
   const goesOn = trouble.length ? [say.goesOn] : []
   return {
@@ -64,7 +66,7 @@ function deviceSentence(devices: Device[], asOf: number): string {
 }
 
 function downSentence(nodes: Node[], asOf: number): string[] {
-  const silent = nodes.filter((node) => node.link === "lost")
+  const silent = nodes.filter((node) => linkOf(node) === "lost")
   const refused = nodes.filter((node) => node.link === "refused")
   const crashed = nodes.filter((node) => node.link === "crashed")
   const parts: string[] = []
@@ -82,13 +84,13 @@ export function needs(status: Status): Need[] {
   const down = [...status.nodes.filter(inService), ...status.relays].filter(isDown)
   down.sort((a, b) => rank(a) - rank(b) || a.since.localeCompare(b.since))
   return down.map((thing) => {
-    const say = words.needs.of[thing.link as keyof typeof words.needs.of]
+    const say = words.needs.of[linkOf(thing) as keyof typeof words.needs.of]
     return { id: thing.id, title: say.title(thing.name), detail: finish([say.detail(thing.detail)]), since: thing.since }
   })
 }
 
 const RANKED = ["refused", "crashed", "lost"]
-const rank = (thing: Node | Relay) => RANKED.indexOf(thing.link)
+const rank = (thing: Node | Relay) => RANKED.indexOf(linkOf(thing))
 
 /** What the control link of a node or relay is doing, in words. */
 export function linkSentence(thing: Node | Relay, asOf: number): string {

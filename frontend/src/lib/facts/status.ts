@@ -28,24 +28,33 @@ const MOVING: Record<string, Mark> = {
   draining: { shape: "half", word: say.draining },
 }
 
+/** Certificates allow for five minutes; helm's own alert begins there, too. */
+const MOST_SKEW = 300_000
+
+/** A link that is dialled, and has been for so long that somebody should look, is as one that was lost. */
+export const linkOf = (thing: Node | Relay) => (thing.unreachable && thing.link === "connecting" ? "lost" : thing.link)
+
 /** Whether helm has tried and failed; what it has not tried yet is not down. */
-export const isDown = (thing: Node | Relay): boolean => Object.hasOwn(DOWN, thing.link)
+export const isDown = (thing: Node | Relay): boolean => Object.hasOwn(DOWN, linkOf(thing))
 
 /** What an admin took out of service says so; a silent node is bad in any other state. */
 export function nodeMark(node: Node): Mark {
-  const said = REST[node.state] ?? DOWN[node.link] ?? MOVING[node.state]
+  const said = REST[node.state] ?? DOWN[linkOf(node)] ?? MOVING[node.state]
   if (said) return said
   if (node.link === "connecting") return { shape: "pending", word: say.connecting }
   if (node.link !== "up") return { shape: "off", word: node.link }
   if (node.state !== "active") return { shape: "off", word: node.state }
+  if (Math.abs(node.clock_skew_ms) > MOST_SKEW) return { shape: "warn", word: say.clock }
   if (node.applied_revision < node.desired_revision) return { shape: "pending", word: say.sending }
   return { shape: "ok", word: say.healthy }
 }
 
 export function relayMark(relay: Relay): Mark {
   if (relay.link === "up") return { shape: "ok", word: say.up }
+  const down = DOWN[linkOf(relay)]
+  if (down) return down
   if (relay.link === "connecting") return { shape: "pending", word: say.connecting }
-  return DOWN[relay.link] ?? { shape: "off", word: relay.link }
+  return { shape: "off", word: relay.link }
 }
 
 /** `asOf`: the moment the picture is about, milliseconds since the epoch. */

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from pharos.helm.context import HelmContext
-from pharos.helm.fleet.nodes import change_node, move_node, remove_node
+from pharos.helm.fleet.nodes import change_node, move_node, push_node, remove_node
 from pharos.helm.fleet.reissue import reissue_node
 from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import Role
@@ -24,6 +24,7 @@ from pharos.helm.web.acting import Answer
 from pharos.helm.web.bodies import UNSET, Unset, given
 from pharos.helm.web.nouns.readopt import readopt_act
 from pharos.helm.web.resources import API, ItemAct, Resource, View
+from pharos.helm.web.status import sighting_json
 from pharos.wire.agent import AgentRequest
 from pharos.wire.pki import roles
 
@@ -66,11 +67,8 @@ def _add(context: HelmContext, db: Database, act: Act, body: NodeBody) -> Answer
 
 
 def _view(context: HelmContext, db: Database, node: Node) -> View:
-    sighting = context.board.of(node.id)
     return NODES.view(node) | {
-        "link": sighting.state.value,
-        "since": rfc3339(sighting.since),
-        "detail": sighting.detail or None,
+        **sighting_json(context.board.of(node.id)),
         "previous_parameters": [
             {"port": reissue.port, "until": rfc3339(reissue.until_at), "devices": count_unaware(db, reissue, now_us())}
             for reissue in served_reissues(db)
@@ -104,7 +102,8 @@ NODE_RESOURCE: Resource[Node] = Resource(
     change_body=NodeChange,
     change=lambda db, act, node_id, version, body: change_node(db, act, node_id, version, given(body)),
     remove=remove_node,
-    acts={"reissue": ItemAct[Any](do=reissue_node, role=Role.ADMIN, says="Give a node new obfuscation parameters")}
+    acts={"push": ItemAct[Any](do=push_node, role=Role.OPERATOR, says="Dial a node anew, and tell it what it lacks")}
+    | {"reissue": ItemAct[Any](do=reissue_node, role=Role.ADMIN, says="Give a node new obfuscation parameters")}
     | {"readopt": readopt_act(roles.Role.NODE)}
     | {
         verb.value: ItemAct[Any](

@@ -17,12 +17,12 @@ from pharos.helm.store.certificates import certificates_of
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.relays import RELAYS
-from pharos.helm.store.times import rfc3339
 from pharos.helm.web.acting import Answer
 from pharos.helm.web.bodies import UNSET, Unset, given
 from pharos.helm.web.nouns.nodes import SAYS
 from pharos.helm.web.nouns.readopt import readopt_act
 from pharos.helm.web.resources import API, ItemAct, Resource, View
+from pharos.helm.web.status import sighting_json
 from pharos.wire.agent import AgentRequest
 from pharos.wire.pki import roles
 
@@ -62,11 +62,8 @@ def _add(context: HelmContext, db: Database, act: Act, body: RelayBody) -> Answe
 
 
 def _view(context: HelmContext, db: Database, relay: Relay) -> View:
-    sighting = context.board.of(relay.id)
     return RELAYS.view(relay) | {
-        "link": sighting.state.value,
-        "since": rfc3339(sighting.since),
-        "detail": sighting.detail or None,
+        **sighting_json(context.board.of(relay.id)),
         "certificates": [{"id": c.id, "state": c.state.value} for c in certificates_of(db, relay.id)],
     }
 
