@@ -122,9 +122,9 @@ class Bench:
         return {"pct": (time.process_time() - before) / seconds * 100}
 
     async def written(self) -> dict[str, Any]:
-        """Return how many events are in the store, and how many wait."""
+        """Return how many events are in the store, and how many were shed because they came too fast for it."""
         ingest = self.context.ingest
-        return {"events": ingest.written.events, "waiting": len(ingest.backlog)}
+        return {"events": ingest.written.events, "shed": sum(ingest.backlog.dropped.values())}
 
     async def sign_in(self, *, name: str, role: str) -> dict[str, Any]:
         """Return what the browser of a new admin sends."""

@@ -29,6 +29,8 @@ class EventPage(_Page):
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__(stream)
         self.late: list[float] = []
+        self.begun = trio.Event()
+        """Set with the first message, which is the picture of the whole fleet: some megabytes, and long to read."""
         self._decode = msgspec.json.Decoder(_Message).decode
 
     async def run(self) -> None:
@@ -36,6 +38,7 @@ class EventPage(_Page):
             self._octets += octets
             while (text := self._take()) is not None:
                 now = time.time()
+                self.begun.set()
                 for event in self._decode(text).events:
                     if event.kind == "handshake":
                         self.late.append((now - event.at.timestamp()) * 1000)
@@ -52,6 +55,7 @@ async def main() -> None:
                 page = EventPage((await _open_page(port, headers))._stream)
                 pages.append(page)
                 nursery.start_soon(page.run)
+                await page.begun.wait()
             return {}
 
         async def collect() -> dict[str, Any]:
