@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
 ARGS   ?=
+MINUTES ?= 1
 
-.PHONY: all setup demo test lint bench proto spa deb clean
+.PHONY: all setup demo test lint bench fuzz proto spa deb clean
 
 all: test lint
 
@@ -44,6 +45,12 @@ bench: setup
 	@for b in bench/[a-z]*.py; do \
 	  [ $$b = bench/support.py ] || $(BIN)/python -m bench.$$(basename $$b .py) $(ARGS) || exit 1; \
 	done
+
+# MINUTES=60 for an hour, shared by the targets; by coverage where atheris has a wheel, blindly elsewhere.
+fuzz: setup
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install -q --disable-pip-version-check \
+	  --only-binary :all: --no-deps --require-hashes -r requirements/fuzz.txt || echo "atheris could not be installed"
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 proto: setup
 	@$(BIN)/python packaging/gen_proto.py

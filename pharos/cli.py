@@ -15,6 +15,7 @@ PROGRAMS: Final = {
     "buoy": ("pharos.buoy.cli", "A VPN node."),
     "beacon": ("pharos.beacon.cli", "A relay: the way in for clients."),
     "caravel": ("pharos.caravel.cli", "The client."),
+    "awg": ("pharos.wire.awg.cli", "Tunnel files of AmneziaWG."),
     "demo": ("pharos.demo.cli", "A whole fleet on this machine."),
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from tests.support.vectors import vectors_folder
 ROOT = Path(__file__).resolve().parent.parent
 # How an absent peer says so: all that CI accepts as a reason to skip. What a test may wait for that the set-up does
 # not bring is named here and nowhere else.
-ABSENT_PEERS = ("published test vectors are not at",)
+ABSENT_PEERS = ("published test vectors are not at", "amneziawg-go is not on the PATH")
 # Two, as the machines have cores. Tests share nothing; the tests of one file, which may share a fixture, stay together.
 WORKERS = "2"
 # Exit codes of pytest: all passed, some failed, none was there to run.
@@ -74,6 +75,8 @@ def absent_peers() -> list[str]:
         vectors_folder()
     except pytest.skip.Exception as reason:
         absent.append(str(reason))
+    if shutil.which("amneziawg-go") is None:
+        absent.append("amneziawg-go is not on the PATH")
     return absent
 
 

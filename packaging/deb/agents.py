@@ -20,6 +20,8 @@ class Agent:
     """At most 80 characters, no article, no full stop (Debian policy 3.4.1)."""
     description: tuple[str, ...]
     """Lines of at most 79 characters."""
+    engine: bool = False
+    """Whether `pharos-awg` comes along, with a unit and a user of its own."""
 
     @property
     def package(self) -> str:
@@ -40,6 +42,7 @@ BUOY: Final = Agent(
         "fleet's controller (helm) names, tells it what it sees, and goes on serving",
         "from its own disk while the controller is away. It dials nobody.",
     ),
+    engine=True,
 )
 BEACON: Final = Agent(
     command="beacon",
@@ -50,4 +53,7 @@ BEACON: Final = Agent(
         "and carries no VPN engine.",
     ),
 )
+ENGINE: Final = "pharos-awg"
+"""The command that runs one tunnel; also the name of its unit's template and of its user."""
+ENGINE_MODULE: Final = "pharos.wire.awg.process"
 AGENTS: Final = (BUOY, BEACON)

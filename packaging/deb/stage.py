@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-from deb.agents import PYTHONS, Agent
+from deb.agents import ENGINE, ENGINE_MODULE, PYTHONS, Agent
 from deb.errors import PackagingError
 from deb.imports import Closure, import_closure
 from deb.wheels import GLIBC, Target, unpack_wheel
@@ -57,6 +57,11 @@ def debian_version(version: str) -> str:
 def stage(agent: Agent, build: Build, wheels: Wheels, tree: Path) -> None:
     """Make ``tree`` hold what dpkg-deb packs. Raises: PackagingError — the agent imports what is not there."""
     closure = import_closure(build.root, "pharos", agent.module)
+    if agent.engine:
+        engine = import_closure(build.root, "pharos", ENGINE_MODULE)
+        closure = Closure(
+            files=tuple(sorted({*closure.files, *engine.files})), external=closure.external | engine.external
+        )
     for path in closure.files:
         _put(tree / "usr/lib" / agent.package / "app" / path, (build.root / path).read_bytes())
     _put_libraries(agent, closure, wheels, tree / "usr/lib" / agent.package / "site")
@@ -86,6 +91,8 @@ def _values(agent: Agent, build: Build) -> dict[str, str]:
         "package": agent.package,
         "command": agent.command,
         "module": agent.module,
+        "users": f"{agent.package}.conf {ENGINE}.conf" if agent.engine else f"{agent.package}.conf",
+        "services": f"{agent.package}.service '{ENGINE}@*.service'" if agent.engine else f"{agent.package}.service",
         "version": debian_version(build.version),
         "arch": build.arch,
         "maintainer": MAINTAINER,
@@ -126,6 +133,11 @@ def _put_system_files(agent: Agent, build: Build, tree: Path) -> None:
     ):
         name = f"{agent.package}.{suffix}"
         _put(tree / place / name, (source / folder / name).read_bytes())
+    if agent.engine:
+        values = _values(agent, build) | {"command": ENGINE, "module": ENGINE_MODULE}
+        _put(tree / "usr/bin" / ENGINE, _fill(templates / "launcher", values))
+        for place, name in (("systemd/system", f"{ENGINE}@.service"), ("sysusers.d", f"{ENGINE}.conf")):
+            _put(tree / "usr/lib" / place / name, (source / place.partition("/")[0] / name).read_bytes())
     conffile = f"{agent.command}.toml"
     _put(tree / "etc/pharos" / conffile, (source / "deb/conffiles" / conffile).read_bytes())
     _put(

@@ -8,7 +8,8 @@ import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pharos.wire.awg.params import PLAIN, ObfuscationParameters, generate
+from pharos.wire.awg.generate import generate
+from pharos.wire.awg.params import PLAIN, ObfuscationParameters
 from pharos.wire.desired import Fence, Peer, Policy, PreviousEndpoint, Push, QuotaLease
 from pharos.wire.ids import DeviceId
 

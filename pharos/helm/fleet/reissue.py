@@ -24,7 +24,7 @@ from pharos.helm.store.ids import fresh_id
 from pharos.helm.store.nodes import NODES, list_nodes
 from pharos.helm.store.records import add_record, change_record, check_version, get_record
 from pharos.helm.store.reissues import REISSUES, count_unaware, served_reissues
-from pharos.wire.awg.params import generate
+from pharos.wire.awg.generate import generate
 from pharos.wire.units import SECONDS
 
 # A fortnight's holiday: whoever was away for longer opens the app and syncs through a relay first.

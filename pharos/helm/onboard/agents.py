@@ -24,7 +24,7 @@ from pharos.helm.store.records import add_record
 from pharos.helm.store.relays import RELAYS, find_relay_by_key
 from pharos.helm.store.times import moment
 from pharos.wire.agent import AgentGrant, AgentRequest
-from pharos.wire.awg.params import generate
+from pharos.wire.awg.generate import generate
 from pharos.wire.ids import NodeId, RelayId
 from pharos.wire.pki.csr import verify_csr
 from pharos.wire.pki.keys import certificate_from_der, certificate_to_der

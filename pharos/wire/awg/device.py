@@ -1,40 +1,43 @@
 """A whole AmneziaWG device without I/O: datagrams, packets and time in; datagrams, packets and events out.
 
 Nothing that a stranger sends raises, is answered or leaves a trace, save one thing: under load a message that shows
-it knows our public key earns a cookie reply, smaller than itself.
+it knows our public key earns a cookie reply, smaller than itself unless S3 is far above S1.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
-from pharos.wire.awg import ippackets
-from pharos.wire.awg.allowedips import AllowedIps
+from pharos.wire.awg.admission import Admission, Arrived
+from pharos.wire.awg.batches import Packet, SlicedBuffer
 from pharos.wire.awg.config import PeerConfig
-from pharos.wire.awg.context import Context
-from pharos.wire.awg.cookies import MacChecker, MacStamper
+from pharos.wire.awg.context import MAIN_FACE, Context
 from pharos.wire.awg.endpoint import Address, check_address
 from pharos.wire.awg.events import Output, PeerStatus
 from pharos.wire.awg.framing import Framing
-from pharos.wire.awg.handshake import meet, read_initiation
-from pharos.wire.awg.handshaker import Handshaker
+from pharos.wire.awg.handshake import read_initiation
 from pharos.wire.awg.keys import StaticKey
-from pharos.wire.awg.load import LoadGauge, NetworkLimiter
-from pharos.wire.awg.messages import COOKIE_REPLY, RESPONSE, TRANSPORT_HEADER, MessageKind
+from pharos.wire.awg.messages import COOKIE_REPLY, RESPONSE, MessageKind
 from pharos.wire.awg.params import PLAIN, ObfuscationParameters
-from pharos.wire.awg.peer import Peer
+from pharos.wire.awg.peertable import PeerTable
 from pharos.wire.awg.randomness import Random
+from pharos.wire.awg.receiving import Arrival, Receiver
+from pharos.wire.awg.sending import OutgoingBuffer
 from pharos.wire.awg.tai64n import TimestampSource, WallClock
+from pharos.wire.awg.timers import NEVER
 from pharos.wire.awg.timing import Timing
-from pharos.wire.errors import DecryptError, LocalProtocolError, ParameterError
+from pharos.wire.errors import DecryptError, LocalProtocolError
 
 DEFAULT_MTU: Final = 1420
 """Of the inner end: 1500 less 80 for IPv6, UDP and the message, as in wg-quick."""
+HANDSHAKES_PER_TICK: Final = 16
+"""Handshakes done at a time: 4 ms at 250 µs each, which is as long as packets may wait."""
 
 
 class Device:
     """One private key, its peers and their tunnels.
 
-    ``now`` is a monotonic clock's reading in seconds and never goes back between calls. Whatever a call brings forth
-    waits in ``take_output``; a caller feeds a batch, then takes once.
+    ``now`` is a monotonic clock's reading in seconds and never goes back between calls. Whatever the device brings
+    forth of its own accord waits in ``take_output``; a caller feeds a batch, then takes once.
 
     Raises: ParameterError — ``private_key`` is not 32 bytes long.
     """
@@ -49,22 +52,21 @@ class Device:
         mtu: int = DEFAULT_MTU,
         timing: Timing | None = None,
     ) -> None:
-        static = StaticKey(private_key)
-        self.mtu = mtu
+        self._fixed_timing = timing
         self._context = Context(
-            static=static,
-            framing=Framing(parameters, random),
-            timing=timing or Timing(),
+            static=StaticKey(private_key),
+            faces={MAIN_FACE: Framing(parameters, random, number=MAIN_FACE)},
+            timing=timing or Timing.of(parameters),
             mtu=mtu,
             random=random,
             wall_clock=wall_clock,
             timestamps=TimestampSource(wall_clock),
         )
-        self._macs = MacChecker(static.public, random)
-        self._load = LoadGauge()
-        self._limiter = NetworkLimiter()
-        self._peers: dict[bytes, Peer] = {}
-        self._routes: AllowedIps[Peer] = AllowedIps()
+        self._peers = PeerTable(self._context)
+        self._admission = Admission(self._context)
+        self._receiver = Receiver(self._context, self._peers.routes, self._enqueue_handshake)
+        # For datagrams that come one by one.
+        self._datagram, self._plain = SlicedBuffer(), SlicedBuffer()
 
     def __repr__(self) -> str:
         return f"<Device {self.public_key.hex()[:8]}… with {len(self._peers)} peers>"
@@ -75,13 +77,51 @@ class Device:
 
     @property
     def parameters(self) -> ObfuscationParameters:
+        """Those of the main face."""
         return self._context.framing.parameters
+
+    @property
+    def mtu(self) -> int:
+        """Bytes of the largest inner packet; packets are never filled up beyond it."""
+        return self._context.mtu
 
     # What the operator wants
 
+    def set_private_key(self, private_key: bytes, now: float) -> None:
+        """Be another device to the same peers. Sessions end; a peer of the new public key is removed.
+
+        Raises: ParameterError — it is not 32 bytes long.
+        """
+        static = StaticKey(private_key)
+        if static.public != self.public_key:
+            self._context.static = static
+            self._admission = Admission(self._context)
+            self._peers.rekey(static, now)
+
     def set_parameters(self, parameters: ObfuscationParameters) -> None:
-        """Frame everything otherwise from now on. Sessions live on, for peers that change likewise."""
-        self._context.framing = Framing(parameters, self._context.random)
+        """Frame everything on the main face otherwise from now on.
+
+        Sessions live on, for peers that change likewise. Timers that run go on as they are.
+        """
+        self.set_face(MAIN_FACE, parameters)
+        self._context.timing = self._fixed_timing or Timing.of(parameters)
+
+    def set_face(self, number: int, parameters: ObfuscationParameters) -> None:
+        """Speak with these parameters on a further local port, too. Only the main face's set the timers."""
+        self._context.faces[number] = Framing(parameters, self._context.random, number=number)
+
+    def remove_face(self, number: int) -> None:
+        """Take a further face away; its peers are spoken to on the main one until they are heard elsewhere.
+
+        Raises: LocalProtocolError — it is the main one.
+        """
+        if number == MAIN_FACE:
+            raise LocalProtocolError("a device without its main face")
+        self._context.faces.pop(number, None)
+
+    def set_mtu(self, mtu: int) -> None:
+        """Follow the inner end's MTU."""
+        self._context.mtu = mtu
 
     def set_peer(self, config: PeerConfig, now: float) -> None:
         """Add a peer or change it. Its session survives a change of anything but the preshared key.
@@ -91,106 +131,121 @@ class Device:
 
         Raises: ParameterError — the public key is our own, or one no handshake can be made with.
         """
-        if config.public_key == self.public_key:
-            raise ParameterError(f"public_key = {config.public_key.hex()}: must not be this device's own")
-        peer = self._peers.get(config.public_key)
-        if peer is None or peer.remote.preshared_key != config.preshared_key:
-            remote = meet(self._context.static, config.public_key, config.preshared_key)
-        else:
-            remote = peer.remote
-        if peer is None:
-            handshaker = Handshaker(context=self._context, stamper=MacStamper(config.public_key))
-            peer = Peer(context=self._context, remote=remote, handshaker=handshaker)
-            self._peers[config.public_key] = peer
-        for network in peer.allowed_ips:
-            self._routes.remove(network, peer)
-        for network in config.allowed_ips:
-            self._routes.add(network, peer)
-        peer.configure(config, remote, now)
+        self._peers.put(config, now)
 
     def remove_peer(self, public_key: bytes) -> None:
         """Forget a peer, with its sessions, at once; nothing happens if it is not known."""
-        peer = self._peers.pop(public_key, None)
-        if peer is not None:
-            for network in peer.allowed_ips:
-                self._routes.remove(network, peer)
-            peer.drop_sessions()
-            self._context.deadlines.forget(peer)
+        self._peers.remove(public_key)
 
     def initiate_handshake(self, public_key: bytes, now: float) -> None:
         """Begin a handshake without waiting for a packet, or 5 s after the last one was begun or answered.
 
         Raises: LocalProtocolError — there is no such peer.
         """
-        self._peer(public_key).initiate(now)
+        self._peers.known(public_key).initiate(now)
 
     def set_endpoint(self, public_key: bytes, endpoint: Address, now: float) -> None:
         """Send to ``endpoint`` from now on, at once if there is a session, so that the peer follows.
 
         Raises: LocalProtocolError — there is no such peer. ParameterError — it is not a numeric address.
         """
-        peer = self._peer(public_key)
-        peer.endpoint = check_address(endpoint)
+        peer = self._peers.known(public_key)
+        peer.move(check_address(endpoint))
         peer.send_keepalive(now)
+
+    def config(self, public_key: bytes) -> PeerConfig:
+        """A peer as it was configured, but where it is now, and with the networks that nobody has taken since.
+
+        Raises: LocalProtocolError — there is no such peer.
+        """
+        return self._peers.config(self._peers.known(public_key))
+
+    def configs(self) -> list[PeerConfig]:
+        """Every peer's, in the order they were added."""
+        return [self._peers.config(peer) for peer in self._peers]
 
     def status(self, public_key: bytes, now: float) -> PeerStatus:
         """Raises: LocalProtocolError — there is no such peer."""
-        return self._peer(public_key).status(now)
+        return self._peers.known(public_key).status(now)
 
     def statuses(self, now: float) -> list[PeerStatus]:
         """Every peer as it is, in the order they were added."""
-        return [peer.status(now) for peer in self._peers.values()]
+        return [peer.status(now) for peer in self._peers]
 
-    def _peer(self, public_key: bytes) -> Peer:
-        try:
-            return self._peers[public_key]
-        except KeyError:
-            raise LocalProtocolError(f"no peer has the public key {public_key.hex()}") from None
+    # Batches, in the caller's buffers
 
-    # Bytes and time
+    def receive_datagrams(
+        self,
+        buffer: SlicedBuffer,
+        size: int,
+        segment: int,
+        source: Address,
+        plain: SlicedBuffer,
+        now: float,
+        *,
+        face: int = MAIN_FACE,
+    ) -> list[memoryview]:
+        """Take what one read of a socket gave: the first ``size`` bytes of ``buffer``, datagrams of ``segment`` bytes.
 
-    def receive_datagram(self, datagram: bytes, source: Address, now: float) -> None:
-        """Take one datagram from the outer network, whatever it is."""
-        context = self._context
-        framing = context.framing
-        kind = framing.classify(datagram)
-        if kind is None:
-            return
-        message = framing.unwrap(kind, datagram)
-        if kind is not MessageKind.TRANSPORT:
-            self._receive_handshake(kind, message, len(datagram), source, now)
-            return
-        _, index, counter = TRANSPORT_HEADER.unpack_from(message)
-        found = context.sessions.get(index)
-        if found is None:
-            return
-        peer, session = found
-        plaintext = session.open(counter, message, now)
-        if plaintext is None:
-            return
-        plaintext = peer.accept_transport(session, plaintext, len(datagram), source, now)
-        if plaintext is None:
-            return
-        packet = ippackets.trim(plaintext)
-        if packet is not None and self._routes.find(ippackets.source(packet)) is peer:
-            context.output.packets.append(packet)
+        Returns the inner packets in it, in order; they stand in ``plain`` until the next call with it. Handshakes
+        wait for ``tick``.
+
+        Raises: LocalProtocolError — ``plain`` is smaller than ``size``.
+        """
+        if not size:
+            return []  # An empty datagram is one that anybody can send.
+        arrival = Arrival(buffer, size, segment, source, self._context.face(face))
+        return self._receiver.receive(arrival, plain, now)
+
+    def send_packets(self, packets: Sequence[Packet], outgoing: OutgoingBuffer, now: float) -> None:
+        """Seal inner IP packets into ``outgoing``, each for the peer its destination belongs to, if there is one."""
+        first, owner = 0, None
+        for number, packet in enumerate(packets):
+            peer = self._peers.route(packet)
+            if peer is not owner:
+                if owner is not None:
+                    owner.send(packets[first:number], outgoing, now)
+                first, owner = number, peer
+        if owner is not None:
+            owner.send(packets[first:], outgoing, now)
+
+    def send_segments(self, segments: Sequence[Packet], outgoing: OutgoingBuffer, now: float) -> None:
+        """Seal the segments of one super packet: one destination, all but the last of one size, the last no longer."""
+        if segments:
+            peer = self._peers.route(segments[0])
+            if peer is not None:
+                peer.send(segments, outgoing, now, one_size=True)
+
+    # One by one
+
+    def receive_datagram(self, datagram: bytes, source: Address, now: float, *, face: int = MAIN_FACE) -> None:
+        """Take one datagram from the outer network, whatever it is; what it brings forth is in ``take_output``."""
+        size = len(datagram)
+        if size <= len(self._datagram):
+            self._datagram.data[:size] = datagram
+            packets = self.receive_datagrams(self._datagram, size, size, source, self._plain, now, face=face)
+            self._context.output.packets += map(bytes, packets)
+            self._work_off(len(self._admission.queue), now)
 
     def send_packet(self, packet: bytes, now: float) -> None:
         """Send one inner IP packet to the peer its destination belongs to; dropped if that is nobody."""
-        destination = ippackets.destination(packet)
-        if destination is not None:
-            peer = self._routes.find(destination)
-            if peer is not None:
-                peer.send_packet(packet, now)
+        self.send_packets((packet,), self._context.outgoing, now)
+        self._context.collect_sealed()
+
+    # Time
 
     def tick(self, now: float) -> None:
-        """Do what time has brought due. Cheap when nothing is; call it at ``next_deadline`` at the latest."""
+        """Do what time has brought due, and some of the handshakes that wait. Cheap when there is nothing.
+
+        Call it at ``next_deadline`` at the latest.
+        """
+        self._work_off(HANDSHAKES_PER_TICK, now)
         for peer in self._context.deadlines.due(now):
             peer.fire_timers(now)
 
     def next_deadline(self) -> float:
         """When to call ``tick``; infinity if nothing is due ever. Any other call may bring it nearer."""
-        return self._context.deadlines.next_deadline()
+        return -NEVER if self._admission.queue else self._context.deadlines.next_deadline()
 
     def take_output(self) -> Output:
         """Hand over what has gathered; it is the caller's from now on."""
@@ -199,44 +254,38 @@ class Device:
 
     # Handshakes
 
-    def _receive_handshake(self, kind: MessageKind, message: bytes, size: int, source: Address, now: float) -> None:
-        try:
-            if kind is MessageKind.COOKIE_REPLY:
-                self._receive_cookie(message, now)
-            elif self._admit(message, source, now):
-                if kind is MessageKind.INITIATION:
-                    self._receive_initiation(message, size, source, now)
+    def _enqueue_handshake(self, kind: MessageKind, datagram: bytes, arrival: Arrival, now: float) -> bool:
+        framing = arrival.framing
+        message = framing.unwrap(kind, datagram)
+        return self._admission.enqueue(Arrived(kind, message, len(datagram), arrival.source, framing), now)
+
+    def _work_off(self, count: int, now: float) -> None:
+        queue = self._admission.queue
+        for _ in range(min(count, len(queue))):
+            arrived = queue.popleft()
+            try:
+                if arrived.kind is MessageKind.INITIATION:
+                    self._receive_initiation(arrived, now)
+                elif arrived.kind is MessageKind.RESPONSE:
+                    self._receive_response(arrived, now)
                 else:
-                    self._receive_response(message, size, source, now)
-        except DecryptError:
-            # Anybody can send it, so it is noise: no reply, no trace, no log line.
-            return
+                    self._receive_cookie(arrived.message, now)
+            except DecryptError:
+                # Anybody can send it, so it is noise: no reply, no trace, no log line.
+                continue
 
-    def _admit(self, message: bytes, source: Address, now: float) -> bool:
-        """Whether to spend a handshake's cost on this message; in its stead the sender may get a cookie."""
-        if not self._macs.mac1_matches(message):
-            return False
-        if not self._load.arrival(now):
-            return True
-        if self._macs.mac2_matches(message, source, now):
-            return self._limiter.allow(source, now)
-        framing = self._context.framing
-        header = framing.header(MessageKind.COOKIE_REPLY)
-        reply = self._macs.make_reply(message, source, now, header=header)
-        self._context.output.datagrams.append((framing.wrap(MessageKind.COOKIE_REPLY, reply), source))
-        return False
-
-    def _receive_initiation(self, message: bytes, size: int, source: Address, now: float) -> None:
-        claimed = read_initiation(self._context.static, message)
+    def _receive_initiation(self, arrived: Arrived, now: float) -> None:
+        claimed = read_initiation(self._context.static, arrived.message)
         peer = self._peers.get(claimed.static)
         if peer is not None:
-            peer.accept_initiation(claimed.authenticate(peer.remote), size, source, now)
+            authentic = claimed.authenticate(peer.remote)
+            peer.accept_initiation(authentic, arrived.size, arrived.source, arrived.framing, now)
 
-    def _receive_response(self, message: bytes, size: int, source: Address, now: float) -> None:
-        _, _, index, _, _ = RESPONSE.unpack_from(message)
+    def _receive_response(self, arrived: Arrived, now: float) -> None:
+        _, _, index, _, _ = RESPONSE.unpack_from(arrived.message)
         peer = self._context.pending.get(index)
         if peer is not None:
-            peer.accept_response(message, size, source, now)
+            peer.accept_response(arrived.message, arrived.size, arrived.source, arrived.framing, now)
 
     def _receive_cookie(self, message: bytes, now: float) -> None:
         _, index, _, _ = COOKIE_REPLY.unpack(message)

@@ -4,6 +4,7 @@ from typing import TypeAlias
 
 import attrs
 
+from pharos.wire.awg.batches import DatagramBatch
 from pharos.wire.awg.endpoint import Address
 
 
@@ -66,8 +67,17 @@ class PeerStatus:
 class Output:
     """What has gathered in a device since it was last taken, each list in order."""
 
-    datagrams: list[tuple[bytes, Address]] = attrs.Factory(list)
-    """To send, as they are."""
+    batches: list[DatagramBatch] = attrs.Factory(list)
+    """To send: what the device brings forth of its own accord, and packets given to it one by one."""
     packets: list[bytes] = attrs.Factory(list)
-    """Inner IP packets from peers, each from an address its peer is allowed."""
+    """Inner IP packets out of datagrams given to it one by one, each from an address its peer is allowed."""
     events: list[Event] = attrs.Factory(list)
+
+    def add(self, datagram: bytes, address: Address, face: int) -> None:
+        """Have one datagram sent."""
+        self.batches.append(DatagramBatch(address, face, len(datagram), datagram))
+
+    @property
+    def datagrams(self) -> list[tuple[bytes, Address]]:
+        """The batches datagram by datagram, for those that serve one socket and send one at a time."""
+        return [(datagram, batch.address) for batch in self.batches for datagram in batch.split()]

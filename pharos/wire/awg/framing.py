@@ -1,66 +1,145 @@
 """AmneziaWG's framing: what stands round a WireGuard message in one datagram.
 
-``[S random bytes][message whose type field is an H value]``. Junk is whatever fits no kind; nothing tells it apart
-from noise, so it is answered with silence.
+``[S random bytes][message whose type field is of the range H][random trailer]``. The S bytes feed the header protection
+(``protection``) if there is a key; the trailer is 3.1's. Junk is whatever fits no kind; nothing tells it apart from
+noise, so it is answered with silence.
 """
 
+from collections.abc import Iterator
+from struct import Struct
 from typing import Final
 
-from pharos.wire.awg.messages import CORE_BYTES, KEEPALIVE_BYTES, MessageKind
+from pharos.wire.awg.messages import CORE_BYTES, KEEPALIVE_BYTES, TRANSPORT_HEADER, MessageKind
 from pharos.wire.awg.params import ObfuscationParameters
-from pharos.wire.awg.randomness import Random, uniform
+from pharos.wire.awg.protection import BLOCK_COUNTER, NO_HEADER, NONCE_BYTES, HeaderProtector
+from pharos.wire.awg.randomness import Random, RandomPool, uniform
 
-_TYPE_BYTES: Final = 4
+FIRST_WIDTH: Final = 500
+"""Bytes that random trailers fill up to before a peer's own datagrams have shown how long they get."""
+
+_TYPE: Final = Struct("<I")
+_PADDING_UNIT: Final = 16
+_SALT: Final = Struct("<Q")  # Twice as many bytes as a range of u32 needs, so that the modulo's bias is 2^-32.
+_LEADS: Final = 32  # Drawn at a time: at most 41 kB, and half a batch of the kernel's.
 
 
 class Framing:
-    """The framing that one set of parameters describes, laid out for quick use per datagram."""
+    """The framing that one set of parameters describes, laid out for quick use per datagram.
 
-    def __init__(self, parameters: ObfuscationParameters, random: Random) -> None:
+    ``number`` is that of its face: the local port on which it is spoken.
+    """
+
+    def __init__(self, parameters: ObfuscationParameters, random: Random, *, number: int = 0) -> None:
         self.parameters = parameters
-        self._random = random
+        self.number = number
+        self.random = RandomPool(random)
         self._padding = {kind: parameters.padding(kind) for kind in MessageKind}
-        self._header = {kind: parameters.header(kind) for kind in MessageKind}
-        # Padded sizes differ pairwise (params.py), so a size names at most one kind of fixed size.
-        self._by_size = {
-            size + self._padding[kind]: (kind, self._padding[kind], self._header[kind])
+        self._headers = {kind: parameters.header_range(kind) for kind in MessageKind}
+        self._handshakes = [
+            (kind, size + self._padding[kind], self._padding[kind], headers.low, headers.high)
             for kind, size in CORE_BYTES.items()
-        }
-        self._transport_offset = self._padding[MessageKind.TRANSPORT]
-        self._transport_header = self._header[MessageKind.TRANSPORT]
-        self._transport_least = self._transport_offset + KEEPALIVE_BYTES
+            for headers in (self._headers[kind],)
+        ]
+        self.trailers = parameters.random_trailers
+        self.protector = HeaderProtector(parameters.header_protection_key) if parameters.header_protection_key else None
+        self.fixed_sizes = frozenset(size for _, size, *_ in self._handshakes)
+        """A datagram of another size is no handshake message, unless there are trailers."""
+        self.transport_offset = self._padding[MessageKind.TRANSPORT]
+        self.transport_headers = self._headers[MessageKind.TRANSPORT]
+        self.transport_least = self.transport_offset + KEEPALIVE_BYTES
+        self.bare = self.protector is None and not self.transport_offset and self.transport_headers.span == 1
+        """A transport message travels as in WireGuard, but for one constant."""
+        self.leads = self._draw_leads()
+        """Without end: padding, masked type and the masks of index and counter, for one transport message each."""
+        self._addition = parameters.content_padding_addition
+        self.sized_anew = self.trailers or self._addition is not None
+        """Packets of one size may travel in datagrams of different ones."""
 
-    def classify(self, datagram: bytes) -> MessageKind | None:
-        """Say what a datagram claims to be by size and type field; None is junk. Nothing is verified yet."""
-        size = len(datagram)
-        fixed = self._by_size.get(size)
-        if fixed is not None:
-            kind, offset, header = fixed
-            if int.from_bytes(datagram[offset : offset + _TYPE_BYTES], "little") == header:
-                return kind
-        if size >= self._transport_least:
-            offset = self._transport_offset
-            if int.from_bytes(datagram[offset : offset + _TYPE_BYTES], "little") == self._transport_header:
-                return MessageKind.TRANSPORT
+    # In
+
+    def classify_handshake(self, datagrams: bytes | bytearray, at: int, size: int, mask: int) -> MessageKind | None:
+        """Say what kind of handshake message the ``size`` bytes at ``at`` claim to be, by size and type field.
+
+        The first that fits is it, and what fits none may be a transport message; nothing is verified yet. ``mask`` is
+        that of the type field, zero without header protection.
+        """
+        if self.trailers or size in self.fixed_sizes:
+            for kind, whole, offset, low, high in self._handshakes:
+                if size == whole or (self.trailers and size > whole):
+                    (found,) = _TYPE.unpack_from(datagrams, at + offset)
+                    if low <= found ^ mask <= high:
+                        return kind
         return None
 
     def unwrap(self, kind: MessageKind, datagram: bytes) -> bytes:
-        """Return the message inside, its type field still the H value: the MACs cover it as it travelled."""
+        """Return the handshake message inside, its type field still the H value: the MACs cover it as it travelled."""
         offset = self._padding[kind]
-        return datagram[offset:] if offset else datagram
+        message = datagram[offset : offset + CORE_BYTES[kind]]
+        return message if self.protector is None else self.protector.apply(datagram[:NONCE_BYTES], message)
+
+    # Out
 
     def header(self, kind: MessageKind) -> int:
         """The type field to put into a new message."""
-        return self._header[kind]
+        return self._headers[kind].pick(self.random)
 
-    def wrap(self, kind: MessageKind, message: bytes) -> bytes:
-        """Make the datagram that carries a message."""
-        padding = self._padding[kind]
-        return self._random(padding) + message if padding else message
+    def wrap(self, kind: MessageKind, message: bytes, *, width: int = FIRST_WIDTH) -> bytes:
+        """Make the datagram that carries a handshake message.
 
-    def junk(self) -> list[bytes]:
-        """Make the datagrams that go before one initiation, in order."""
-        parameters = self.parameters
-        sizes = [uniform(self._random, parameters.jmin, parameters.jmax) for _ in range(parameters.jc)]
+        ``width`` is the largest datagram the peer is known to send or take, which a random trailer may reach.
+        """
+        padding = self.random(self._padding[kind])
+        if self.protector is not None:
+            message = self.protector.apply(padding[:NONCE_BYTES], message)
+        datagram = padding + message
+        if self.trailers and len(datagram) < width:
+            datagram += self.random(uniform(self.random, 0, width - len(datagram)))
+        return datagram
+
+    def put_header(self, datagrams: bytearray, at: int, index: int, counter: int) -> None:
+        """Write what stands before the ciphertext of a transport message whose datagram begins at ``at``."""
+        padding, header, index_mask, counter_mask = next(self.leads)
+        start = at + self.transport_offset
+        datagrams[at:start] = padding
+        TRANSPORT_HEADER.pack_into(datagrams, start, header, index ^ index_mask, counter ^ counter_mask)
+
+    def _draw_leads(self) -> Iterator[tuple[bytes, int, int, int]]:
+        low, span, protector = self.transport_headers.low, self.transport_headers.span, self.protector
+        unpack_salt, unpack_mask = _SALT.unpack_from, TRANSPORT_HEADER.unpack
+        size = _SALT.size + self.transport_offset
+        first = second = third = 0
+        while True:
+            drawn = self.random(_LEADS * size)
+            for at in range(0, len(drawn), size):
+                padding = drawn[at + _SALT.size : at + size]
+                if protector is not None:
+                    protector.restart(BLOCK_COUNTER + padding[:NONCE_BYTES])
+                    first, second, third = unpack_mask(protector.update(NO_HEADER))
+                yield padding, low + unpack_salt(drawn, at)[0] % span ^ first, second, third
+
+    def filling(self, size: int, mtu: int, width: int) -> int:
+        """Zero bytes to put behind an inner packet of ``size`` bytes before it is sealed; never past ``mtu``."""
+        room = mtu - size
+        if room <= 0:
+            return 0
+        if self._addition is not None:
+            return min(self._addition.pick(self.random), room)
+        if self.trailers:
+            # The peer's random trailer of a transport message is inside it, where the cipher covers it.
+            return uniform(self.random, 0, max(0, min(room, width - size - self.transport_least)))
+        return min(-size % _PADDING_UNIT, room)
+
+    def fills(self, size: int, mtu: int) -> bool:
+        """Whether ``filling`` may be more than zero."""
+        return size < mtu and (self.sized_anew or size % _PADDING_UNIT != 0)
+
+    def opening(self, *, unix_time: int, counter: int) -> list[bytes]:
+        """Make the datagrams that go before one initiation, in order: I packets, then junk."""
+        parameters, random = self.parameters, self.random
+        packets = [
+            packet.build(random, unix_time=unix_time, counter=counter + number)
+            for number, packet in enumerate(parameters.ipackets)
+        ]
+        sizes = [uniform(random, parameters.jmin, parameters.jmax) for _ in range(parameters.jc)]
         # An empty datagram hides nothing and no real traffic has one.
-        return [self._random(size) for size in sizes if size]
+        return packets + [random(size) for size in sizes if size]

@@ -12,11 +12,10 @@ already the H value, since AmneziaWG hashes what travels.
 from typing import Final
 
 import attrs
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from pharos.wire.awg.keys import NO_PRESHARED_KEY, StaticKey, check_key
 from pharos.wire.awg.messages import INITIATION, RESPONSE
-from pharos.wire.awg.primitives import blake2s, exchange, kdf1, kdf2, kdf3, open_once, seal_once
+from pharos.wire.awg.primitives import blake2s, exchange, kdf1, kdf2, kdf3, open_once, public_half, seal_once
 from pharos.wire.errors import DecryptError, ParameterError
 
 _CONSTRUCTION: Final = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
@@ -43,7 +42,7 @@ def meet(local: StaticKey, public: bytes, preshared_key: bytes = NO_PRESHARED_KE
     check_key("public_key", public)
     check_key("preshared_key", preshared_key)
     try:
-        shared = exchange(local.private, public)
+        shared = exchange(local.scalar, public)
     except DecryptError:
         raise ParameterError(f"public_key = {public.hex()}: must not be a point of small order") from None
     return RemoteStatic(public, preshared_key, shared)
@@ -69,7 +68,7 @@ class PendingInitiation:
     index: int
     _local: StaticKey
     _remote: RemoteStatic
-    _ephemeral: X25519PrivateKey = attrs.field(repr=False)
+    _ephemeral: bytes = attrs.field(repr=False)
     _chaining_key: bytes = attrs.field(repr=False)
     _hash: bytes = attrs.field(repr=False)
 
@@ -85,7 +84,7 @@ class PendingInitiation:
         hashed = blake2s(self._hash, ephemeral)
         chaining_key = kdf1(self._chaining_key, ephemeral)
         chaining_key = kdf1(chaining_key, exchange(self._ephemeral, ephemeral))
-        chaining_key = kdf1(chaining_key, exchange(self._local.private, ephemeral))
+        chaining_key = kdf1(chaining_key, exchange(self._local.scalar, ephemeral))
         chaining_key, tau, key = kdf3(chaining_key, self._remote.preshared_key)
         open_once(key, sealed_nothing, blake2s(hashed, tau))
         send, receive = kdf2(chaining_key, b"")
@@ -100,23 +99,23 @@ def create_initiation(
     *,
     header: int,
     index: int,
-    ephemeral: X25519PrivateKey,
+    ephemeral: bytes,
     timestamp: bytes,
 ) -> tuple[bytes, PendingInitiation]:
     """Begin a handshake: the message to send and what must be kept for its response.
 
     ``index`` must be free in our table, ``ephemeral`` new, ``timestamp`` later than any before.
     """
-    ephemeral_public = ephemeral.public_key().public_bytes_raw()
-    hashed = blake2s(blake2s(_INITIAL_HASH, remote.public), ephemeral_public)
-    chaining_key = kdf1(_INITIAL_CHAINING_KEY, ephemeral_public)
+    our_ephemeral = public_half(ephemeral)
+    hashed = blake2s(blake2s(_INITIAL_HASH, remote.public), our_ephemeral)
+    chaining_key = kdf1(_INITIAL_CHAINING_KEY, our_ephemeral)
     chaining_key, key = kdf2(chaining_key, exchange(ephemeral, remote.public))
     sealed_static = seal_once(key, local.public, hashed)
     hashed = blake2s(hashed, sealed_static)
     chaining_key, key = kdf2(chaining_key, remote.static_static)
     sealed_timestamp = seal_once(key, timestamp, hashed)
     hashed = blake2s(hashed, sealed_timestamp)
-    message = INITIATION.pack(header, index, ephemeral_public, sealed_static, sealed_timestamp)
+    message = INITIATION.pack(header, index, our_ephemeral, sealed_static, sealed_timestamp)
     pending = PendingInitiation(
         index=index, local=local, remote=remote, ephemeral=ephemeral, chaining_key=chaining_key, hash=hashed
     )
@@ -135,19 +134,19 @@ class AuthenticInitiation:
     _chaining_key: bytes = attrs.field(repr=False)
     _hash: bytes = attrs.field(repr=False)
 
-    def respond(self, *, header: int, index: int, ephemeral: X25519PrivateKey) -> tuple[bytes, TransportKeys]:
+    def respond(self, *, header: int, index: int, ephemeral: bytes) -> tuple[bytes, TransportKeys]:
         """Make the response and the keys of a session the initiator has yet to confirm by using it.
 
         Raises: DecryptError — the peer's ephemeral key is a point of small order.
         """
-        ephemeral_public = ephemeral.public_key().public_bytes_raw()
-        hashed = blake2s(self._hash, ephemeral_public)
-        chaining_key = kdf1(self._chaining_key, ephemeral_public)
+        our_ephemeral = public_half(ephemeral)
+        hashed = blake2s(self._hash, our_ephemeral)
+        chaining_key = kdf1(self._chaining_key, our_ephemeral)
         chaining_key = kdf1(chaining_key, exchange(ephemeral, self._remote_ephemeral))
         chaining_key = kdf1(chaining_key, exchange(ephemeral, self._remote.public))
         chaining_key, tau, key = kdf3(chaining_key, self._remote.preshared_key)
         sealed_nothing = seal_once(key, b"", blake2s(hashed, tau))
-        message = RESPONSE.pack(header, index, self._remote_index, ephemeral_public, sealed_nothing)
+        message = RESPONSE.pack(header, index, self._remote_index, our_ephemeral, sealed_nothing)
         receive, send = kdf2(chaining_key, b"")
         keys = TransportKeys(
             send=send,
@@ -196,7 +195,7 @@ def read_initiation(local: StaticKey, message: bytes) -> ClaimedInitiation:
     _, remote_index, ephemeral, sealed_static, sealed_timestamp = INITIATION.unpack_from(message)
     hashed = blake2s(blake2s(_INITIAL_HASH, local.public), ephemeral)
     chaining_key = kdf1(_INITIAL_CHAINING_KEY, ephemeral)
-    chaining_key, key = kdf2(chaining_key, exchange(local.private, ephemeral))
+    chaining_key, key = kdf2(chaining_key, exchange(local.scalar, ephemeral))
     static = open_once(key, sealed_static, hashed)
     return ClaimedInitiation(
         static=static,

@@ -1,9 +1,12 @@
 """Handshakes with one peer: what may be begun or answered, and when (wireguard.pdf §5.1, §6)."""
 
+from typing import Final
+
 import attrs
 
 from pharos.wire.awg.context import Context
 from pharos.wire.awg.cookies import MacStamper
+from pharos.wire.awg.framing import Framing
 from pharos.wire.awg.handshake import (
     AuthenticInitiation,
     PendingInitiation,
@@ -15,6 +18,9 @@ from pharos.wire.awg.messages import MessageKind
 from pharos.wire.awg.tai64n import BEFORE_ALL
 from pharos.wire.awg.timers import NEVER
 from pharos.wire.awg.timing import MIN_INITIATION_GAP
+
+_COUNTER_BYTES: Final = 4
+_NS_PER_SECOND: Final = 10**9
 
 
 @attrs.define(eq=False, kw_only=True, repr=False)
@@ -33,45 +39,59 @@ class Handshaker:
     """Initiations sent since something other than a timer asked for one."""
     jitter: float = 0.0
     """Seconds, drawn anew for each initiation."""
+    _allowed_attempts: int = 0
     _last_sent: float = -NEVER
     _last_received: float = -NEVER
     _last_timestamp: bytes = BEFORE_ALL
 
     def may_begin_at(self) -> float:
         """When our last handshake message is long enough ago."""
-        return self._last_sent + self.context.timing.rekey_timeout
+        return self._last_sent + self.context.timing.initiation_gap
 
-    def begin(self, remote: RemoteStatic, now: float) -> tuple[list[bytes], bytes]:
-        """Begin a handshake: the junk to send before, and the datagram of the initiation, now ``pending``."""
+    def may_repeat(self) -> bool:
+        """Whether another initiation is worth its while after those that had no response."""
+        return self.attempts < self._allowed_attempts
+
+    def begin(self, remote: RemoteStatic, framing: Framing, now: float, *, width: int) -> tuple[list[bytes], bytes]:
+        """Begin a handshake: what to send before, and the datagram of the initiation, now ``pending``."""
         context = self.context
+        if not self.attempts:
+            self._allowed_attempts = context.timing.max_attempts.pick(context.random)
         self.attempts += 1
         self.jitter = context.new_jitter()
         message, self.pending = create_initiation(
             context.static,
             remote,
-            header=context.framing.header(MessageKind.INITIATION),
+            header=framing.header(MessageKind.INITIATION),
             index=context.new_index(),
             ephemeral=context.new_ephemeral(),
             timestamp=context.timestamps.next(),
         )
-        return context.framing.junk(), self._dress(MessageKind.INITIATION, message, now)
+        opening = framing.opening(
+            unix_time=context.wall_clock() // _NS_PER_SECOND,
+            counter=int.from_bytes(context.random(_COUNTER_BYTES), "little"),
+        )
+        return opening, self._dress(MessageKind.INITIATION, message, framing, now, width)
 
-    def answer(self, initiation: AuthenticInitiation, now: float) -> tuple[bytes, TransportKeys] | None:
+    def answer(
+        self, initiation: AuthenticInitiation, framing: Framing, now: float, *, width: int
+    ) -> tuple[bytes, TransportKeys] | None:
         """Make the datagram of the response; None for an old initiation or one on the heels of another.
 
         Raises: DecryptError — the peer's ephemeral key is a point of small order.
         """
-        if initiation.timestamp <= self._last_timestamp or now - self._last_received <= MIN_INITIATION_GAP:
+        # A clock that goes back shuts nobody out.
+        if initiation.timestamp <= self._last_timestamp or 0 <= now - self._last_received <= MIN_INITIATION_GAP:
             return None
         context = self.context
         message, keys = initiation.respond(
-            header=context.framing.header(MessageKind.RESPONSE),
+            header=framing.header(MessageKind.RESPONSE),
             index=context.new_index(),
             ephemeral=context.new_ephemeral(),
         )
         self._last_timestamp, self._last_received = initiation.timestamp, now
-        return self._dress(MessageKind.RESPONSE, message, now), keys
+        return self._dress(MessageKind.RESPONSE, message, framing, now, width), keys
 
-    def _dress(self, kind: MessageKind, message: bytes, now: float) -> bytes:
+    def _dress(self, kind: MessageKind, message: bytes, framing: Framing, now: float, width: int) -> bytes:
         self._last_sent = now
-        return self.context.framing.wrap(kind, self.stamper.stamp(message, now))
+        return framing.wrap(kind, self.stamper.stamp(message, now), width=width)

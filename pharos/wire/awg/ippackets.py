@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from pharos.wire.awg.batches import Packet
+
 IPV4_HEADER_BYTES: Final = 20
 IPV6_HEADER_BYTES: Final = 40
 
@@ -11,13 +13,13 @@ def source(packet: bytes) -> bytes:
     return packet[12:16] if packet[0] >> 4 == 4 else packet[8:24]
 
 
-def destination(packet: bytes) -> bytes | None:
+def destination(packet: Packet) -> bytes | None:
     """The packed destination address, or None if this is no IP packet."""
     size = len(packet)
     if size >= IPV4_HEADER_BYTES and packet[0] >> 4 == 4:
-        return packet[16:20]
+        return bytes(packet[16:20])
     if size >= IPV6_HEADER_BYTES and packet[0] >> 4 == 6:
-        return packet[24:40]
+        return bytes(packet[24:40])
     return None
 
 

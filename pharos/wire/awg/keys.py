@@ -2,9 +2,7 @@
 
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-from pharos.wire.awg.primitives import KEY_BYTES
+from pharos.wire.awg.primitives import KEY_BYTES, public_half
 from pharos.wire.awg.randomness import Random
 from pharos.wire.errors import ParameterError
 
@@ -41,11 +39,12 @@ class StaticKey:
     Raises: ParameterError — ``private_key`` is not 32 bytes long.
     """
 
-    __slots__ = ("private", "public")
+    __slots__ = ("public", "scalar")
 
     def __init__(self, private_key: bytes) -> None:
-        self.private = X25519PrivateKey.from_private_bytes(check_key("private_key", private_key))
-        self.public = self.private.public_key().public_bytes_raw()
+        self.scalar = bytes(check_key("private_key", private_key))
+        """The private half."""
+        self.public = public_half(self.scalar)
 
     def __repr__(self) -> str:
         return f"<StaticKey {self.public.hex()[:8]}…>"

@@ -3,6 +3,7 @@
 from typing import Final
 
 from pharos.wire.awg.endpoint import Address, network_of
+from pharos.wire.awg.timers import NEVER
 from pharos.wire.units import SECONDS
 
 HANDSHAKES_PER_SECOND: Final = 1000
@@ -25,17 +26,29 @@ class LoadGauge:
     def __init__(self) -> None:
         self._backlog = 0.0
         self._updated_at = 0.0
-        self._busy_until = 0.0
+        self._busy_until = -NEVER
 
     def arrival(self, now: float) -> bool:
         """Count one message that showed it knows our key; say whether we are under load."""
-        worked_off = max(0.0, now - self._updated_at) * HANDSHAKES_PER_SECOND
+        self._work_off(now)
         # Capped at the threshold: what a flood sent beyond it was never worked on, so it leaves no debt.
-        self._backlog = min(max(0.0, self._backlog - worked_off) + 1, float(BUSY_BACKLOG))
-        self._updated_at = now
+        self._backlog = min(self._backlog + 1, float(BUSY_BACKLOG))
         if self._backlog >= BUSY_BACKLOG:
             self._busy_until = now + BUSY_HOLD
         return now < self._busy_until
+
+    def take(self, now: float) -> bool:
+        """Count one message if the queue has room for it; say whether it had."""
+        self._work_off(now)
+        if self._backlog + 1 > BUSY_BACKLOG:
+            return False
+        self._backlog += 1
+        return True
+
+    def _work_off(self, now: float) -> None:
+        worked_off = max(0.0, now - self._updated_at) * HANDSHAKES_PER_SECOND
+        self._backlog = max(0.0, self._backlog - worked_off)
+        self._updated_at = now
 
 
 class NetworkLimiter:
@@ -49,7 +62,7 @@ class NetworkLimiter:
         """Take a token of the source's network; False if it has none."""
         network = network_of(source)
         tokens, updated_at = self._buckets.pop(network, (float(PER_NETWORK_BURST), now))
-        tokens = min(float(PER_NETWORK_BURST), tokens + (now - updated_at) * PER_NETWORK_RATE)
+        tokens = min(float(PER_NETWORK_BURST), tokens + max(0.0, now - updated_at) * PER_NETWORK_RATE)
         allowed = tokens >= 1
         if len(self._buckets) >= MAX_NETWORKS:
             del self._buckets[next(iter(self._buckets))]

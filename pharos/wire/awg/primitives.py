@@ -4,8 +4,9 @@ import hashlib
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from nacl.bindings import crypto_scalarmult, crypto_scalarmult_base
+from nacl.exceptions import CryptoError
 
 from pharos.wire.errors import DecryptError
 
@@ -33,9 +34,21 @@ def hmac_blake2s(key: bytes, message: bytes) -> bytes:
 
     Written out because a handshake makes a dozen of these and ``hmac`` takes three times as long for each.
     """
-    block = key.ljust(_BLOCK_BYTES, b"\0")
-    inner = hashlib.blake2s(block.translate(_INNER_PAD) + message).digest()
-    return hashlib.blake2s(block.translate(_OUTER_PAD) + inner).digest()
+    return _Keyed(key).hash(message)
+
+
+class _Keyed:
+    """HMAC under one key, which a derivation uses for all its outputs."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = key.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = block.translate(_INNER_PAD)
+        self._outer = block.translate(_OUTER_PAD)
+
+    def hash(self, message: bytes) -> bytes:
+        return hashlib.blake2s(self._outer + hashlib.blake2s(self._inner + message).digest()).digest()
 
 
 def kdf1(chaining_key: bytes, material: bytes) -> bytes:
@@ -43,16 +56,16 @@ def kdf1(chaining_key: bytes, material: bytes) -> bytes:
 
 
 def kdf2(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
-    secret = hmac_blake2s(chaining_key, material)
-    first = hmac_blake2s(secret, b"\x01")
-    return first, hmac_blake2s(secret, first + b"\x02")
+    secret = _Keyed(hmac_blake2s(chaining_key, material)).hash
+    first = secret(b"\x01")
+    return first, secret(first + b"\x02")
 
 
 def kdf3(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes, bytes]:
-    secret = hmac_blake2s(chaining_key, material)
-    first = hmac_blake2s(secret, b"\x01")
-    second = hmac_blake2s(secret, first + b"\x02")
-    return first, second, hmac_blake2s(secret, second + b"\x03")
+    secret = _Keyed(hmac_blake2s(chaining_key, material)).hash
+    first = secret(b"\x01")
+    second = secret(first + b"\x02")
+    return first, second, secret(second + b"\x03")
 
 
 def mac(key: bytes, message: bytes) -> bytes:
@@ -72,9 +85,14 @@ def open_once(key: bytes, ciphertext: bytes, associated: bytes) -> bytes:
         raise DecryptError("a handshake message does not authenticate") from None
 
 
-def exchange(private: X25519PrivateKey, public: bytes) -> bytes:
+def public_half(scalar: bytes) -> bytes:
+    """The public key of an X25519 private key (RFC 7748 §6.1); libsodium takes half of OpenSSL's time for it."""
+    return crypto_scalarmult_base(scalar)
+
+
+def exchange(scalar: bytes, public: bytes) -> bytes:
     """Raises: DecryptError — ``public`` is a point of small order, which nobody honest sends."""
     try:
-        return private.exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError:
+        return crypto_scalarmult(scalar, public)
+    except CryptoError:
         raise DecryptError("a public key is a point of small order") from None

@@ -1,50 +1,75 @@
 """Carries a device's datagrams and packets: the Trio shell, which knows nothing of the protocol.
 
 Awaits, locks and callbacks happen per batch, never per packet: one wake of the loop costs as much as three packets.
+Everybody reads what is there without waiting, up to a limit, and waits only when nothing is.
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn, TypeAlias
 
 import trio
 
+from pharos.wire.awg.batches import DatagramBatch, SlicedBuffer
 from pharos.wire.awg.device import Device
 from pharos.wire.awg.events import Event
+from pharos.wire.awg.gather import RECEIVE_BYTES, Gatherer
 from pharos.wire.awg.inner import InnerEnd
-from pharos.wire.awg.udp import to_address
+from pharos.wire.awg.sending import OutgoingBuffer
+from pharos.wire.awg.tun import Tun
+from pharos.wire.awg.udp import UdpPort
+from pharos.wire.units import KIB
 
-MAX_BATCH: Final = 64
-"""Datagrams read before others get their turn: under 1 ms of work, or 16 ms if each is a handshake."""
-# Above the largest inner packet stand 32 bytes of message and at most 1132 of padding.
-_ROOM_BYTES: Final = 2048
+MAX_RECEIVED_BYTES: Final = 1024 * KIB
+"""Read from a socket before others get their turn: 16 full batches of 45 datagrams of 4 µs each are 3 ms of work."""
+MAX_RECEIVED: Final = 32
+"""Batches read likewise, where they are small: of 64 datagrams each at most."""
+MAX_READ: Final = 32
+"""Reads from a TUN interface before others get their turn: single packets mostly, at worst 7 ms of large ones."""
+SEND_AT_BYTES: Final = 48 * KIB
+"""Sealed datagrams that wait for more: one large packet is sent by itself, while the processor's cache holds it."""
 
 EventHandler: TypeAlias = Callable[[Event], None]
 """Called in the pump's own time: it must return at once and not raise."""
 
 
 class Pump:
-    """Runs one device between one UDP socket and one inner end."""
+    """Runs one device between its UDP ports and one inner end.
+
+    There is a port for each face of the device, or several; what a face has to send leaves by its first.
+    """
 
     def __init__(
-        self, device: Device, sock: socket.socket, inner: InnerEnd, *, on_event: EventHandler | None = None
+        self, device: Device, ports: Sequence[UdpPort], inner: InnerEnd | Tun, *, on_event: EventHandler | None = None
     ) -> None:
-        self.lost = 0
-        """Datagrams the kernel refused to send: no route, too big, no buffer. The tunnel sees them as loss."""
         self._device = device
-        self._sock = sock
+        self._ports = ports
+        self._faces = {port.face: port for port in reversed(ports)}
         self._inner = inner
         self._on_event = on_event
-        self._writable = trio.Lock()
+        self._plain = SlicedBuffer(RECEIVE_BYTES)
+        self._writable = {port.face: trio.Lock() for port in ports}
         self._armed = float("inf")
         self._rearm = trio.Event()
         self._watchers = trio.lowlevel.ParkingLot()
 
+    @property
+    def lost(self) -> int:
+        """Datagrams the kernel refused to send: no route, too big, no buffer. The tunnel sees them as loss."""
+        return sum(port.lost for port in self._ports)
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Pump until cancelled. The socket and the inner end stay open; they are the caller's."""
+        """Pump until cancelled. The sockets and the inner end stay open; they are the caller's.
+
+        Raises: TunGoneError — the inner end was a TUN interface and is no more.
+        """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._run_outer)
-            nursery.start_soon(self._run_inner)
+            for port in self._ports:
+                nursery.start_soon(self._run_port, port)
+            if isinstance(self._inner, Tun):
+                nursery.start_soon(self._run_tun, self._inner)
+            else:
+                nursery.start_soon(self._run_inner, self._inner)
             nursery.start_soon(self._run_timers)
             task_status.started()
         raise AssertionError("the pump's tasks never return")
@@ -61,29 +86,71 @@ class Pump:
         """Wait for the device's next event or a notice from outside; which one it was is for the caller to see."""
         await self._watchers.park()
 
-    async def _run_outer(self) -> NoReturn:
-        device, sock = self._device, self._sock
-        room = device.mtu + _ROOM_BYTES
+    async def _run_port(self, port: UdpPort) -> NoReturn:
+        device, gatherer = self._device, Gatherer(port)
         while True:
-            await trio.lowlevel.wait_readable(sock)
-            now = trio.current_time()
-            for _ in range(MAX_BATCH):
-                try:
-                    datagram, source = sock.recvfrom(room)
-                except BlockingIOError:
-                    break
-                except ConnectionError:
-                    continue  # Some systems report a peer's ICMP error here; it concerns no datagram of ours.
-                device.receive_datagram(datagram, to_address(source), now)
-            await self._perform()
+            await trio.lowlevel.wait_readable(port.sock)
+            drained = False
+            while not drained:
+                now = trio.current_time()
+                drained = self._receive(gatherer, port.face, now)
+                if device.next_deadline() <= now:
+                    device.tick(now)
+                await self._perform()
+                if not drained:
+                    await trio.lowlevel.checkpoint()
 
-    async def _run_inner(self) -> NoReturn:
-        device, inner = self._device, self._inner
+    def _receive(self, gatherer: Gatherer, face: int, now: float) -> bool:
+        """Take what is there, up to a limit; tell whether that was all."""
+        receive, left = self._device.receive_datagrams, MAX_RECEIVED_BYTES
+        for _ in range(MAX_RECEIVED):
+            try:
+                size, segment, source = gatherer.gather_nowait()
+            except BlockingIOError:
+                return True
+            if not size:
+                continue  # An empty datagram says nothing.
+            packets = receive(gatherer.buffer, size, segment, source, self._plain, now, face=face)
+            if packets:
+                self._deliver(packets)
+            left -= size
+            if left < 0:
+                break
+        return False
+
+    def _deliver(self, packets: Sequence[memoryview]) -> None:
+        if isinstance(self._inner, Tun):
+            self._inner.write_nowait(packets)
+        else:
+            # The end may keep them; the buffers they are in are needed again.
+            self._inner.send_packets_nowait([bytes(packet) for packet in packets])
+
+    async def _run_tun(self, tun: Tun) -> NoReturn:
+        device, outgoing = self._device, OutgoingBuffer()
+        while True:
+            await trio.lowlevel.wait_readable(tun)
+            drained = False
+            while not drained:
+                for _ in range(MAX_READ):
+                    try:
+                        packets = tun.read_nowait()
+                    except BlockingIOError:
+                        drained = True
+                        break
+                    device.send_segments(packets, outgoing, trio.current_time())
+                    if outgoing.size >= SEND_AT_BYTES:
+                        await self._send(outgoing.take())
+                await self._send(outgoing.take())
+                await self._perform()
+                if not drained:
+                    await trio.lowlevel.checkpoint()
+
+    async def _run_inner(self, inner: InnerEnd) -> NoReturn:
+        device, outgoing = self._device, OutgoingBuffer()
         while True:
             packets = await inner.receive_packets()
-            now = trio.current_time()
-            for packet in packets:
-                device.send_packet(packet, now)
+            device.send_packets(packets, outgoing, trio.current_time())
+            await self._send(outgoing.take())
             await self._perform()
 
     async def _run_timers(self) -> NoReturn:
@@ -97,29 +164,30 @@ class Pump:
             self._rearm = trio.Event()
 
     async def _perform(self) -> None:
-        """Do what the device wants done."""
+        """Do what the device itself wants done."""
         output = self._device.take_output()
         if self._device.next_deadline() < self._armed:
             self._rearm.set()
-        if output.packets:
-            self._inner.send_packets_nowait(output.packets)
         if output.events:
             self.notify_nowait()
             if self._on_event is not None:
                 for event in output.events:
                     self._on_event(event)
-        for datagram, address in output.datagrams:
-            while True:
+        if output.batches:
+            await self._send(output.batches)
+
+    async def _send(self, batches: Iterable[DatagramBatch]) -> None:
+        for batch in batches:
+            port = self._faces.get(batch.face)
+            while port is not None:
                 try:
-                    self._sock.sendto(datagram, address)
+                    port.send_nowait(batch)
                 except BlockingIOError:
                     # Only one task may wait for a socket. The batch is kept: its packets are already sealed.
-                    async with self._writable:
-                        await trio.lowlevel.wait_writable(self._sock)
-                    continue
-                except OSError:
-                    self.lost += 1
-                break
+                    async with self._writable[port.face]:
+                        await trio.lowlevel.wait_writable(port.sock)
+                else:
+                    break
 
 
 async def run_device(
@@ -131,4 +199,4 @@ async def run_device(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Run ``device`` between ``sock`` (non-blocking UDP) and ``inner`` until cancelled."""
-    await Pump(device, sock, inner, on_event=on_event).run(task_status=task_status)
+    await Pump(device, [UdpPort(sock)], inner, on_event=on_event).run(task_status=task_status)

@@ -16,21 +16,22 @@ class ReplayWindow:
     every honest one out of the window.
     """
 
-    __slots__ = ("_newest", "_words")
+    __slots__ = ("_words", "newest")
 
     def __init__(self) -> None:
-        self._newest = -1
+        self.newest = -1
+        """The highest counter noted."""
         self._words = [0] * _WORDS
 
     def accept(self, counter: int) -> bool:
         """Note ``counter``; False if it was noted before or is too old to tell."""
-        newest = self._newest
+        newest = self.newest
         word = counter // _WORD_BITS
         if counter > newest:
             current = newest // _WORD_BITS
             for step in range(min(word - current, _WORDS)):
                 self._words[(word - step) % _WORDS] = 0
-            self._newest = counter
+            self.newest = counter
         elif newest - counter >= WINDOW:
             return False
         slot = word % _WORDS
@@ -39,3 +40,16 @@ class ReplayWindow:
             return False
         self._words[slot] |= bit
         return True
+
+    def extend(self, count: int) -> None:
+        """Note the ``count`` counters that follow the newest: a batch that came in order costs one call."""
+        words, counter, left = self._words, self.newest + 1, count
+        while left:
+            slot, place = counter // _WORD_BITS % _WORDS, counter % _WORD_BITS
+            step = min(left, _WORD_BITS - place)
+            bits = ((1 << step) - 1) << place
+            # What a word held before the newest counter came into it is of another time.
+            words[slot] = words[slot] | bits if place else bits
+            counter += step
+            left -= step
+        self.newest += count

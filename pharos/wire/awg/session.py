@@ -4,71 +4,62 @@ from struct import Struct
 from typing import Final
 
 import attrs
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from pharos.wire.awg.handshake import TransportKeys
-from pharos.wire.awg.messages import TRANSPORT_HEADER
 from pharos.wire.awg.replay import ReplayWindow
+from pharos.wire.awg.timers import NEVER
 from pharos.wire.awg.timing import REJECT_AFTER_MESSAGES
 
-_NONCE: Final = Struct("<4xQ")
-_HEADER_BYTES: Final = TRANSPORT_HEADER.size
+NONCE: Final = Struct("<4xQ")
+"""Of a transport message, from its counter."""
 
 
 class Session:
-    """Seals and opens transport messages under the keys of one handshake. Its methods run once per packet."""
+    """The keys of one handshake, as ciphers, and its counters; ``sending`` and ``receiving`` work with them."""
 
     __slots__ = (
-        "_decrypt",
-        "_encrypt",
-        "_expires_at",
-        "_remote_index",
-        "_replay",
         "created_at",
+        "decrypt_into",
+        "encrypt_into",
+        "expires_at",
         "initiator",
         "local_index",
+        "rekey_at",
+        "rekey_on_receive_at",
+        "remote_index",
+        "replay",
         "sent_count",
     )
 
-    def __init__(self, keys: TransportKeys, *, now: float, reject_after: float) -> None:
+    def __init__(
+        self,
+        keys: TransportKeys,
+        *,
+        now: float,
+        reject_after: float,
+        rekey_after: float = NEVER,
+        rekey_on_receive_after: float = NEVER,
+    ) -> None:
         self.local_index = keys.local_index
+        self.remote_index = keys.remote_index
         self.initiator = keys.initiator
         self.created_at = now
+        self.expires_at = now + reject_after
+        # Only who began a handshake begins the next by age, or both ends would.
+        self.rekey_at = now + rekey_after if keys.initiator else NEVER
+        self.rekey_on_receive_at = now + rekey_on_receive_after if keys.initiator else NEVER
         self.sent_count = 0
-        self._remote_index = keys.remote_index
-        self._expires_at = now + reject_after
-        self._encrypt = ChaCha20Poly1305(keys.send).encrypt
-        self._decrypt = ChaCha20Poly1305(keys.receive).decrypt
-        self._replay = ReplayWindow()
+        self.encrypt_into = ChaCha20Poly1305(keys.send).encrypt_into
+        self.decrypt_into = ChaCha20Poly1305(keys.receive).decrypt_into
+        self.replay = ReplayWindow()
 
     def __repr__(self) -> str:
         return f"<Session {self.local_index:08x} {'initiated' if self.initiator else 'answered'}>"
 
     def usable(self, now: float) -> bool:
         """Whether it may still carry packets."""
-        return now < self._expires_at and self.sent_count < REJECT_AFTER_MESSAGES
-
-    def seal(self, header: int, plaintext: bytes) -> bytes:
-        """Make the next transport message; the caller has asked ``usable`` before."""
-        counter = self.sent_count
-        self.sent_count = counter + 1
-        return TRANSPORT_HEADER.pack(header, self._remote_index, counter) + self._encrypt(
-            _NONCE.pack(counter), plaintext, None
-        )
-
-    def open(self, counter: int, message: bytes, now: float) -> bytes | None:
-        """Return the plaintext of a transport message, or None if it is forged, played again or too late.
-
-        None rather than an error: whoever can send us a datagram chooses how often this happens.
-        """
-        if now >= self._expires_at or counter >= REJECT_AFTER_MESSAGES:
-            return None
-        try:
-            plaintext = self._decrypt(_NONCE.pack(counter), message[_HEADER_BYTES:], None)
-        except InvalidTag:
-            return None
-        return plaintext if self._replay.accept(counter) else None
+        return now < self.expires_at and self.sent_count < REJECT_AFTER_MESSAGES
 
 
 @attrs.define(eq=False)

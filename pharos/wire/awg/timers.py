@@ -63,6 +63,7 @@ class DeadlineQueue(Generic[S]):
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, S]] = []
         self._ties = itertools.count()
+        self._inert = 0  # Entries that an earlier one has superseded, or whose peer is gone.
 
     def next_deadline(self) -> float:
         """No later than the earliest deadline; NEVER if there is none."""
@@ -71,11 +72,13 @@ class DeadlineQueue(Generic[S]):
     def schedule(self, peer: S, deadline: float) -> None:
         """Look at ``peer`` at ``deadline`` at the latest; call it whenever a deadline is set."""
         if deadline < peer.wakes_at:
+            self._abandon(peer)
             peer.wakes_at = deadline
             heapq.heappush(self._heap, (deadline, next(self._ties), peer))
 
     def forget(self, peer: S) -> None:
-        """Never yield ``peer`` again. Its entry stays in the heap, inert, until its time."""
+        """Never yield ``peer`` again."""
+        self._abandon(peer)
         peer.timers = PeerTimers()
         peer.wakes_at = -NEVER
 
@@ -84,8 +87,21 @@ class DeadlineQueue(Generic[S]):
         while self._heap and self._heap[0][0] <= now:
             deadline, _, peer = heapq.heappop(self._heap)
             if deadline != peer.wakes_at:
-                continue  # An earlier entry has superseded this one, or the peer is gone.
+                self._inert -= 1
+                continue
             peer.wakes_at = NEVER
             if peer.timers.earliest() <= now:
                 yield peer
             self.schedule(peer, peer.timers.earliest())
+
+    def _abandon(self, peer: S) -> None:
+        """Leave the entry of a peer behind; they are swept out when they are the most of the heap."""
+        if peer.wakes_at == NEVER:
+            return
+        self._inert += 1
+        peer.wakes_at = NEVER
+        if 2 * self._inert > len(self._heap):
+            alive = {id(entry[2]): entry for entry in self._heap if entry[0] == entry[2].wakes_at}
+            self._heap = list(alive.values())
+            heapq.heapify(self._heap)
+            self._inert = 0

@@ -1,10 +1,13 @@
 """Tunnels for those who run them: a device with its socket and its pump, opened and closed as one."""
 
+import functools
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from typing import NoReturn
 
+import attrs
 import trio
 
 from pharos.wire.awg.config import PeerConfig
@@ -14,8 +17,9 @@ from pharos.wire.awg.events import PeerStatus
 from pharos.wire.awg.inner import InnerEnd
 from pharos.wire.awg.memory import MemoryEnd, memory_link
 from pharos.wire.awg.params import PLAIN, ObfuscationParameters
+from pharos.wire.awg.pool import LOOK_EVERY, Silence, Way, endpoints
 from pharos.wire.awg.pump import EventHandler, Pump
-from pharos.wire.awg.udp import ANY_IPV4, ANY_IPV6, bind_udp, local_address
+from pharos.wire.awg.udp import ANY_IPV4, ANY_IPV6, UdpPort, bind_udp, local_address
 from pharos.wire.errors import ParameterError
 from pharos.wire.tasks import open_background
 
@@ -23,19 +27,24 @@ from pharos.wire.tasks import open_background
 class Tunnel:
     """A running device; ``open_tunnel`` makes it."""
 
-    def __init__(self, device: Device, pump: Pump, address: Address) -> None:
-        self.address = address
+    def __init__(self, device: Device, pump: Pump, addresses: Sequence[Address], shared: Collection[int]) -> None:
+        self.address = addresses[0]
         """Where it listens; the port is the real one."""
+        self.further_addresses = tuple(addresses[1:])
+        """Its further ports, in the order they were asked for."""
         self._device = device
         self._pump = pump
+        self._shared = shared
 
     @property
     def public_key(self) -> bytes:
         return self._device.public_key
 
     def set_parameters(self, parameters: ObfuscationParameters) -> None:
-        """Frame everything otherwise from now on."""
+        """Frame everything otherwise from now on, but on ports with parameters of their own."""
         self._device.set_parameters(parameters)
+        for face in self._shared:
+            self._device.set_face(face, parameters)
 
     def set_peer(self, config: PeerConfig) -> None:
         """Add a peer or change it; see ``Device.set_peer``.
@@ -134,6 +143,16 @@ class ClientTunnel:
         return self._tunnel.status(self._peer)
 
 
+@attrs.frozen(kw_only=True)
+class FurtherPort:
+    """A UDP port a tunnel listens on besides its first; a peer is answered from where it was heard."""
+
+    port: int = 0
+    """0 takes any free one."""
+    parameters: ObfuscationParameters | None = None
+    """What is spoken there; None is what the device speaks, so that several make a range of ports."""
+
+
 @asynccontextmanager
 async def open_tunnel(
     device: Device,
@@ -141,16 +160,22 @@ async def open_tunnel(
     *,
     host: str = ANY_IPV4,
     port: int = 0,
+    further: Sequence[FurtherPort] = (),
     on_event: EventHandler | None = None,
 ) -> AsyncIterator[Tunnel]:
-    """Run ``device`` on a UDP port of its own while the block lasts; port 0 takes any free one.
+    """Run ``device`` on a UDP port of its own, or several, while the block lasts; port 0 takes any free one.
 
-    Raises: OSError — the address is not ours or the port is taken.
+    Raises: OSError — the address is not ours or a port is taken.
     """
-    with bind_udp(host, port) as sock:
-        pump = Pump(device, sock, inner, on_event=on_event)
+    with ExitStack() as stack:
+        socks = [stack.enter_context(bind_udp(host, each)) for each in (port, *[each.port for each in further])]
+        for face, each in enumerate(further, start=1):
+            device.set_face(face, each.parameters or device.parameters)
+        ports = [UdpPort(sock, face=face) for face, sock in enumerate(socks)]
+        pump = Pump(device, ports, inner, on_event=on_event)
+        shared = [face for face, each in enumerate(further, start=1) if each.parameters is None]
         async with open_background(pump.run):
-            yield Tunnel(device, pump, local_address(sock))
+            yield Tunnel(device, pump, [local_address(sock) for sock in socks], shared)
 
 
 @asynccontextmanager
@@ -160,9 +185,12 @@ async def open_client_tunnel(
     peer: PeerConfig,
     parameters: ObfuscationParameters = PLAIN,
     mtu: int = DEFAULT_MTU,
+    ways: Sequence[Way] = (),
     on_event: EventHandler | None = None,
 ) -> AsyncIterator[ClientTunnel]:
     """Open a tunnel to one peer, whose endpoint must be given; the first handshake begins at once.
+
+    When the peer falls silent its other ``ways`` are tried in turn, each at a port chosen anew.
 
     Raises: ParameterError — a key or the endpoint breaks a rule. OSError — no socket can be had.
     """
@@ -173,9 +201,26 @@ async def open_client_tunnel(
     device.set_peer(peer, now)
     device.initiate_handshake(peer.public_key, now)
     near, far = memory_link()
-    host = ANY_IPV6 if ":" in peer.endpoint[0] else ANY_IPV4
+    host = ANY_IPV6 if any(":" in each for each in (peer.endpoint[0], *[way.host for way in ways])) else ANY_IPV4
     try:
         async with open_tunnel(device, far, host=host, on_event=on_event) as tunnel:
-            yield ClientTunnel(tunnel, peer.public_key, near)
+            client = ClientTunnel(tunnel, peer.public_key, near)
+            async with AsyncExitStack() as stack:
+                if ways:
+                    await stack.enter_async_context(open_background(functools.partial(_seek_way, client, ways)))
+                yield client
     finally:
         near.close()
+
+
+async def _seek_way(
+    client: ClientTunnel, ways: Sequence[Way], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> NoReturn:
+    """Try the next way whenever the peer has been silent for too long. A session lives on, if the peer is there."""
+    tries, silence = endpoints(ways, os.urandom), Silence(client.status())
+    task_status.started()
+    while True:
+        await trio.sleep(LOOK_EVERY)
+        if silence.look(client.status()):
+            client.set_endpoint(next(tries))
+            client.initiate_handshake()

@@ -16,7 +16,8 @@ from pharos.buoy.dataplane.embedded import EmbeddedPlane, open_embedded
 from pharos.buoy.events import EventFeed
 from pharos.wire.agent import AgentKeys, Membership, grant_of
 from pharos.wire.awg.config import PeerConfig
-from pharos.wire.awg.params import PLAIN, generate
+from pharos.wire.awg.generate import generate
+from pharos.wire.awg.params import PLAIN
 from pharos.wire.awg.tunnel import open_client_tunnel
 from pharos.wire.convert import EventKind, TunnelEvent
 from pharos.wire.desired import Desired, Fence, Peer

@@ -1,18 +1,26 @@
 """WireGuard's handshake a second time, in Noise's own terms and on other libraries, to check ours against.
 
-Noise rev 34 §5.2 and §9 (psk2), wireguard.pdf §5.4; libsodium for DH and AEAD, the standard library for HMAC.
+Noise rev 34 §5.2 and §9 (psk2), wireguard.pdf §5.4; OpenSSL for DH, libsodium for AEAD, the standard library
+for HMAC.
 """
 
 import hashlib
 import hmac
 import struct
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from nacl.bindings import (
     crypto_aead_chacha20poly1305_ietf_decrypt,
     crypto_aead_chacha20poly1305_ietf_encrypt,
-    crypto_scalarmult,
-    crypto_scalarmult_base,
 )
+
+
+def dh(private, public):
+    return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+
+
+def dh_public(private):
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
 class SymmetricState:
@@ -62,12 +70,12 @@ class Initiator:
 
     def write_initiation(self, header, index, ephemeral, timestamp):
         state, self.ephemeral = self.state, ephemeral
-        public = crypto_scalarmult_base(ephemeral)
+        public = dh_public(ephemeral)
         state.mix_hash(public)
         state.mix_key(public)  # A psk handshake mixes each ephemeral twice.
-        state.mix_key(crypto_scalarmult(ephemeral, self.responder_public))
-        static = state.encrypt_and_hash(crypto_scalarmult_base(self.private))
-        state.mix_key(crypto_scalarmult(self.private, self.responder_public))
+        state.mix_key(dh(ephemeral, self.responder_public))
+        static = state.encrypt_and_hash(dh_public(self.private))
+        state.mix_key(dh(self.private, self.responder_public))
         sealed_timestamp = state.encrypt_and_hash(timestamp)
         message = struct.pack("<II", header, index) + public + static + sealed_timestamp
         return message + mac1(self.responder_public, message) + bytes(16)
@@ -79,8 +87,8 @@ class Initiator:
         ephemeral = message[12:44]
         state.mix_hash(ephemeral)
         state.mix_key(ephemeral)
-        state.mix_key(crypto_scalarmult(self.ephemeral, ephemeral))
-        state.mix_key(crypto_scalarmult(self.private, ephemeral))
+        state.mix_key(dh(self.ephemeral, ephemeral))
+        state.mix_key(dh(self.private, ephemeral))
         state.mix_key_and_hash(self.psk)
         assert state.decrypt_and_hash(message[44:60]) == b""
         send, receive = state.hkdf(b"", 2)
@@ -90,7 +98,7 @@ class Initiator:
 class Responder:
     def __init__(self, private, psk):
         self.private, self.psk = private, psk
-        self.state = SymmetricState(crypto_scalarmult_base(private))
+        self.state = SymmetricState(dh_public(private))
 
     def read_initiation(self, message):
         """Return (initiator's public key, timestamp)."""
@@ -99,19 +107,19 @@ class Responder:
         self.remote_ephemeral = message[8:40]
         state.mix_hash(self.remote_ephemeral)
         state.mix_key(self.remote_ephemeral)
-        state.mix_key(crypto_scalarmult(self.private, self.remote_ephemeral))
+        state.mix_key(dh(self.private, self.remote_ephemeral))
         self.remote_static = state.decrypt_and_hash(message[40:88])
-        state.mix_key(crypto_scalarmult(self.private, self.remote_static))
+        state.mix_key(dh(self.private, self.remote_static))
         return self.remote_static, state.decrypt_and_hash(message[88:116])
 
     def write_response(self, header, index, ephemeral):
         """Return (message, send key, receive key)."""
         state = self.state
-        public = crypto_scalarmult_base(ephemeral)
+        public = dh_public(ephemeral)
         state.mix_hash(public)
         state.mix_key(public)
-        state.mix_key(crypto_scalarmult(ephemeral, self.remote_ephemeral))
-        state.mix_key(crypto_scalarmult(ephemeral, self.remote_static))
+        state.mix_key(dh(ephemeral, self.remote_ephemeral))
+        state.mix_key(dh(ephemeral, self.remote_static))
         state.mix_key_and_hash(self.psk)
         message = struct.pack("<III", header, index, self.remote_index) + public + state.encrypt_and_hash(b"")
         receive, send = state.hkdf(b"", 2)

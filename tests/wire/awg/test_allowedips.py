@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pharos.wire.awg import allowedips
-from pharos.wire.awg.allowedips import AllowedIps
+from pharos.wire.awg.allowedips import AllowedIps, compact, expand
 
 networks4 = st.builds(
     lambda address, length: IPv4Network((address, length), strict=False),
@@ -80,3 +80,15 @@ def test_it_agrees_with_a_plain_search(changes, data):
         holding = [net for net in plain if net.version == address.version and address in net]
         expected = plain[max(holding, key=lambda net: net.prefixlen)] if holding else None
         assert table.find(address.packed) == expected
+        assert table.owner(network) == table.owner(compact(network)) == plain.get(network)
+        assert expand(compact(network)) == network
+
+
+def test_a_single_address_and_its_network_are_the_same_place():
+    table, network = AllowedIps(), ip_network("fd00::7/128")
+    table.add(network.network_address.packed, "peer")
+    assert table.owner(network) == find(table, "fd00::7") == "peer"
+    table.remove(network, "another")
+    assert find(table, "fd00::7") == "peer"
+    table.remove(network, "peer")
+    assert find(table, "fd00::7") is None

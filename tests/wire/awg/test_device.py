@@ -7,8 +7,9 @@ import pytest
 
 from pharos.wire.awg.events import HandshakeCompleted, PeerEndpointChanged, SessionEnded
 from pharos.wire.awg.framing import Framing
+from pharos.wire.awg.generate import generate
 from pharos.wire.awg.icmp import Echo, build_echo
-from pharos.wire.awg.params import PLAIN, generate
+from pharos.wire.awg.params import PLAIN
 from pharos.wire.awg.replay import ReplayWindow
 from pharos.wire.errors import LocalProtocolError, ParameterError
 from tests.wire.awg.simulated import (
@@ -72,7 +73,7 @@ def test_obfuscated_datagrams_have_no_size_or_type_of_wireguards():
     assert flight[-1] == 148 + OBFUSCATED.s1
     assert network.sizes(server) == [92 + OBFUSCATED.s2]
     transport = network.sent[-1].datagram
-    assert int.from_bytes(transport[:4], "little") == OBFUSCATED.h4
+    assert int.from_bytes(transport[:4], "little") in OBFUSCATED.h4
 
 
 def test_junk_goes_before_every_initiation_and_before_nothing_else():
@@ -221,7 +222,7 @@ def test_an_initiation_on_the_heels_of_another_is_dropped():
     # The same key in a second program: a later timestamp, 10 ms after.
     twin = network.add_host(2, private_key=None)
     twin.device = type(client.device)(
-        private_key=client.device._context.static.private.private_bytes_raw(),
+        private_key=client.device._context.static.scalar,
         random=network.random,
         wall_clock=lambda: network.wall_clock() + 10**9,
     )
@@ -280,7 +281,7 @@ def test_a_removed_peer_is_dead_at_once():
     with pytest.raises(LocalProtocolError):
         network.status(server, client)
     # Forgetting the peer but not its session would leave it alive: so the test would notice.
-    _, _, server = packets_after_removal(lambda device, key: device._peers.pop(key))
+    _, _, server = packets_after_removal(lambda device, key: device._peers._peers.pop(key))
     assert server.packets
 
 
@@ -465,7 +466,7 @@ def test_a_device_refuses_itself_as_a_peer():
 
 def test_a_device_does_not_print_its_private_key():
     _, client, _ = unconnected_pair()
-    private = client.device._context.static.private.private_bytes_raw()
+    private = client.device._context.static.scalar
     assert private.hex() not in repr(client.device) + repr(client.device._context.static)
 
 
@@ -477,4 +478,4 @@ def test_changed_parameters_serve_the_next_datagram():
     sent = network.send(client, server)
     network.run(1)
     assert server.packets == [sent]
-    assert network.sent[-1].datagram[:4] == OBFUSCATED.h4.to_bytes(4, "little")
+    assert int.from_bytes(network.sent[-1].datagram[:4], "little") in OBFUSCATED.h4

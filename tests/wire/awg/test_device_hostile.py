@@ -7,13 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pharos.wire.awg import handshake
+from pharos.wire.awg.admission import Arrived
 from pharos.wire.awg.cookies import COOKIE_LIFETIME, MacChecker, MacStamper
 from pharos.wire.awg.device import Device
 from pharos.wire.awg.framing import Framing
+from pharos.wire.awg.generate import generate
 from pharos.wire.awg.keys import generate_private_key
 from pharos.wire.awg.load import BUSY_BACKLOG
 from pharos.wire.awg.messages import MessageKind
-from pharos.wire.awg.params import PLAIN, generate
+from pharos.wire.awg.params import PLAIN, Generation, ObfuscationParameters
+from tests.wire.awg.dressing import classify, dress
 from tests.wire.awg.simulated import LATENCY, Network, connected_pair, unconnected_pair
 
 STRANGER = ("203.0.113.66", 666)
@@ -26,7 +29,7 @@ def traces(device):
         dict(context.sessions),
         dict(context.pending),
         len(context.deadlines._heap),
-        len(device._routes._cache),
+        len(device._peers.routes._cache),
         device.statuses(0.0),
     )
 
@@ -40,7 +43,12 @@ def assert_silent(device, datagrams, now=1.0):
     assert traces(device) == before
 
 
-@pytest.fixture(scope="module", params=[PLAIN, OBFUSCATED], ids=["plain", "obfuscated"])
+# Nearly every datagram that is long enough is a transport message here, by its type.
+WIDE = ObfuscationParameters(h1=5, h2=6, h3=7, h4="8-4294967295", random_trailers=True)
+NEWEST = generate(Network(seed=7).random, Generation.V3_1)
+
+
+@pytest.fixture(scope="module", params=[PLAIN, OBFUSCATED, WIDE, NEWEST], ids=["plain", "1.0", "wide", "3.1"])
 def scene(request):
     """A connected pair with a captured datagram of each kind."""
     network, client, server = connected_pair(parameters=request.param)
@@ -62,8 +70,8 @@ def test_noise_with_the_right_type_dies_in_silence(scene, kind, noise, index):
     framing = client.device._context.framing
     size = {1: 148, 2: 92, 3: 64}.get(kind, max(32, len(noise)))
     message = framing.header(kind).to_bytes(4, "little") + index.to_bytes(4, "little") + noise
-    datagram = framing.wrap(kind, message.ljust(size, b"\0")[:size])
-    assert framing.classify(datagram) is kind
+    datagram = dress(framing, kind, message.ljust(size, b"\0")[:size])
+    assert classify(framing, datagram) is kind
     for host in (client, server):
         assert_silent(host.device, [datagram])
 
@@ -83,6 +91,18 @@ def test_a_damaged_copy_of_a_true_datagram_dies_in_silence(scene, data):
         damaged += data.draw(st.binary(min_size=1, max_size=20))
     for host in (client, server):
         assert_silent(host.device, [bytes(damaged)], now=network.now)
+
+
+def test_what_is_meant_for_others_dies_in_silence(scene):
+    network, client, server = scene
+    bystander = network.add_host(9, parameters=server.device.parameters)
+    network.introduce(bystander, client, endpoint=False)
+    network.introduce(bystander, server, endpoint=False)
+    assert_silent(bystander.device, [sent.datagram for sent in network.sent], now=network.now)
+    # What one has sent is nothing it can receive.
+    for host in (client, server):
+        own = [sent.datagram for sent in network.sent if sent.source == host.address]
+        assert_silent(host.device, own, now=network.now)
 
 
 def test_strangers_leave_no_log_line(scene, caplog):
@@ -112,21 +132,23 @@ def test_no_key_exchange_is_spent_before_mac1(monkeypatch):
     assert exchanges_spent_on_junk(monkeypatch) > 0  # So the test would notice.
 
 
-def strangers_initiations(network, server, count):
+def strangers_initiations(network, server, count, parameters=PLAIN):
     """Initiations by somebody who knows the server's public key, each from a key of its own making."""
     stranger = Device(
         private_key=generate_private_key(network.random), random=network.random, wall_clock=network.wall_clock
     )
+    framing = Framing(parameters, network.random)
     local, remote = stranger._context.static, handshake.meet(stranger._context.static, server.public_key)
     message, _ = handshake.create_initiation(
         local,
         remote,
-        header=1,
+        header=framing.header(MessageKind.INITIATION),
         index=0x01020304,
         ephemeral=stranger._context.new_ephemeral(),
         timestamp=bytes(12),
     )
-    return [MacStamper(server.public_key).stamp(message, 0.0)] * count
+    message = MacStamper(server.public_key).stamp(message, 0.0)
+    return [framing.wrap(MessageKind.INITIATION, message)] * count
 
 
 def test_a_stranger_with_our_key_is_not_answered():
@@ -135,10 +157,10 @@ def test_a_stranger_with_our_key_is_not_answered():
     assert_silent(server.device, strangers_initiations(network, server, 10))
 
 
-def flooded(rate=1500):
+def flooded(rate=1500, parameters=PLAIN):
     """A server under a flood of well-formed initiations from one address, and an honest client."""
-    network, client, server = unconnected_pair()
-    flood = strangers_initiations(network, server, 1)[0]
+    network, client, server = unconnected_pair(parameters=parameters)
+    flood = strangers_initiations(network, server, 1, parameters)[0]
 
     def keep_flooding(seconds):
         for _ in range(round(seconds * 100)):
@@ -185,7 +207,7 @@ def test_a_session_is_not_disturbed_by_a_flood():
 def test_a_flood_leaves_no_state():
     network, _, server, _ = flooded()
     assert not server.device._context.sessions
-    assert not server.device._limiter._buckets  # Only addresses that proved they receive get one.
+    assert not server.device._admission._limiter._buckets  # Only addresses that proved they receive get one.
     network.run(2)
     assert_silent(server.device, strangers_initiations(network, server, 1), now=network.now)
 
@@ -193,12 +215,14 @@ def test_a_flood_leaves_no_state():
 def test_one_network_cannot_spend_all_handshakes_with_its_cookie():
     network, _, server, _ = flooded()
     initiation = strangers_initiations(network, server, 1)[0]
-    macs = server.device._macs
+    macs = server.device._admission._macs
     stamper = MacStamper(server.public_key)
     stamper.stamp(initiation[:-32], network.now)
     stamper.accept_reply(macs.make_reply(initiation, STRANGER, network.now, header=3), network.now)
     stamped = stamper.stamp(initiation[:-32], network.now)
-    admitted = [server.device._admit(stamped, STRANGER, network.now) for _ in range(20)]
+    admission = server.device._admission
+    arrived = Arrived(MessageKind.INITIATION, stamped, len(stamped), STRANGER, server.device._context.framing)
+    admitted = [admission.admit(arrived, network.now) for _ in range(20)]
     assert admitted == [True] * 5 + [False] * 15
     assert server.device.take_output().datagrams == []
 
@@ -231,7 +255,7 @@ def test_a_cookie_for_our_response_is_kept_too():
     network.send(client, server)
     network.run(1.5 * LATENCY)
     response = network.sent[-1].datagram
-    busy = client.device._macs.make_reply(response, server.address, network.now, header=3)
+    busy = client.device._admission._macs.make_reply(response, server.address, network.now, header=3)
     network.inject(busy, client.address, server.address)
     network.run(6)
     client.device.initiate_handshake(server.public_key, network.now)

@@ -82,7 +82,7 @@ def packets_at_age(age, reject_after=180.0):
     network, client, server = connected_pair()
     for host in (client, server):
         for _, session in host.device._context.sessions.values():
-            session._expires_at = session.created_at + reject_after
+            session.expires_at = session.created_at + reject_after
     network.run(age - 1)
     network.filter = lambda sent: [] if len(sent.datagram) in (148, 92) else [LATENCY]
     network.send(server, client)

@@ -2,7 +2,6 @@ import struct
 
 import attrs
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from nacl.bindings import crypto_aead_chacha20poly1305_ietf_decrypt, crypto_aead_chacha20poly1305_ietf_encrypt
@@ -11,7 +10,7 @@ from pharos.wire.awg.cookies import MacChecker, MacStamper
 from pharos.wire.awg.handshake import create_initiation, meet, read_initiation
 from pharos.wire.awg.keys import NO_PRESHARED_KEY, StaticKey, generate_private_key, public_key
 from pharos.wire.awg.messages import CORE_BYTES, MACS_BYTES, MessageKind
-from pharos.wire.awg.session import Session
+from pharos.wire.awg.session import NONCE, Session
 from pharos.wire.errors import DecryptError, ParameterError
 from tests.wire.awg.reference import Initiator, Responder
 
@@ -36,10 +35,6 @@ PINNED_RECEIVE = "083bdab92ffb8da7ab5063bb2d96de2b7e09008d8e07bcf96ac25c340a7786
 keys32 = st.binary(min_size=32, max_size=32)
 
 
-def x25519(private):
-    return X25519PrivateKey.from_private_bytes(private)
-
-
 def stamped(message, public):
     return MacStamper(public).stamp(message, 0.0)
 
@@ -47,16 +42,14 @@ def stamped(message, public):
 def our_initiation(psk=PSK, responder=RESPONDER):
     local = StaticKey(INITIATOR)
     remote = meet(local, public_key(responder), psk)
-    return create_initiation(
-        local, remote, header=1, index=0x11223344, ephemeral=x25519(EPHEMERAL_I), timestamp=TIMESTAMP
-    )
+    return create_initiation(local, remote, header=1, index=0x11223344, ephemeral=EPHEMERAL_I, timestamp=TIMESTAMP)
 
 
 def our_response(initiation, psk=PSK):
     local = StaticKey(RESPONDER)
     claimed = read_initiation(local, initiation)
     authentic = claimed.authenticate(meet(local, claimed.static, psk))
-    return authentic.respond(header=2, index=0x55667788, ephemeral=x25519(EPHEMERAL_R))
+    return authentic.respond(header=2, index=0x55667788, ephemeral=EPHEMERAL_R)
 
 
 def test_the_transcript_is_pinned():
@@ -80,7 +73,7 @@ def test_our_initiator_agrees_with_the_reference_responder(keys, header, index):
         meet(local, public_key(private_r), psk),
         header=header,
         index=index,
-        ephemeral=x25519(ephemeral_i),
+        ephemeral=ephemeral_i,
         timestamp=TIMESTAMP,
     )
     message = stamped(message, public_key(private_r))
@@ -104,7 +97,7 @@ def test_our_responder_agrees_with_the_reference_initiator(keys, index):
     assert claimed.static == public_key(private_i)
     authentic = claimed.authenticate(meet(local, claimed.static, psk))
     assert authentic.timestamp == TIMESTAMP
-    response, ours = authentic.respond(header=2, index=9, ephemeral=x25519(ephemeral_r))
+    response, ours = authentic.respond(header=2, index=9, ephemeral=ephemeral_r)
     send, receive, remote_index = reference.read_response(stamped(response, claimed.static))
     assert (ours.send, ours.receive, remote_index, ours.remote_index) == (receive, send, 9, index)
 
@@ -188,10 +181,11 @@ def test_a_session_seals_as_the_reference_cipher_does():
     initiation, pending = our_initiation()
     response, keys = our_response(initiation)
     session = Session(pending.finish(response), now=0.0, reject_after=180.0)
-    session.seal(4, b"first")
-    message = session.seal(4, b"second")
-    assert message[:16] == struct.pack("<IIQ", 4, 0x55667788, 1)
-    nonce = struct.pack("<4xQ", 1)
-    assert crypto_aead_chacha20poly1305_ietf_decrypt(message[16:], b"", nonce, keys.receive) == b"second"
-    sealed = crypto_aead_chacha20poly1305_ietf_encrypt(b"back", b"", nonce, keys.send)
-    assert session.open(1, bytes(16) + sealed, 0.0) == b"back"
+    nonce = NONCE.pack(1)
+    assert nonce == struct.pack("<4xQ", 1)
+    sealed, opened = bytearray(6 + 16), bytearray(4)
+    session.encrypt_into(nonce, b"second", None, sealed)
+    assert crypto_aead_chacha20poly1305_ietf_decrypt(bytes(sealed), b"", nonce, keys.receive) == b"second"
+    theirs = crypto_aead_chacha20poly1305_ietf_encrypt(b"back", b"", nonce, keys.send)
+    session.decrypt_into(nonce, theirs, None, opened)
+    assert opened == b"back"

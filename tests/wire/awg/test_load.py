@@ -29,6 +29,19 @@ def test_load_lasts_a_while_and_then_ends():
     assert not gauge.arrival(2 * BUSY_HOLD)
 
 
+def test_room_is_taken_and_worked_off():
+    gauge = LoadGauge()
+    assert sum(gauge.take(0.0) for _ in range(2 * BUSY_BACKLOG)) == BUSY_BACKLOG
+    assert sum(gauge.take(0.05) for _ in range(BUSY_BACKLOG)) == HANDSHAKES_PER_SECOND // 20
+
+
+def test_a_clock_that_goes_back_does_no_harm():
+    gauge, limiter = LoadGauge(), NetworkLimiter()
+    for now in (100.0, 0.0, 50.0, -5.0):
+        assert not gauge.arrival(now)
+        assert limiter.allow(("192.0.2.1", 1), now)
+
+
 def test_a_network_gets_its_burst_and_then_its_rate():
     limiter, source = NetworkLimiter(), ("192.0.2.1", 1)
     assert [limiter.allow(source, 0.0) for _ in range(PER_NETWORK_BURST + 1)] == [True] * PER_NETWORK_BURST + [False]

@@ -60,6 +60,23 @@ def test_a_forgotten_peer_never_fires():
     assert queue.next_deadline() == NEVER
 
 
+def test_superseded_deadlines_are_swept_out():
+    queue, peers = DeadlineQueue(), [FakePeer() for _ in range(50)]
+    now = 0.0
+    for _ in range(200):
+        for peer in peers:
+            peer.timers.forget = now + 540.0
+            queue.schedule(peer, peer.timers.forget)
+            arm(queue, peer, now + 10.0)
+        now += 10.0
+        assert len(fire(queue, now)) == len(peers)
+        assert len(queue._heap) <= 2 * len(peers) + 1
+    for peer in peers:
+        queue.forget(peer)
+    assert len(queue._heap) <= 1
+    assert fire(queue, NEVER) == []
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 50), st.booleans()), max_size=60))
 def test_no_peer_is_ever_late(steps):
     queue, now = DeadlineQueue(), 0.0

@@ -15,12 +15,14 @@ from pharos.wire.awg.device import Device
 from pharos.wire.awg.echo import EchoEnd
 from pharos.wire.awg.endpoint import format_address
 from pharos.wire.awg.events import HandshakeCompleted, HandshakeGaveUp, SessionEnded
+from pharos.wire.awg.generate import generate
 from pharos.wire.awg.keys import generate_private_key, public_key
 from pharos.wire.awg.memory import memory_link
-from pharos.wire.awg.params import PLAIN, generate
+from pharos.wire.awg.params import PLAIN
 from pharos.wire.awg.ping import ping
+from pharos.wire.awg.pool import Way
 from pharos.wire.awg.pump import run_device
-from pharos.wire.awg.tunnel import open_client_tunnel, open_tunnel
+from pharos.wire.awg.tunnel import FurtherPort, open_client_tunnel, open_tunnel
 from pharos.wire.awg.udp import bind_udp, local_address
 from pharos.wire.errors import LocalProtocolError, ParameterError
 
@@ -187,6 +189,44 @@ async def test_a_tunnel_moves_to_another_endpoint_with_its_session(autojump_cloc
                 tunnel.set_endpoint(node.address)
                 report = await ping(tunnel, source=DEVICE, destination=NODE, count=3, interval=0.001)
                 assert report.received == 3
+
+
+async def test_a_silent_peer_is_sought_on_its_other_ways(autojump_clock):
+    # Virtual time, for silence takes 15 s; loopback delivers while the clock stands still.
+    key = generate_private_key(os.urandom)
+    async with running_node() as node:
+        admit(node, key)
+        with bind_udp("127.0.0.1", 0) as deaf, bind_udp("127.0.0.1", 0) as mute:
+            ports = [local_address(mute)[1], node.address[1]]
+            ways = [Way(host="127.0.0.1", first_port=port, last_port=port) for port in ports]
+            endpoint = local_address(deaf)
+            async with open_client_tunnel(private_key=key, peer=peer_of(node, endpoint=endpoint), ways=ways) as tunnel:
+                with trio.fail_after(60):
+                    await tunnel.wait_handshake()
+                assert tunnel.status().endpoint == node.address
+                # It stays where it is heard, however long nothing is said.
+                await trio.sleep(100)
+                assert tunnel.status().endpoint == node.address
+
+
+async def test_a_range_of_ports_and_a_second_dialect_lead_to_one_node(autojump_clock):
+    # Virtual time, for a handshake on the heels of another is begun again after 5 s.
+    key, dialect = generate_private_key(os.urandom), generate(os.urandom)
+    device = Device(private_key=generate_private_key(os.urandom), random=os.urandom, wall_clock=time.time_ns)
+    further = [FurtherPort(), FurtherPort(), FurtherPort(parameters=dialect)]
+    async with open_tunnel(device, EchoEnd([NODE]), host="127.0.0.1", further=further) as node:
+        peer = admit(node, key)
+        for parameters in (PLAIN, generate(os.urandom)):
+            node.set_parameters(parameters)
+            spoken = [parameters, parameters, parameters, dialect]
+            for address, each in zip([node.address, *node.further_addresses], spoken, strict=True):
+                known = peer_of(node, endpoint=address)
+                async with open_client_tunnel(private_key=key, peer=known, parameters=each) as tunnel:
+                    await tunnel.wait_handshake()
+                    report = await ping(tunnel, source=DEVICE, destination=NODE, count=3, interval=0.001)
+                    assert report.received == 3
+                    assert tunnel.status().endpoint == address
+                    assert node.status(peer).endpoint == ("127.0.0.1", tunnel.address[1])
 
 
 async def test_junk_does_not_stop_the_pump():
