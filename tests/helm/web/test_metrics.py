@@ -78,7 +78,7 @@ def tell(db: Database, node: Node, device: DeviceId, *, until: int = 3_600) -> N
         note_look(db, HELM, BORN + seconds * SECOND)
         events = [event(seconds, node=node.id, device=device, detail="198.51.100.4:1")] if seconds % 120 == 0 else []
         peer = PeerReading(received=seconds * 30, sent=seconds * 60, last_handshake=BORN + seconds * SECOND)
-        one = attrs.evolve(reading(seconds, node=node.id), peers={device: peer})
+        one = attrs.evolve(reading(seconds, node=node.id), peers={device: peer}, count=1, sessions=1)
         write_batch(db, Batch(events=events, readings=[one], dropped={}), at=BORN + seconds * SECOND)
 
 
