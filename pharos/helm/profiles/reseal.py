@@ -27,6 +27,7 @@ from pharos.helm.store.bundles import Bundle, DueBundle, due_bundles, profiles_r
 from pharos.helm.store.database import Database, Store
 from pharos.helm.store.devices import load_devices
 from pharos.wire.ids import DeviceId
+from pharos.wire.rpc.status import leaves
 from pharos.wire.units import SECONDS
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,8 @@ class _Sealer:
         self._authorities = authorities
         self._edge = edge
         self._renderer: Renderer | None = None
+        self._rendered = 0
+        """Revision of profiles that the renderer is of; a batch of another one brings its own record."""
         self.revision = 0
         """Of profiles, as of the batch read last."""
 
@@ -106,42 +109,35 @@ class _Sealer:
         """
         failure: BusyError | None = None
         after = ""
-        async with trio.open_nursery() as nursery:
-            send, receive = trio.open_memory_channel[tuple[int, _Sealed]](0)
-
-            async def write() -> None:
-                nonlocal failure
-                try:
-                    async for revision, sealed in receive:
-                        await self._write(sealed, checked=revision)
-                except BusyError as error:
-                    failure = error
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(write)
-            async with send:
-                while (batch := await self._read(after)).due:
-                    after = batch.due[-1].device_id
-                    assert self._renderer is not None, "the first batch brings the record"
-                    # The authority of this moment: a rotation may have exchanged the key since the batch before.
-                    authority = self._authorities.current
-                    sealed = await trio.to_thread.run_sync(_seal, self._renderer, batch, authority, now_us())
-                    await send.send((batch.revision, sealed))
+        try:
+            async with trio.open_nursery() as nursery:
+                send, receive = trio.open_memory_channel[tuple[int, _Sealed]](0)
+                nursery.start_soon(self._write, receive)
+                async with send:
+                    while (batch := await self._read(after)).due:
+                        after = batch.due[-1].device_id
+                        assert self._renderer is not None, "the first batch brings the record"
+                        # The authority of this moment: a rotation may have exchanged the key since the batch before.
+                        authority = self._authorities.current
+                        sealed = await trio.to_thread.run_sync(_seal, self._renderer, batch, authority, now_us())
+                        await send.send((batch.revision, sealed))
+        except* BusyError as group:
+            failure = next(leaf for leaf in leaves(group) if isinstance(leaf, BusyError))
         if failure is not None:
             raise failure
         return bool(after)
 
     async def _read(self, after: str) -> _Batch:
-        batch = await self._store.read(_read_batch, self.revision, after)
+        batch = await self._store.read(_read_batch, self._rendered, after)
+        self.revision = batch.revision
         if batch.record is not None:
-            self._renderer = Renderer(batch.record)
-        if batch.record is not None or not batch.due:
-            self.revision = batch.revision
+            self._renderer, self._rendered = Renderer(batch.record), batch.revision
         return batch
 
-    async def _write(self, sealed: _Sealed, *, checked: int) -> None:
-        for device_id, bundle in await self._store.run(put_checked, sealed, checked=checked):
-            self._edge.notify(device_id, bundle.epoch, bundle.revision)
+    async def _write(self, receive: trio.MemoryReceiveChannel[tuple[int, _Sealed]]) -> None:
+        async for checked, sealed in receive:
+            for device_id, bundle in await self._store.run(put_checked, sealed, checked=checked):
+                self._edge.notify(device_id, bundle.epoch, bundle.revision)
 
 
 def _read_batch(db: Database, known: int, after: str) -> _Batch:

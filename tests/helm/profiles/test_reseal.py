@@ -12,9 +12,12 @@ import trio
 from nacl.signing import SigningKey
 
 from pharos.helm.ca.authority import Authority
-from pharos.helm.errors import NotFoundError
+from pharos.helm.errors import BusyError, NotFoundError
+from pharos.helm.fleet.nodes import change_node
 from pharos.helm.model.devices import Device
 from pharos.helm.profiles import reseal as module
+from pharos.helm.profiles.record import read_record
+from pharos.helm.profiles.render import Renderer
 from pharos.helm.profiles.reseal import reseal, run_reseal
 from pharos.helm.profiles.seal import current_bundle, order_reseal
 from pharos.helm.store.bundles import Bundle, due_bundles, find_bundle, is_checked, profiles_revision, put_checked
@@ -214,3 +217,51 @@ async def test_bundle_that_was_being_sealed_while_the_signing_key_changed_is_sea
         assert opens_with(helm, bundle, device, new) is hashed
         assert opens_with(helm, bundle, device, old) is not hashed
         assert await helm.store.read(due_bundles, at=AT, after="", limit=9) == []
+
+
+async def test_change_while_the_last_batch_is_sealed_is_in_the_profiles_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, late = module._seal, trio.Event()
+
+    def seal(*args: Any) -> Any:
+        if not late.is_set():
+            trio.from_thread.run_sync(late.set)
+            trio.from_thread.run(helm.store.run, rename_node, node.id)
+        return real(*args)
+
+    async with open_helm(tmp_path) as helm:
+        node, _ = await helm.store.run(adopt_sample_node, helm.authority)
+        device = await helm.store.run(enrol_sample_device, 1)
+        monkeypatch.setattr(module, "_seal", seal)
+        await reseal(helm.store, helm.context.authorities, Ears())
+        record = await helm.store.read(read_record)
+        profile = Renderer(record).render(device)
+        bundle = await helm.store.read(find_bundle, device.id)
+        assert bundle is not None
+        assert bundle.profile_hash == hashlib.sha256(bytes(helm.authority.signing.verify_key) + profile).digest()
+        assert await helm.store.read(is_checked, device.id)
+
+
+def rename_node(db: Database, node_id: str) -> None:
+    change_node(db, sample_act(), node_id, 1, {"name": "renamed"})
+
+
+@pytest.mark.parametrize("busy", ["read", "run"])
+async def test_busy_store_is_what_the_caller_hears_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: str
+) -> None:
+    """Alone: who seals tries again, and a group would end helm."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BusyError("held")
+
+    async with open_helm(tmp_path) as helm:
+        await helm.store.run(adopt_sample_node, helm.authority)
+        await helm.store.run(enrol_some, 3)
+        monkeypatch.setattr(module, "_read_batch" if busy == "read" else "put_checked", refuse)
+        with pytest.raises(BusyError):
+            await reseal(helm.store, helm.context.authorities, Ears())
+        monkeypatch.undo()
+        await reseal(helm.store, helm.context.authorities, Ears())
+        assert await helm.store.read(profiles_revision) > 0
