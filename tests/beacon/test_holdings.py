@@ -5,9 +5,7 @@ The relay is a process of its own, so that its memory can be read; helm and the 
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,13 +13,13 @@ from pathlib import Path
 
 import attrs
 import trio
+import trio.testing
 from grpclib.const import Status
 from grpclib.exceptions import StreamTerminatedError
 
 from pharos.beacon.sanitize import PASSAGE_PATH
 from pharos.demo.processes import free_port
 from pharos.helm.relay.link import open_relay_link
-from pharos.wire.errors import LinkLostError
 from pharos.wire.files import open_state_directory
 from pharos.wire.link import Backoff
 from pharos.wire.passage.metadata import PURPOSE_HEADER
@@ -39,6 +37,7 @@ from tests.support.agents import joined
 from tests.support.pki import home_fleet
 from tests.support.relay import echo, passage_headers
 from tests.support.rpc import HOST
+from tests.system.lab.processes import Process
 
 # An eighth of what a relay really has, for the sake of the machine that runs this: the sum is the same.
 LIMIT = RELAY_HOLDINGS // 8
@@ -49,7 +48,7 @@ DEVICES = STALLED // EDGE_STREAMS
 # have in their hands when they are cancelled.
 SLACK = DEVICES * 100 * KIB + 6 * MIB
 # What is freed goes back to the kernel at once: it is not the allocator that is measured (mallopt(3)).
-ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "16384"}
+ENVIRONMENT = ("MALLOC_MMAP_THRESHOLD_=16384",)
 
 RELAY = """
 import sys
@@ -67,14 +66,12 @@ DEVICE_READS_NOT = "enrol.0123456789abcdef"
 class Scene:
     """A relay process with helm behind it, and devices."""
 
-    process: trio.Process
+    process: Process
     ingress: int
     tunnel: int
     nursery: trio.Nursery
     go: trio.Event = attrs.field(factory=trio.Event)
     """Nobody sends before, so that what connections cost at rest can be told apart."""
-    sent: int = 0
-    """Octets that somebody could hand to the relay."""
 
     def memory(self, field: str) -> int:
         """Return ``VmRSS``, what the relay has, or ``VmHWM``, the most it has had (proc(5))."""
@@ -82,12 +79,8 @@ class Scene:
         return int(dict(line.split(":", 1) for line in status.splitlines())[field].split()[0]) * KIB
 
     async def open_stream(self) -> tuple[SecureStream, Peer]:
-        """Dial the relay as helm; it needs a second to start."""
-        while True:
-            try:
-                return await dial(Role.CONTROLLER, self.tunnel), Peer()
-            except LinkLostError:
-                await trio.sleep(0.05)
+        """Dial the relay as helm."""
+        return await dial(Role.CONTROLLER, self.tunnel), Peer()
 
     async def serve(self, stream: H2Stream) -> None:
         """Be helm in one passage, and order nothing."""
@@ -109,7 +102,6 @@ class Scene:
         try:
             while True:
                 await stream.send_data(bytes(8 * KIB))
-                self.sent += 8 * KIB
         except StreamTerminatedError:
             pass
 
@@ -130,11 +122,8 @@ class Scene:
                 self.nursery.start_soon(self.fill, stream)
 
     async def wait_stalled(self) -> None:
-        """Wait until nobody can send any more."""
-        before = -1
-        while before != self.sent:
-            before = self.sent
-            await trio.sleep(0.5)
+        """Wait until nobody can send any more: nothing at all has moved here for as long as the relay may think."""
+        await trio.testing.wait_all_tasks_blocked(0.5)
 
     async def round_trip(self) -> bytes:
         """Be a good device."""
@@ -162,11 +151,10 @@ async def relaying(state: Path, limit: int) -> AsyncIterator[Scene]:
     joined(open_state_directory(state), Role.RELAY, "gate")
     ingress, tunnel = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_STREAM)
     run = ["run", "--state", str(state), "--host", HOST, "--ingress-port", str(ingress), "--tunnel-port", str(tunnel)]
-    process = await trio.lowlevel.open_process(
-        [sys.executable, "-c", RELAY, str(limit), *run], stderr=subprocess.DEVNULL, env=os.environ | ENVIRONMENT
-    )
+    process = Process(["env", *ENVIRONMENT, sys.executable, "-c", RELAY, str(limit), *run], state.with_suffix(".log"))
     try:
         with trio.fail_after(60):
+            await process.start(ready=True)
             async with trio.open_nursery() as nursery:
                 scene = Scene(process, ingress, tunnel, nursery)
                 backoff = Backoff(random=lambda: 1.0)
@@ -175,9 +163,8 @@ async def relaying(state: Path, limit: int) -> AsyncIterator[Scene]:
                     yield scene
                     nursery.cancel_scope.cancel()
     finally:
-        process.kill()
         with trio.CancelScope(shield=True):
-            await process.wait()
+            await process.kill()
 
 
 async def growth(state: Path, limit: int) -> int:

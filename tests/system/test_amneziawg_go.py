@@ -34,26 +34,12 @@ MTU = 1408
 PAIRS = [(OURS, AMNEZIA), (AMNEZIA, OURS)]
 
 
-@attrs.frozen(kw_only=True)
-class AmneziaEnd(End):
-    """An end whose engine answers where awg(8) asks."""
-
-    async def uapi(self, *lines: str) -> str:
-        """Speak the UAPI, and return the reply."""
-        async with await trio.open_unix_socket(SOCKETS / f"{self.interface}.sock") as stream:
-            await stream.send_all("\n".join([*lines, "", ""]).encode())
-            reply = b""
-            while not reply.endswith(b"\n\n"):
-                reply += await stream.receive_some()
-        return reply.decode()
-
-
 async def start(lab: Lab, host: str, kind: str) -> End:
     """Run an engine at a host, with a key, a port, and addresses on its interface."""
     if kind == OURS:
         end = await start_engine(lab, host, OURS)
         await lab.run(host, "ip", "link", "set", end.interface, "mtu", str(MTU))
-        return AmneziaEnd(**attrs.asdict(end, recurse=False))
+        return attrs.evolve(end, sockets=SOCKETS)
     interface = f"w{os.getpid()}{host[0]}"
     socket = SOCKETS / f"{interface}.sock"
     # One that was killed left its socket, which must not be taken for that of the next.
@@ -63,8 +49,13 @@ async def start(lab: Lab, host: str, kind: str) -> End:
         while not socket.exists():
             process.check()
             await trio.sleep(POLL_INTERVAL)
-    end = AmneziaEnd(
-        lab=lab, host=host, interface=interface, private_key=generate_private_key(os.urandom), process=process
+    end = End(
+        lab=lab,
+        host=host,
+        interface=interface,
+        private_key=generate_private_key(os.urandom),
+        process=process,
+        sockets=SOCKETS,
     )
     await change(end, DeviceChange(private_key=end.private_key, listen_port=PORT))
     for family, length in ((4, 24), (6, 64)):

@@ -15,6 +15,7 @@ import trio
 from pharos.wire.awg.keys import generate_private_key, public_key
 from tests.system.lab.commands import CommandError
 from tests.system.lab.network import Lab, open_lab
+from tests.system.lab.processes import pids_with
 from tests.system.tunnels import COMMAND, OURS, SOCKETS, encode, joined, skip_without_tools, start_engine
 
 pytestmark = pytest.mark.system
@@ -24,15 +25,7 @@ END_TIMEOUT = 20.0
 
 def pids(interface: str) -> list[int]:
     """Return the processes of an interface's engine."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if interface.encode() in words and b"pharos.wire.awg.process" in words:
-            found.append(int(path.parent.name))
-    return found
+    return pids_with(interface, "pharos.wire.awg.process")
 
 
 async def wait_gone(interface: str) -> None:

@@ -49,6 +49,8 @@ class End:
     interface: str
     private_key: bytes
     process: Process
+    sockets: Path = SOCKETS
+    """Where its engine answers."""
 
     @property
     def public_key(self) -> bytes:
@@ -64,7 +66,7 @@ class End:
 
     async def uapi(self, *lines: str) -> str:
         """Speak the UAPI, and return the reply."""
-        async with await trio.open_unix_socket(SOCKETS / f"{self.interface}.sock") as stream:
+        async with await trio.open_unix_socket(self.sockets / f"{self.interface}.sock") as stream:
             await stream.send_all("\n".join([*lines, "", ""]).encode())
             reply = b""
             while not reply.endswith(b"\n\n"):

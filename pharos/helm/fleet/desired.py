@@ -81,9 +81,8 @@ class DesiredFleet:
             for node_id in gone:
                 del self._told[node_id]
             equal: dict[tuple[int, int], bool] = {}
-            before_told = dict(self._told)
             for node_id in snapshot.nodes if self._concerned is None else self._concerned & snapshot.nodes.keys():
-                now, before = self._desired(node_id), before_told.get(node_id)
+                now, before = self._desired(node_id), self._told.get(node_id)
                 assert now is not None
                 self._told[node_id] = now
                 if before is None or not _alike(before, now, equal):

@@ -37,9 +37,8 @@ class Batch:
 class Backlog:
     """A queue that never waits: adding to a full one makes room by the rules below.
 
-    Readings of a node coalesce. Of events that sessions are made of, handshakes
-    without which the sessions are the same go first, then the oldest of all. One node has a share, so that
-    its flood costs nobody else's events.
+    Readings of a node coalesce. Of events that sessions are made of, handshakes without which the sessions are the same
+    go first, then the oldest of all. One node has a share, so that its flood costs nobody else's events.
     """
 
     def __init__(self, *, most_vital: int = MOST_VITAL, most_others: int = MOST_OTHERS, share: int = SHARE) -> None:

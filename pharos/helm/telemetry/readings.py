@@ -54,8 +54,9 @@ class Step:
 
 def reading_of(report: NodeReport, *, at: int, latency: int) -> NodeReading:
     """Return what a node's status says; ``at`` and ``latency`` in microseconds."""
-    summary, silent_since = report.summary, at - SILENCE
-    alive = sum(peer.last_handshake > silent_since for peer in report.peers)
+    count, sessions = len(report.peers), sum(peer.last_handshake > at - SILENCE for peer in report.peers)
+    if report.summary is not None:
+        count, sessions = report.summary.count, min(report.summary.sessions, report.summary.count)
     return NodeReading(
         node_id=report.node_id,
         at=at,
@@ -64,8 +65,8 @@ def reading_of(report: NodeReport, *, at: int, latency: int) -> NodeReading:
             peer.device_id: PeerReading(received=peer.received, sent=peer.sent, last_handshake=peer.last_handshake)
             for peer in report.peers
         },
-        count=len(report.peers) if summary is None else summary.count,
-        sessions=alive if summary is None else min(summary.sessions, summary.count),
+        count=count,
+        sessions=sessions,
     )
 
 

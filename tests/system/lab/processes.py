@@ -92,3 +92,17 @@ class Process:
         if waiting.cancelled_caught:
             process.kill()
             await process.wait()
+
+
+def pids_with(*ends: str) -> list[int]:
+    """Return the processes of this machine whose command line has for each of these a word that ends so."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            # It has ended meanwhile.
+            continue
+        if all(any(word.endswith(end.encode()) for word in words) for end in ends):
+            found.append(int(path.parent.name))
+    return found

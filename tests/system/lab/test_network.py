@@ -13,6 +13,7 @@ import trio
 from tests.system.lab import janitor
 from tests.system.lab.network import Lab, open_lab
 from tests.system.lab.owner import running_owner
+from tests.system.lab.processes import pids_with
 from tests.system.lab.traffic import round_trips, send_datagrams
 
 pytestmark = pytest.mark.system
@@ -136,7 +137,7 @@ async def test_nothing_is_left_of_an_owner_that_a_signal_ends(tmp_path: Path, nu
 async def test_what_a_killed_janitor_left_is_swept_and_the_living_are_not(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with open_lab(tmp_path) as living, running_owner(OWNER, str(tmp_path)) as (owner, (lab, pid)):
-            (child,) = janitors_of(lab)
+            (child,) = pids_with(lab, "janitor.py")
             os.kill(child, signal.SIGKILL)
             owner.kill()
             await owner.wait()
@@ -145,15 +146,3 @@ async def test_what_a_killed_janitor_left_is_swept_and_the_living_are_not(tmp_pa
             await wait_gone(lab, int(pid))
             assert len(janitor.namespaces(living.name)) == 8
             assert await reaches(living, "clienta", "beacon")
-
-
-def janitors_of(lab: str) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if lab.encode() in words and any(word.endswith(b"janitor.py") for word in words):
-            found.append(int(path.parent.name))
-    return found
