@@ -17,6 +17,7 @@ from pharos.beacon.forward import forward
 from pharos.beacon.limiter import ENROLMENT_TIME, LOGIN_TIME, STRANGER_OCTETS, PassageLimiter
 from pharos.beacon.sanitize import Headers, Refusal, forwarded_headers
 from pharos.beacon.upstream import NoUpstreamError, Upstreams
+from pharos.wire.errors import PeerRejectedError
 from pharos.wire.passage.metadata import PURPOSE_HEADER, Purpose
 from pharos.wire.pki.roles import INGRESS
 from pharos.wire.rpc.flow import EDGE, Holdings
@@ -24,7 +25,7 @@ from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.limits import EDGE_STREAMS, FIRST_REQUEST_TIMEOUT
 from pharos.wire.rpc.peer import Peer
-from pharos.wire.rpc.server import refuse
+from pharos.wire.rpc.server import refuse, turn_away
 from pharos.wire.rpc.transport import SecureStream, serve_tls
 from pharos.wire.standing import Standing
 from pharos.wire.units import SECONDS
@@ -60,7 +61,11 @@ async def serve_ingress(
 
     async def handle(stream: SecureStream) -> None:
         certificate = stream.peer_certificate
-        identity = standing.admit(INGRESS, certificate)
+        try:
+            identity = standing.admit(INGRESS, certificate)
+        except PeerRejectedError:
+            await turn_away(stream)
+            raise
         peer = Peer(address=stream.peer_address, certificate=certificate, identity=identity)
         with standing.session(identity, certificate):
             await serve_client(upstreams, limiter, stream, peer=peer, holdings=holdings)

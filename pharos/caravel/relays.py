@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import trio
@@ -40,9 +40,8 @@ async def open_stranger_channel(
     def context_for(beacon: BeaconAddress) -> ssl.SSLContext:
         return enrolment_context(root_hash=root_hash, relay_id=beacon.relay, now=_now())
 
-    stream = await _dial_first(beacons, fleet, context_for)
-    async with open_channel(stream, windows=EDGE, authority="helm") as channel:
-        yield channel
+    async with AsyncExitStack() as stack:
+        yield await _open_first(stack, beacons, fleet, context_for, check=lambda _stream: None)
 
 
 @asynccontextmanager
@@ -51,37 +50,51 @@ async def open_member_channel(
 ) -> AsyncIterator[Channel]:
     """Open a channel to the first beacon that answers, with this device's certificate.
 
-    Raises: NoAnswerError — none answered. PeerRejectedError — one answered that is not the fleet's.
+    Raises: LinkRefusedError — some do not admit this device, and no other answered. NoAnswerError — none answered.
+    PeerRejectedError — one answered that is not the fleet's.
     """
     context = client_context(trust=manifest.trust, credentials=enrolled.credentials())
-    stream = await _dial_first(beacons, manifest.trust.fleet, lambda _beacon: context)
-    # TLS has verified the name; the role and the id are ours to check before the first byte.
     expected = {beacon.relay for beacon in beacons}
-    try:
-        relay = authorize_peer(
-            stream.peer_certificate or b"", trust=manifest.trust, roles={Role.RELAY}, peer_id=None, now=_now()
-        )
+
+    def check(stream: SecureStream) -> None:
+        # TLS has verified the name; the role and the id are ours to check before the first byte.
+        certificate = stream.peer_certificate or b""
+        relay = authorize_peer(certificate, trust=manifest.trust, roles={Role.RELAY}, peer_id=None, now=_now())
         if relay.id not in expected:
             raise PeerRejectedError(f"{relay.uri} answered where another relay should")
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
-    async with open_channel(stream, windows=EDGE, authority="helm") as channel:
-        yield channel
+
+    async with AsyncExitStack() as stack:
+        yield await _open_first(stack, beacons, manifest.trust.fleet, lambda _beacon: context, check=check)
 
 
-async def _dial_first(
-    beacons: Sequence[BeaconAddress], fleet: FleetId, context_for: Callable[[BeaconAddress], ssl.SSLContext]
-) -> SecureStream:
+async def _open_first(
+    stack: AsyncExitStack,
+    beacons: Sequence[BeaconAddress],
+    fleet: FleetId,
+    context_for: Callable[[BeaconAddress], ssl.SSLContext],
+    *,
+    check: Callable[[SecureStream], None],
+) -> Channel:
     reasons = []
+    refused: LinkRefusedError | None = None
     for beacon in beacons:
         name = Identity(fleet=fleet, role=Role.RELAY, id=beacon.relay).dns_name
         assert name is not None, "a relay has a DNS name"
         try:
             with trio.fail_after(DIAL_TIMEOUT):
-                return await open_tls(beacon.host, beacon.port, context_for(beacon), server_hostname=name)
+                stream = await open_tls(beacon.host, beacon.port, context_for(beacon), server_hostname=name)
+            try:
+                check(stream)
+            except BaseException:
+                await trio.aclose_forcefully(stream)
+                raise
+            return await stack.enter_async_context(open_channel(stream, windows=EDGE, authority="helm"))
         except (LinkLostError, LinkRefusedError, RemoteProtocolError, trio.TooSlowError) as error:
+            if isinstance(error, LinkRefusedError):
+                refused = error
             reasons.append(f"{beacon.host}:{beacon.port}: {str(error) or 'no answer in time'}")
+    if refused is not None:
+        raise refused
     raise NoAnswerError("no relay of the fleet answered: " + "; ".join(reasons))
 
 

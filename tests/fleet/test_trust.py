@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import trio
 
+from pharos.caravel.errors import HelmRefusedError
+from pharos.caravel.sync import sync
 from pharos.helm.fleet import link
 from pharos.helm.trust import rotation
 from pharos.wire.ids import DeviceId
+from tests.support.fates import meets
 from tests.support.fleet import Fleet, running_fleet
 
 CUT = 2.0
@@ -31,6 +34,16 @@ async def test_relay_has_the_deny_list_within_the_promised_time(tmp_path: Path) 
             await fleet.move_device("laptop", "revoke")
             for member in ("gate", "a"):
                 await fleet.until(lambda member=member: enrolled.device_id in _denied_by(fleet, member))
+
+
+async def test_revoked_device_hears_from_the_relay_that_it_is_refused(tmp_path: Path) -> None:
+    # Only closed on, it would take the relay for broken, and try for ever.
+    async with running_fleet(tmp_path) as fleet:
+        enrolled = await fleet.enrol()
+        await fleet.move_device("laptop", "revoke")
+        await fleet.until(lambda: enrolled.device_id in _denied_by(fleet, "gate"))
+        with meets(HelmRefusedError, match="does not admit"):
+            await sync(fleet.device_store("laptop"))
 
 
 async def test_all_keys_are_exchanged_while_a_device_comes_and_goes(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pharos.caravel.errors import NoAnswerError
+from pharos.caravel.errors import HelmRefusedError, NoAnswerError
 from pharos.caravel.tunnel.amnezia import Tunnel
 from tests.support.fleet import Fleet, running_fleet
 
@@ -66,7 +66,7 @@ async def test_revoked_device_is_cut_from_a_live_tunnel_and_refused_anew(tmp_pat
                 with pytest.raises(NoAnswerError):
                     await refused.wait_up(1)
             # The relay refuses it before helm hears of it, and what it holds already stays readable.
-            with pytest.raises(NoAnswerError):
+            with pytest.raises(HelmRefusedError):
                 await phone.sync()
             assert phone.profile().nodes
 

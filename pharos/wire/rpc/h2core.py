@@ -18,7 +18,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError, NoAvailableStreamIDError
 from h2.settings import SettingCodes
 
-from pharos.wire.errors import WireError
+from pharos.wire.errors import LinkRefusedError, WireError
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import Credit, Gate, Holdings, Wakeup, Windows
 from pharos.wire.rpc.h2stream import H2Stream, Headers
@@ -295,6 +295,11 @@ class ConnectionCore(ABC):
         self.slots.leave()
 
     def _on_goaway(self, event: h2_events.ConnectionTerminated) -> None:
+        if self.client_side and event.error_code == ErrorCodes.INADEQUATE_SECURITY:
+            # Before anything waits for the SETTINGS that came with it (`pharos.wire.rpc.server.turn_away`).
+            self._end(LinkRefusedError("the peer does not admit our certificate"))
+            self.lose("the peer refused us")
+            return
         reason = ConnectionLostError(f"the peer said goodbye (code {event.error_code})")
         for stream in list(self.streams.values()):
             # Its own streams the peer will finish, and ours up to the last it has seen.

@@ -39,6 +39,9 @@ KEEPALIVE_LAG: Final = 1 * SECONDS
 # being woken for each.
 KEEPALIVE_TICK: Final = 0.5 * SECONDS
 
+# What a refused peer may still have in flight when we close: its HTTP/2 preface and first request.
+LINGER_BYTES: Final = 64 * KIB
+LINGER_TIME: Final = 1 * SECONDS
 # How long a GOAWAY, or a NoiseStream's authenticated close, may take to leave this machine.
 CLOSE_GRACE: Final = 1 * SECONDS
 

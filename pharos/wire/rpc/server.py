@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Collection, Mapping
@@ -14,12 +15,15 @@ from grpclib.const import Status
 from grpclib.events import _DispatchServerEvents
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import decode_metadata, decode_timeout
+from h2.errors import ErrorCodes
 
+from pharos.wire.errors import WireError
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.flow import INNER, Windows
 from pharos.wire.rpc.guard import Allowance
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
+from pharos.wire.rpc.machine import Machine
 from pharos.wire.rpc.messages import CODEC, TrioDeadline, decode, receive_message
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.status import STATUSES, grpc_error, is_peer_fault
@@ -154,6 +158,24 @@ async def serve_connection(
         idle_timeout=idle_timeout,
         allowance=allowance,
     ).run()
+
+
+async def turn_away(stream: trio.abc.Stream) -> None:
+    """Tell a peer that its certificate is not welcome, and wait a moment for it to hear that; the caller closes.
+
+    TLS 1.3 lets a client finish its handshake before the server has looked at its certificate in our way, and a
+    connection that is only closed then looks like a network that fails, which one tries again. gRPC over HTTP/2 maps
+    INADEQUATE_SECURITY to PERMISSION_DENIED.
+    """
+    machine = Machine(client_side=False, windows=INNER, max_streams=0)
+    machine.initiate_connection()
+    machine.close_connection(ErrorCodes.INADEQUATE_SECURITY)
+    left = limits.LINGER_BYTES
+    with trio.move_on_after(limits.LINGER_TIME), contextlib.suppress(trio.BrokenResourceError, WireError):
+        await stream.send_all(machine.data_to_send())
+        # To close with something unread would reset the connection, and take back what was said.
+        while left > 0 and (heard := await stream.receive_some(left)):
+            left -= len(heard)
 
 
 def peer_of(stream: grpclib.server.Stream[Any, Any]) -> Peer:

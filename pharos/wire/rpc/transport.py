@@ -18,6 +18,7 @@ import trio
 
 from pharos.wire.errors import LinkLostError, LinkRefusedError, PeerRejectedError, RemoteProtocolError
 from pharos.wire.listen import BACKLOG, accept_forever, file_limit, naming_address, refuse
+from pharos.wire.rpc import limits
 from pharos.wire.rpc.admission import Admission, Bounds, Digest, Place, Refusal
 from pharos.wire.rpc.secure import (
     SecureStream,
@@ -39,9 +40,6 @@ log = logging.getLogger(__name__)
 
 # security.md row 33: whoever has not proven itself within 5 s gets no more of our memory.
 HANDSHAKE_TIMEOUT: Final = 5 * SECONDS
-# What a refused peer may still have in flight when we close: its HTTP/2 preface and first request.
-_LINGER_BYTES: Final = 64 * KIB
-_LINGER_TIME: Final = 1 * SECONDS
 # A peer that always has data ready must not keep other tasks from running: yield after so many reads
 # (of at most one 16 KiB TLS record each) that did not have to wait.
 _READS_PER_TURN: Final = 16
@@ -125,8 +123,8 @@ class TlsStream(SecureStream):
         with contextlib.suppress(OSError), socket.socket(fileno=self._socket.detach()) as plain:
             plain.settimeout(0)
             plain.shutdown(socket.SHUT_WR)
-            left = _LINGER_BYTES
-            with trio.move_on_after(_LINGER_TIME):
+            left = limits.LINGER_BYTES
+            with trio.move_on_after(limits.LINGER_TIME):
                 while left > 0:
                     await trio.lowlevel.wait_readable(plain)
                     received = len(plain.recv(left))
