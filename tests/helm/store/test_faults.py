@@ -1,7 +1,7 @@
 """No acknowledged change is lost, and none is half: whichever write point of helm is its last, or fails.
 
-There are some hundred write points in each story. A run takes a few of them, ``SUITE=all`` every one
-at which helm can die, and four times as many of the others.
+There are some hundred write points in each story. A quick run takes a few of them, the heavy suites every one at
+which helm can die, and four times as many of the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from pharos.helm.store.database import CORE, Database, open_store
 from pharos.helm.store.outbox import entries_after
 from pharos.helm.store.records import add_record, get_record
 from pharos.helm.store.users import USERS
-from tests.conftest import everything_wanted
 from tests.helm.store.test_migrations import check_first_fleet, lay_down
 from tests.support.faultfs import Attempt, Fate, Rehearsal, rehearsing
 from tests.support.faultwork import ACT, CALLERS, CHANGES, WRITES, user_id
@@ -81,9 +80,15 @@ def fresh(record: Path, folder: Path) -> Path:
     return state
 
 
-def some_of(points: int, wanted: int, *, or_all: bool = False) -> range:
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.system)], ids=["some", "many"])
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether minutes may be spent."""
+    return bool(request.param)
+
+
+def some_of(points: int, wanted: int, *, thorough: bool, or_all: bool = False) -> range:
     """Return write points to fail at, evenly spread; which ones depends on how many there happen to be."""
-    if everything_wanted():
+    if thorough:
         wanted = points if or_all else 4 * wanted
     step = max(points // wanted, 1)
     return range(1 + random.Random(points).randrange(step), points + 1, step)
@@ -122,12 +127,12 @@ def find_losses(state: Path, attempt: Attempt) -> list[str]:
 @pytest.mark.parametrize("work", ["users", "checkpoints"])
 @pytest.mark.parametrize("fate", DEATHS)
 def test_no_acknowledged_change_is_lost_wherever_helm_dies(
-    folder: Path, rehearsal: Rehearsal, record: Path, fate: Fate, work: str
+    folder: Path, rehearsal: Rehearsal, record: Path, fate: Fate, work: str, thorough: bool
 ) -> None:
     whole = rehearsal.attempt(work, fresh(record, folder))
     assert (whole.finished, len(whole.acknowledged)) == (True, CALLERS * CHANGES)
     died = 0
-    for n in some_of(whole.points, 8, or_all=True):
+    for n in some_of(whole.points, 8, thorough=thorough, or_all=True):
         state = fresh(record, folder)
         attempt = rehearsal.attempt(work, state, n=n, fate=fate, seed=n)
         died += not attempt.finished
@@ -138,10 +143,10 @@ def test_no_acknowledged_change_is_lost_wherever_helm_dies(
 @pytest.mark.parametrize("work", ["users", "checkpoints"])
 @pytest.mark.parametrize("fate", ERRORS)
 def test_failed_write_is_refused_and_helm_goes_on(
-    folder: Path, rehearsal: Rehearsal, record: Path, fate: Fate, work: str
+    folder: Path, rehearsal: Rehearsal, record: Path, fate: Fate, work: str, thorough: bool
 ) -> None:
     whole = rehearsal.attempt(work, fresh(record, folder))
-    for n in some_of(whole.points, 7, or_all=True):
+    for n in some_of(whole.points, 7, thorough=thorough, or_all=True):
         state = fresh(record, folder)
         attempt = rehearsal.attempt(work, state, n=n, fate=fate)
         assert (attempt.finished, len(attempt.acknowledged)) == (True, CALLERS * CHANGES), f"write point {n}"
@@ -149,10 +154,10 @@ def test_failed_write_is_refused_and_helm_goes_on(
 
 
 def test_no_acknowledged_change_is_lost_whenever_helm_is_killed(
-    folder: Path, rehearsal: Rehearsal, record: Path
+    folder: Path, rehearsal: Rehearsal, record: Path, thorough: bool
 ) -> None:
     chance = random.Random(4)
-    for _ in range(80 if everything_wanted() else 10):
+    for _ in range(80 if thorough else 10):
         state = fresh(record, folder)
         after = chance.uniform(0.001, 0.12)
         assert find_losses(state, rehearsal.attempt("users", state, after=after)) == [], f"after {after} s"
@@ -195,10 +200,12 @@ def test_state_file_is_the_old_or_the_new_one_whole(folder: Path, rehearsal: Reh
 
 
 @pytest.mark.parametrize("fate", [Fate.KILL, Fate.TEAR, *ERRORS])
-def test_copy_is_whole_or_not_there(folder: Path, rehearsal: Rehearsal, record: Path, fate: Fate) -> None:
+def test_copy_is_whole_or_not_there(
+    folder: Path, rehearsal: Rehearsal, record: Path, fate: Fate, thorough: bool
+) -> None:
     whole = rehearsal.attempt("copies", fresh(record, folder))
     names = [name for (name,) in whole.acknowledged]
-    for n in some_of(whole.points, 6):
+    for n in some_of(whole.points, 6, thorough=thorough):
         state = fresh(record, folder)
         attempt = rehearsal.attempt("copies", state, n=n, fate=fate)
         copies = list_copies(state)
@@ -214,13 +221,15 @@ def test_copy_is_whole_or_not_there(folder: Path, rehearsal: Rehearsal, record: 
 
 
 @pytest.mark.parametrize("fate", [*DEATHS, *ERRORS])
-def test_migration_that_is_cut_short_is_done_again(folder: Path, rehearsal: Rehearsal, fate: Fate) -> None:
+def test_migration_that_is_cut_short_is_done_again(
+    folder: Path, rehearsal: Rehearsal, fate: Fate, thorough: bool
+) -> None:
     old = folder / "old"
     old.mkdir(mode=0o700)
     lay_down(old, "m0001", "telemetry-m0001")
     whole = rehearsal.attempt("migrate", fresh(old, folder))
     assert whole.finished
-    for n in some_of(whole.points, 5):
+    for n in some_of(whole.points, 5, thorough=thorough):
         state = fresh(old, folder)
         rehearsal.attempt("migrate", state, n=n, fate=fate, seed=n)
         with open_store(state) as store:
