@@ -21,6 +21,7 @@ from grpclib.server import Stream
 from bench._rpc_ours import say
 from bench._wire_fleet import answer_requests, cpu, now
 from bench.support import raise_file_limit
+from pharos.buoy.reality import RealityKeys
 from pharos.buoy.report import Teller
 from pharos.wire.agent import AgentGrant
 from pharos.wire.convert import (
@@ -37,12 +38,14 @@ from pharos.wire.desired import Desired
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.ids import DeviceId, NodeId
+from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.keys import certificate_from_der, key_from_der
 from pharos.wire.pki.profile import spki_hash
 from pharos.wire.pki.roles import CONTROL
 from pharos.wire.pki.tls import Credentials, server_context
 from pharos.wire.pki.trust import Trust, load_certificate, verify_trust
 from pharos.wire.pki.verify import admit_peer
+from pharos.wire.reports import RealityReport
 from pharos.wire.rpc.flow import CONTROL as WINDOWS
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.server import Service, serve_connection
@@ -57,7 +60,9 @@ class SimulatedNode(control_grpc.ControlBase):
 
     def __init__(self, facts: dict[str, Any], trust: Trust) -> None:
         self.id = NodeId(facts["id"])
-        self._keys = bytes.fromhex(facts["awg_key"]), bytes.fromhex(facts["derive_key"])
+        derive = KeyPair.from_private_bytes(bytes.fromhex(facts["derive_key"]))
+        self._keys = bytes.fromhex(facts["awg_key"]), derive.public
+        self._reality = RealityKeys(trust.fleet, self.id, derive)
         self._desired = Desired()
         self._trust_held = ((0, 0), 0)
         self._checkpoint = b""
@@ -108,6 +113,8 @@ class SimulatedNode(control_grpc.ControlBase):
             now=time.time_ns() // 1000,
             policy=desired.policy,
             previous=desired.previous,
+            # As with a buoy of today: no engine serves it.
+            reality=RealityReport(parameters=desired.reality, keys=self._reality.of(desired)),
         )
         return report_to(self._teller.tell(report, since=since))
 

@@ -66,8 +66,8 @@ def _add_nodes(db: Database, authority: Authority, count: int) -> list[dict[str,
             # Held open until all are chosen, so that no two are the same.
             sock = stack.enter_context(socket.create_server((HOST, 0)))
             port = sock.getsockname()[1]
-            key, awg, derive = generate_key(), KeyPair.generate().public, KeyPair.generate().public
-            request = AgentRequest(role=Role.NODE, csr=make_csr(key), awg_key=awg, derive_key=derive)
+            key, awg, derive = generate_key(), KeyPair.generate().public, KeyPair.generate()
+            request = AgentRequest(role=Role.NODE, csr=make_csr(key), awg_key=awg, derive_key=derive.public)
             said = NewNode(
                 name=f"node-{number:04}",
                 address=HOST,
@@ -83,7 +83,7 @@ def _add_nodes(db: Database, authority: Authority, count: int) -> list[dict[str,
                     "grant": grant.render(),
                     "tls_key": key_to_der(key).hex(),
                     "awg_key": awg.hex(),
-                    "derive_key": derive.hex(),
+                    "derive_key": derive.private_bytes().hex(),
                 }
             )
     return facts

@@ -26,6 +26,8 @@ PROGRAMS = {
     "beacon": "pharos.beacon.cli",
     "caravel": "pharos.caravel.cli",
 }
+# The tunnel's own commands, which are no programs of the fleet.
+TUNNEL = {"pharos awg": "pharos.wire.awg.cli", "pharos-awg": "pharos.wire.awg.process"}
 # So wide that no line is wrapped where another machine's home directory has another length.
 WIDTH = 240
 
@@ -48,7 +50,13 @@ def all_snapshots() -> list[Snapshot]:
         Snapshot(TESTS / name / "snapshots" / "cli.txt", functools.partial(render_help, name, module))
         for name, module in PROGRAMS.items()
     ]
-    return [*helps, Snapshot(TESTS / "wire" / "snapshots" / "proto.txt", render_protos)]
+    tunnel = Snapshot(TESTS / "wire" / "awg" / "snapshots" / "cli.txt", render_tunnel_help)
+    return [*helps, tunnel, Snapshot(TESTS / "wire" / "snapshots" / "proto.txt", render_protos)]
+
+
+def render_tunnel_help() -> str:
+    """Return the help of the tunnel's commands."""
+    return "\n".join(render_help(name, module) for name, module in TUNNEL.items())
 
 
 def render_help(name: str, module: str) -> str:

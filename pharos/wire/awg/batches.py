@@ -3,6 +3,7 @@
 One system call carries up to 64 datagrams of one size to one address; the last may be shorter.
 """
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import attrs
@@ -64,3 +65,25 @@ class DatagramBatch:
         if len(data) <= segment:
             return [bytes(data)]
         return [bytes(data[at : at + segment]) for at in range(0, len(data), segment)]
+
+
+@attrs.define(eq=False)
+class PacketRows:
+    """Inner packets at equal distances in one buffer, at most a batch: what was read at one go."""
+
+    buffer: SlicedBuffer
+    first: int
+    """Where the first begins."""
+    stride: int
+    sizes: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def views(self) -> list[memoryview]:
+        """Each packet, where it stands."""
+        sizes, count = self.sizes, len(self.sizes)
+        if sizes.count(sizes[0]) == count:
+            return self.buffer.rows(self.first, sizes[0], self.stride)[:count]
+        view, beginnings = self.buffer.view, range(self.first, len(self.buffer), self.stride)
+        return [view[at : at + size] for at, size in zip(beginnings, sizes, strict=False)]

@@ -4,15 +4,16 @@ Nothing that a stranger sends raises, is answered or leaves a trace, save one th
 it knows our public key earns a cookie reply, smaller than itself unless S3 is far above S1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from pharos.wire.awg import ippackets
 from pharos.wire.awg.admission import Admission, Arrived
-from pharos.wire.awg.batches import Packet, SlicedBuffer
+from pharos.wire.awg.batches import Packet, PacketRows, SlicedBuffer
 from pharos.wire.awg.config import PeerConfig
 from pharos.wire.awg.context import MAIN_FACE, Context
 from pharos.wire.awg.endpoint import Address, check_address
-from pharos.wire.awg.events import Output, PeerStatus
+from pharos.wire.awg.events import Count, Output, PeerStatus
 from pharos.wire.awg.framing import Framing
 from pharos.wire.awg.handshake import read_initiation
 from pharos.wire.awg.keys import StaticKey
@@ -20,7 +21,7 @@ from pharos.wire.awg.messages import COOKIE_REPLY, RESPONSE, MessageKind
 from pharos.wire.awg.params import PLAIN, ObfuscationParameters
 from pharos.wire.awg.peertable import PeerTable
 from pharos.wire.awg.randomness import Random
-from pharos.wire.awg.receiving import Arrival, Receiver
+from pharos.wire.awg.receiving import Arrival, Opened, Receiver
 from pharos.wire.awg.sending import OutgoingBuffer
 from pharos.wire.awg.tai64n import TimestampSource, WallClock
 from pharos.wire.awg.timers import NEVER
@@ -172,6 +173,10 @@ class Device:
         """Every peer as it is, in the order they were added."""
         return [peer.status(now) for peer in self._peers]
 
+    def counts(self) -> Iterator[Count]:
+        """What has been carried for every peer, at a tenth of the cost of ``statuses``."""
+        return ((peer.public_key, peer.received_bytes, peer.sent_bytes) for peer in self._peers)
+
     # Batches, in the caller's buffers
 
     def receive_datagrams(
@@ -184,7 +189,7 @@ class Device:
         now: float,
         *,
         face: int = MAIN_FACE,
-    ) -> list[memoryview]:
+    ) -> Opened:
         """Take what one read of a socket gave: the first ``size`` bytes of ``buffer``, datagrams of ``segment`` bytes.
 
         Returns the inner packets in it, in order; they stand in ``plain`` until the next call with it. Handshakes
@@ -193,28 +198,36 @@ class Device:
         Raises: LocalProtocolError — ``plain`` is smaller than ``size``.
         """
         if not size:
-            return []  # An empty datagram is one that anybody can send.
+            return Opened()  # An empty datagram is one that anybody can send.
         arrival = Arrival(buffer, size, segment, source, self._context.face(face))
         return self._receiver.receive(arrival, plain, now)
 
     def send_packets(self, packets: Sequence[Packet], outgoing: OutgoingBuffer, now: float) -> None:
         """Seal inner IP packets into ``outgoing``, each for the peer its destination belongs to, if there is one."""
-        first, owner = 0, None
-        for number, packet in enumerate(packets):
-            peer = self._peers.route(packet)
-            if peer is not owner:
-                if owner is not None:
-                    owner.send(packets[first:number], outgoing, now)
-                first, owner = number, peer
-        if owner is not None:
-            owner.send(packets[first:], outgoing, now)
+        self._send_runs(packets, [*map(ippackets.destination, packets)], [*map(len, packets)], outgoing, now)
 
-    def send_segments(self, segments: Sequence[Packet], outgoing: OutgoingBuffer, now: float) -> None:
-        """Seal the segments of one super packet: one destination, all but the last of one size, the last no longer."""
-        if segments:
-            peer = self._peers.route(segments[0])
+    def send_rows(self, rows: PacketRows, outgoing: OutgoingBuffer, now: float) -> None:
+        """Do the same with packets at equal distances in one buffer, at less cost."""
+        self._send_runs(rows.views(), ippackets.destinations(rows), rows.sizes, outgoing, now)
+
+    def _send_runs(
+        self,
+        packets: Sequence[Packet],
+        destinations: Sequence[bytes | None],
+        sizes: Sequence[int],
+        outgoing: OutgoingBuffer,
+        now: float,
+    ) -> None:
+        """Seal packets that follow each other, have one destination and are of one size, at one go."""
+        end, count = 0, len(packets)
+        while end < count:
+            begin, destination, size = end, destinations[end], sizes[end]
+            end += 1
+            while end < count and destinations[end] == destination and sizes[end] == size:
+                end += 1
+            peer = None if destination is None else self._peers.routes.find(destination)
             if peer is not None:
-                peer.send(segments, outgoing, now, one_size=True)
+                peer.send(packets[begin:end], outgoing, now, one_size=True)
 
     # One by one
 
@@ -223,8 +236,8 @@ class Device:
         size = len(datagram)
         if size <= len(self._datagram):
             self._datagram.data[:size] = datagram
-            packets = self.receive_datagrams(self._datagram, size, size, source, self._plain, now, face=face)
-            self._context.output.packets += map(bytes, packets)
+            opened = self.receive_datagrams(self._datagram, size, size, source, self._plain, now, face=face)
+            self._context.output.packets += map(bytes, opened.packets)
             self._work_off(len(self._admission.queue), now)
 
     def send_packet(self, packet: bytes, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import socket
 import time
@@ -14,6 +15,7 @@ import attrs
 import trio
 
 from pharos.wire.awg.config import PeerConfig
+from pharos.wire.awg.counting import COUNT_EVERY, MAX_COUNTED, CountTeller
 from pharos.wire.awg.device import DEFAULT_MTU, Device
 from pharos.wire.awg.events import Event
 from pharos.wire.awg.inner import InnerEnd
@@ -34,6 +36,7 @@ from pharos.wire.awg.uapi import (
 )
 from pharos.wire.awg.udp import ANY_IPV4, ANY_IPV6, UdpPort, bind_udp, local_address, set_mark
 from pharos.wire.errors import LocalProtocolError, ParameterError
+from pharos.wire.tasks import open_background
 
 MAX_WAITING_EVENTS: Final = 1024
 """Per watcher: a reconnect of a thousand peers at once. Who falls further behind is cut off, and has to ask anew."""
@@ -85,15 +88,27 @@ class Engine:
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:
-        """Receive every event from now on; the channel ends when its reader falls too far behind."""
+        """Receive every event from now on, counters too; the channel ends when its reader falls too far behind."""
         sending, receiving = trio.open_memory_channel[Event](MAX_WAITING_EVENTS)
         self._watchers.add(sending)
-        async with receiving:
-            try:
+        try:
+            async with receiving, open_background(functools.partial(self._count, sending)):
                 yield receiving
-            finally:
-                self._watchers.discard(sending)
-                sending.close()
+        finally:
+            self._watchers.discard(sending)
+            sending.close()
+
+    async def _count(
+        self, watcher: trio.MemorySendChannel[Event], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Tell a watcher of counters. Who has much to read still is told nothing: they are sums, so nothing is lost."""
+        teller = CountTeller()
+        task_status.started()
+        while watcher in self._watchers:
+            await trio.sleep(COUNT_EVERY)
+            if watcher.statistics().current_buffer_used <= MAX_WAITING_EVENTS - 2 * MAX_COUNTED:
+                for event in teller.tell(self._device.counts()):
+                    self._tell(watcher, event)
 
     def state(self) -> DeviceState:
         """Return everything there is to know."""
@@ -270,13 +285,16 @@ class Engine:
 
     def _report(self, event: Event) -> None:
         for watcher in list(self._watchers):
-            try:
-                watcher.send_nowait(event)
-            except trio.WouldBlock:
-                self._watchers.discard(watcher)
-                watcher.close()
-            except trio.BrokenResourceError:
-                self._watchers.discard(watcher)
+            self._tell(watcher, event)
+
+    def _tell(self, watcher: trio.MemorySendChannel[Event], event: Event) -> None:
+        try:
+            watcher.send_nowait(event)
+        except trio.WouldBlock:
+            self._watchers.discard(watcher)
+            watcher.close()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._watchers.discard(watcher)
 
     def _close_old(self) -> None:
         for sock in self._closing:

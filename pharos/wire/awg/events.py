@@ -45,7 +45,21 @@ class HandshakeGaveUp:
     attempts: int
 
 
-Event: TypeAlias = HandshakeCompleted | PeerEndpointChanged | SessionEnded | HandshakeGaveUp
+@attrs.frozen(kw_only=True)
+class PeerCounted:
+    """What has been carried for a peer so far; an engine tells its watchers, a device by itself does not."""
+
+    peer: bytes = attrs.field(repr=bytes.hex)
+    received_bytes: int
+    """Authentic datagrams, with all that surrounds the packets."""
+    sent_bytes: int
+
+
+Event: TypeAlias = HandshakeCompleted | PeerEndpointChanged | SessionEnded | HandshakeGaveUp | PeerCounted
+
+
+Count: TypeAlias = tuple[bytes, int, int]
+"""A peer's public key, the bytes received from it and those sent to it."""
 
 
 @attrs.frozen(kw_only=True)

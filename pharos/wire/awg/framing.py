@@ -5,22 +5,26 @@
 noise, so it is answered with silence.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from struct import Struct
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from pharos.wire.awg.messages import CORE_BYTES, KEEPALIVE_BYTES, TRANSPORT_HEADER, MessageKind
 from pharos.wire.awg.params import ObfuscationParameters
-from pharos.wire.awg.protection import BLOCK_COUNTER, NO_HEADER, NONCE_BYTES, HeaderProtector
+from pharos.wire.awg.protection import NONCE_BYTES, HeaderProtector
 from pharos.wire.awg.randomness import Random, RandomPool, uniform
+from pharos.wire.awg.strides import strided
 
 FIRST_WIDTH: Final = 500
 """Bytes that random trailers fill up to before a peer's own datagrams have shown how long they get."""
 
 _TYPE: Final = Struct("<I")
 _PADDING_UNIT: Final = 16
-_SALT: Final = Struct("<Q")  # Twice as many bytes as a range of u32 needs, so that the modulo's bias is 2^-32.
-_LEADS: Final = 32  # Drawn at a time: at most 41 kB, and half a batch of the kernel's.
+Headers: TypeAlias = tuple[int, ...]
+_HEADER: Final = TRANSPORT_HEADER.format
+_SALT: Final = "<Q"  # Twice as many bytes as a range of u32 needs, so that the modulo's bias is 2^-32.
+_SALT_BYTES: Final = 8
 
 
 class Framing:
@@ -49,8 +53,6 @@ class Framing:
         self.transport_least = self.transport_offset + KEEPALIVE_BYTES
         self.bare = self.protector is None and not self.transport_offset and self.transport_headers.span == 1
         """A transport message travels as in WireGuard, but for one constant."""
-        self.leads = self._draw_leads()
-        """Without end: padding, masked type and the masks of index and counter, for one transport message each."""
         self._addition = parameters.content_padding_addition
         self.sized_anew = self.trailers or self._addition is not None
         """Packets of one size may travel in datagrams of different ones."""
@@ -77,6 +79,18 @@ class Framing:
         message = datagram[offset : offset + CORE_BYTES[kind]]
         return message if self.protector is None else self.protector.apply(datagram[:NONCE_BYTES], message)
 
+    def read_headers(self, datagrams: bytearray, stride: int, count: int) -> tuple[Headers, Headers, Headers]:
+        """Return the type fields, indices and counters of transport messages ``stride`` bytes apart, unmasked."""
+        offset = self.transport_offset
+        if self.protector is None:
+            fields = strided(_HEADER, stride, count).unpack_from(datagrams, offset)
+        else:
+            layout = f"<{NONCE_BYTES}s{offset - NONCE_BYTES}x{TRANSPORT_HEADER.size}s"
+            parts = strided(layout, stride, count).unpack_from(datagrams)
+            headers = self.protector.apply_all(parts[0::2], parts[1::2])
+            fields = strided(_HEADER, TRANSPORT_HEADER.size, count).unpack(b"".join(headers))
+        return fields[0::3], fields[1::3], fields[2::3]
+
     # Out
 
     def header(self, kind: MessageKind) -> int:
@@ -98,24 +112,39 @@ class Framing:
 
     def put_header(self, datagrams: bytearray, at: int, index: int, counter: int) -> None:
         """Write what stands before the ciphertext of a transport message whose datagram begins at ``at``."""
-        padding, header, index_mask, counter_mask = next(self.leads)
-        start = at + self.transport_offset
-        datagrams[at:start] = padding
-        TRANSPORT_HEADER.pack_into(datagrams, start, header, index ^ index_mask, counter ^ counter_mask)
+        offset, random = self.transport_offset, self.random
+        padding = random(offset)
+        kind = self.transport_headers.low
+        if self.transport_headers.span > 1:
+            kind += int.from_bytes(random(_SALT_BYTES), "little") % self.transport_headers.span
+        header = TRANSPORT_HEADER.pack(kind, index, counter)
+        if self.protector is not None:
+            header = self.protector.apply(padding[:NONCE_BYTES], header)
+        datagrams[at : at + offset + TRANSPORT_HEADER.size] = padding + header
 
-    def _draw_leads(self) -> Iterator[tuple[bytes, int, int, int]]:
-        low, span, protector = self.transport_headers.low, self.transport_headers.span, self.protector
-        unpack_salt, unpack_mask = _SALT.unpack_from, TRANSPORT_HEADER.unpack
-        size = _SALT.size + self.transport_offset
-        first = second = third = 0
-        while True:
-            drawn = self.random(_LEADS * size)
-            for at in range(0, len(drawn), size):
-                padding = drawn[at + _SALT.size : at + size]
-                if protector is not None:
-                    protector.restart(BLOCK_COUNTER + padding[:NONCE_BYTES])
-                    first, second, third = unpack_mask(protector.update(NO_HEADER))
-                yield padding, low + unpack_salt(drawn, at)[0] % span ^ first, second, third
+    def put_headers(self, datagrams: bytearray, at: int, stride: int, index: int, counters: range) -> None:
+        """Write the same for each of ``counters``, ``stride`` bytes apart; what is between becomes zero."""
+        count, offset = len(counters), self.transport_offset
+        low, span = self.transport_headers.low, self.transport_headers.span
+        if span == 1:
+            kinds: Sequence[int] = (low,) * count
+        else:
+            kinds = [
+                low + salt % span
+                for salt in strided(_SALT, _SALT_BYTES, count).unpack(self.random(_SALT_BYTES * count))
+            ]
+        if not offset:
+            fields: list[Any] = [index] * (3 * count)
+            fields[0::3], fields[2::3] = kinds, counters
+            strided(_HEADER, stride, count).pack_into(datagrams, at, *fields)
+            return
+        headers: Iterable[bytes] = map(TRANSPORT_HEADER.pack, kinds, repeat(index), counters)
+        paddings: Sequence[bytes] = strided(f"<{offset}s", offset, count).unpack(self.random(offset * count))
+        if self.protector is not None:
+            headers = self.protector.apply_all([padding[:NONCE_BYTES] for padding in paddings], headers)
+        parts: list[Any] = [None] * (2 * count)
+        parts[0::2], parts[1::2] = paddings, headers
+        strided(f"<{offset}s{TRANSPORT_HEADER.size}s", stride, count).pack_into(datagrams, at, *parts)
 
     def filling(self, size: int, mtu: int, width: int) -> int:
         """Zero bytes to put behind an inner packet of ``size`` bytes before it is sealed; never past ``mtu``."""
@@ -128,10 +157,6 @@ class Framing:
             # The peer's random trailer of a transport message is inside it, where the cipher covers it.
             return uniform(self.random, 0, max(0, min(room, width - size - self.transport_least)))
         return min(-size % _PADDING_UNIT, room)
-
-    def fills(self, size: int, mtu: int) -> bool:
-        """Whether ``filling`` may be more than zero."""
-        return size < mtu and (self.sized_anew or size % _PADDING_UNIT != 0)
 
     def opening(self, *, unix_time: int, counter: int) -> list[bytes]:
         """Make the datagrams that go before one initiation, in order: I packets, then junk."""

@@ -80,9 +80,13 @@ def _paddings(random: Random, generation: Generation) -> dict[str, Any]:
     shortest_transport = paddings["s4"] + KEEPALIVE_BYTES
     taken = {*CORE_BYTES.values(), shortest_transport}
     for kind in kinds:
+        # A cookie reply must not be longer than the initiation that it answers: the address there may be forged.
+        most = MAX_HANDSHAKE_PADDING
+        if kind is MessageKind.COOKIE_REPLY:
+            most = min(most, CORE_BYTES[MessageKind.INITIATION] + paddings["s1"] - CORE_BYTES[kind])
         size = shortest_transport
         while size in taken or (size - shortest_transport) % PADDING_UNIT == 0:
-            size = CORE_BYTES[kind] + uniform(random, MIN_HANDSHAKE_PADDING, MAX_HANDSHAKE_PADDING)
+            size = CORE_BYTES[kind] + uniform(random, MIN_HANDSHAKE_PADDING, most)
         paddings[_padding_key(kind)] = size - CORE_BYTES[kind]
         taken.add(size)
     return paddings

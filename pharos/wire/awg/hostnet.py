@@ -74,7 +74,7 @@ class HostNetwork:
 
 
 def limit_gso(index: int, size: int) -> None:
-    """Have Linux hand an interface packets of at most ``size`` bytes to cut.
+    """Have Linux put together packets of at most ``size`` bytes for an interface, before it cuts them.
 
     Raises: OSError — it does not know how, or we may not.
     """

@@ -44,6 +44,7 @@ def lint_parameters(
         yield from _junk(parameters, initiates=initiates)
         yield from _plain(parameters)
     yield from _mistaken(parameters)
+    yield from _amplified(parameters)
     for key in I_PACKETS:
         packet = getattr(parameters, key)
         if packet is not None:
@@ -114,6 +115,19 @@ def _mistaken(parameters: ObfuscationParameters) -> Iterator[Finding]:
                 f"one transport message {which} {padded} bytes in {_U32_SPAN // header.span} is taken for another "
                 f"kind and lost; make the range smaller, or S{kind.value} = S4",
             )
+
+
+def _amplified(parameters: ObfuscationParameters) -> Iterator[Finding]:
+    """Under load an initiation, whose source address may be forged, is answered with a cookie reply."""
+    sizes = {kind: size + parameters.padding(kind) for kind, size in CORE_BYTES.items()}
+    reply, asked = sizes[MessageKind.COOKIE_REPLY], sizes[MessageKind.INITIATION]
+    if reply > asked and not parameters.disable_cookies:
+        yield warning(
+            "s3",
+            parameters.s3,
+            f"a cookie reply of {reply} bytes answers an initiation of {asked}: under load the node sends whoever's "
+            f"address was forged more than it was sent; at most {parameters.s3 - reply + asked} keeps that even",
+        )
 
 
 def _ipacket(key: str, packet: IPacket, generation: Generation | None) -> Iterator[Finding]:

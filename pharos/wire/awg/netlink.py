@@ -66,7 +66,7 @@ def ask_addresses() -> bytes:
 
 
 def set_gso_max_size(index: int, size: int) -> bytes:
-    """Have an interface be handed packets of at most ``size`` bytes to cut."""
+    """Have packets of at most ``size`` bytes be put together for an interface."""
     attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + _U32.size, _IFLA_GSO_MAX_SIZE) + _U32.pack(size)
     return _message(_RTM_NEWLINK, _REQUEST | _ACKNOWLEDGE, _LINK.pack(0, 0, index, 0, 0) + attribute)
 

@@ -94,7 +94,7 @@ class Peer(Line):
     def send(self, packets: Sequence[Packet], outgoing: OutgoingBuffer, now: float, *, one_size: bool = False) -> None:
         """Seal inner packets into ``outgoing``, or stage them while a handshake makes a session.
 
-        ``one_size`` promises that all but the last are of one size, and the last no longer.
+        ``one_size`` promises that they are.
         """
         if self.endpoint is None:
             return  # Nobody knows where to; kept packets would only arrive absurdly late.

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from pharos.wire.awg import ippackets
 from pharos.wire.awg.allowedips import AllowedIps, compact, expand
-from pharos.wire.awg.batches import Packet
 from pharos.wire.awg.config import PeerConfig
 from pharos.wire.awg.context import Context
 from pharos.wire.awg.cookies import MacStamper
@@ -92,8 +90,3 @@ class PeerTable:
         """A peer as it was configured, but where it is now, and with the networks that nobody has taken since."""
         allowed_ips = tuple(expand(place) for place in peer.places if self.routes.owner(place) is peer)
         return attrs.evolve(peer.config, endpoint=peer.endpoint, allowed_ips=allowed_ips)
-
-    def route(self, packet: Packet) -> Peer | None:
-        """Whom an inner packet is for."""
-        destination = ippackets.destination(packet)
-        return None if destination is None else self.routes.find(destination)

@@ -17,6 +17,8 @@ TAG_BYTES: Final = 16
 _BLOCK_BYTES: Final = 64  # BLAKE2s (RFC 7693 §2.1)
 _INNER_PAD: Final = bytes(octet ^ 0x36 for octet in range(256))
 _OUTER_PAD: Final = bytes(octet ^ 0x5C for octet in range(256))
+_NUMBERS: Final = (b"\x01", b"\x02", b"\x03")
+_blake2s: Final = hashlib.blake2s
 # Every handshake key seals exactly one message, so its nonce is always zero.
 _ZERO_NONCE: Final = bytes(12)
 
@@ -32,23 +34,11 @@ def blake2s(*parts: bytes) -> bytes:
 def hmac_blake2s(key: bytes, message: bytes) -> bytes:
     """RFC 2104 over BLAKE2s, for keys of at most one block.
 
-    Written out because a handshake makes a dozen of these and ``hmac`` takes three times as long for each.
+    Written out because a handshake makes two dozen of these and ``hmac`` takes three times as long for each.
     """
-    return _Keyed(key).hash(message)
-
-
-class _Keyed:
-    """HMAC under one key, which a derivation uses for all its outputs."""
-
-    __slots__ = ("_inner", "_outer")
-
-    def __init__(self, key: bytes) -> None:
-        block = key.ljust(_BLOCK_BYTES, b"\0")
-        self._inner = block.translate(_INNER_PAD)
-        self._outer = block.translate(_OUTER_PAD)
-
-    def hash(self, message: bytes) -> bytes:
-        return hashlib.blake2s(self._outer + hashlib.blake2s(self._inner + message).digest()).digest()
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    inner = _blake2s(block.translate(_INNER_PAD) + message).digest()
+    return _blake2s(block.translate(_OUTER_PAD) + inner).digest()
 
 
 def kdf1(chaining_key: bytes, material: bytes) -> bytes:
@@ -56,16 +46,25 @@ def kdf1(chaining_key: bytes, material: bytes) -> bytes:
 
 
 def kdf2(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
-    secret = _Keyed(hmac_blake2s(chaining_key, material)).hash
-    first = secret(b"\x01")
-    return first, secret(first + b"\x02")
+    first, second = _expand(chaining_key, material, 2)
+    return first, second
 
 
 def kdf3(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes, bytes]:
-    secret = _Keyed(hmac_blake2s(chaining_key, material)).hash
-    first = secret(b"\x01")
-    second = secret(first + b"\x02")
-    return first, second, secret(second + b"\x03")
+    first, second, third = _expand(chaining_key, material, 3)
+    return first, second, third
+
+
+def _expand(chaining_key: bytes, material: bytes, count: int) -> list[bytes]:
+    # The same HMAC several times under one key, whose two blocks are made once.
+    block = hmac_blake2s(chaining_key, material).ljust(_BLOCK_BYTES, b"\0")
+    inner, outer = block.translate(_INNER_PAD), block.translate(_OUTER_PAD)
+    made: list[bytes] = []
+    last = b""
+    for number in _NUMBERS[:count]:
+        last = _blake2s(outer + _blake2s(inner + last + number).digest()).digest()
+        made.append(last)
+    return made
 
 
 def mac(key: bytes, message: bytes) -> bytes:

@@ -14,21 +14,19 @@ from typing import Final, NoReturn
 import click
 import trio
 
-from pharos.wire.awg.batches import MAX_BATCH_BYTES
 from pharos.wire.awg.device import DEFAULT_MTU
 from pharos.wire.awg.engine import open_engine
 from pharos.wire.awg.hostnet import HostNetwork, limit_gso
-from pharos.wire.awg.offload import MAX_UNCUT_BYTES
-from pharos.wire.awg.tun import TunGoneError, open_tun
+from pharos.wire.awg.tun import Tun, TunGoneError, open_tun
 from pharos.wire.awg.uapiserver import DIRECTORIES, listen_uapi, serve_uapi
 from pharos.wire.daemon import run_daemon, set_up_logging
 
 log = logging.getLogger(__name__)
 
-MAX_OVERHEAD_BYTES: Final = 52
-"""Of a datagram over its packet where the path takes 1,500 bytes: 32 of the message, and at most 20 of padding (S4)."""
 TCP_HEADERS_BYTES: Final = 52
 """In most packets of a stream: 20 of IPv4, 32 of TCP with timestamps."""
+MAX_GSO_BYTES: Final = 65_536
+"""Linux takes no higher limit for an interface like ours."""
 _READY: Final = b"\n"
 
 
@@ -95,7 +93,8 @@ async def run_interface(
     def follow(changed: int, new_mtu: int | None) -> None:
         if changed == index and new_mtu is not None:
             engine.follow_mtu(new_mtu)
-            _limit_gso(index, new_mtu)
+            tun.fit(new_mtu)
+            _limit_gso(tun, new_mtu)
 
     network = HostNetwork(follow)
     with (
@@ -104,7 +103,7 @@ async def run_interface(
         listen_uapi(tun.name, sockets) as listeners,
     ):
         index = tun.index
-        _limit_gso(index, mtu)
+        _limit_gso(tun, mtu)
         async with trio.open_nursery() as nursery:
             await nursery.start(network.run)
             nursery.start_soon(engine.run)
@@ -114,16 +113,15 @@ async def run_interface(
     raise AssertionError("an engine ends by cancellation or an error only")
 
 
-def _limit_gso(index: int, mtu: int) -> None:
-    """Have Linux put together no more packets than fit, sealed, into one call of the socket.
+def _limit_gso(tun: Tun, mtu: int) -> None:
+    """Have Linux put together no more of a stream than one read brings and one call of the socket takes.
 
-    At an MTU of 1,420 these are 44; of the 47 that it would put together the rest would need a call of their own.
+    At an MTU of 1,420 these are 44 packets; of the 47 that it would put together three would be a batch of their own.
     """
-    packets = MAX_BATCH_BYTES // (mtu + MAX_OVERHEAD_BYTES)
     try:
-        limit_gso(index, min(packets * (mtu - TCP_HEADERS_BYTES) + TCP_HEADERS_BYTES, MAX_UNCUT_BYTES))
+        limit_gso(tun.index, min(tun.most * (mtu - TCP_HEADERS_BYTES) + TCP_HEADERS_BYTES, MAX_GSO_BYTES))
     except OSError as error:
-        log.debug("packets to cut stay as large as they are: %s", error)
+        log.debug("a stream comes in larger pieces: %s", error)
 
 
 def _detach() -> int:

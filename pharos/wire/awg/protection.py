@@ -5,12 +5,14 @@ bytes of the datagram, which are of the random padding. It covers a whole handsh
 the header: the rest is ciphertext already.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
 from pharos.wire.awg.messages import TRANSPORT_HEADER
+from pharos.wire.awg.strides import strided
 
 NONCE_BYTES: Final = 12
 """Of padding that each kind needs at least."""
@@ -47,6 +49,13 @@ class HeaderProtector:
         self.restart(BLOCK_COUNTER + nonce)
         first, second, third = TRANSPORT_HEADER.unpack(self.update(NO_HEADER))
         return first, second, third
+
+    def apply_all(self, nonces: Sequence[bytes], headers: Iterable[bytes]) -> list[bytes]:
+        """Mask the header of each message, or take the mask off; there are as many of both."""
+        # Each nonce behind a block counter of zero; then the zip takes a step of either in turn.
+        count = len(nonces)
+        seeds = strided("<16s", 16, count).unpack(strided("<4x12s", 16, count).pack(*nonces))
+        return [header for _, header in zip(map(self.restart, seeds), map(self.update, headers), strict=True)]
 
     def apply(self, nonce: bytes, message: bytes) -> bytes:
         """Mask ``message``, or take the mask off."""

@@ -15,6 +15,7 @@ from pharos.wire.awg.device import Device
 from pharos.wire.awg.events import Event
 from pharos.wire.awg.gather import RECEIVE_BYTES, Gatherer
 from pharos.wire.awg.inner import InnerEnd
+from pharos.wire.awg.receiving import Opened
 from pharos.wire.awg.sending import OutgoingBuffer
 from pharos.wire.awg.tun import Tun
 from pharos.wire.awg.udp import UdpPort
@@ -25,9 +26,9 @@ MAX_RECEIVED_BYTES: Final = 1024 * KIB
 MAX_RECEIVED: Final = 32
 """Batches read likewise, where they are small: of 64 datagrams each at most."""
 MAX_READ: Final = 32
-"""Reads from a TUN interface before others get their turn: single packets mostly, at worst 7 ms of large ones."""
+"""Reads from a TUN interface before others get their turn: of 44 full packets at most, of 5 µs each, 7 ms at worst."""
 SEND_AT_BYTES: Final = 48 * KIB
-"""Sealed datagrams that wait for more: one large packet is sent by itself, while the processor's cache holds it."""
+"""Sealed datagrams that wait for more: a full batch is sent by itself, while the processor's cache holds it."""
 
 EventHandler: TypeAlias = Callable[[Event], None]
 """Called in the pump's own time: it must return at once and not raise."""
@@ -49,6 +50,9 @@ class Pump:
         self._on_event = on_event
         self._plain = SlicedBuffer(RECEIVE_BYTES)
         self._writable = {port.face: trio.Lock() for port in ports}
+        self._outgoing = OutgoingBuffer()
+        # A task reads packets and has not sent them all; what another read meanwhile would overtake them.
+        self._reads = False
         self._armed = float("inf")
         self._rearm = trio.Event()
         self._watchers = trio.lowlevel.ParkingLot()
@@ -96,7 +100,11 @@ class Pump:
                 drained = self._receive(gatherer, port.face, now)
                 if device.next_deadline() <= now:
                     device.tick(now)
-                await self._perform()
+                if isinstance(self._inner, Tun) and not self._reads:
+                    # TCP answers much of what arrives at once; to look saves the turn of the loop that tells of it.
+                    await self._read_tun(self._inner, 1)
+                else:
+                    await self._perform()
                 if not drained:
                     await trio.lowlevel.checkpoint()
 
@@ -110,40 +118,48 @@ class Pump:
                 return True
             if not size:
                 continue  # An empty datagram says nothing.
-            packets = receive(gatherer.buffer, size, segment, source, self._plain, now, face=face)
-            if packets:
-                self._deliver(packets)
+            opened = receive(gatherer.buffer, size, segment, source, self._plain, now, face=face)
+            if opened.packets:
+                self._deliver(opened)
             left -= size
             if left < 0:
                 break
         return False
 
-    def _deliver(self, packets: Sequence[memoryview]) -> None:
+    def _deliver(self, opened: Opened) -> None:
         if isinstance(self._inner, Tun):
-            self._inner.write_nowait(packets)
+            self._inner.write_nowait(opened.packets, opened.rows)
         else:
             # The end may keep them; the buffers they are in are needed again.
-            self._inner.send_packets_nowait([bytes(packet) for packet in packets])
+            self._inner.send_packets_nowait([bytes(packet) for packet in opened.packets])
 
     async def _run_tun(self, tun: Tun) -> NoReturn:
-        device, outgoing = self._device, OutgoingBuffer()
         while True:
             await trio.lowlevel.wait_readable(tun)
-            drained = False
-            while not drained:
-                for _ in range(MAX_READ):
-                    try:
-                        packets = tun.read_nowait()
-                    except BlockingIOError:
-                        drained = True
-                        break
-                    device.send_segments(packets, outgoing, trio.current_time())
-                    if outgoing.size >= SEND_AT_BYTES:
-                        await self._send(outgoing.take())
+            while not await self._read_tun(tun, MAX_READ):
+                await trio.lowlevel.checkpoint()
+
+    async def _read_tun(self, tun: Tun, most: int) -> bool:
+        """Send on what is there, up to a limit; tell whether that was all. One task at a time may do so."""
+        device, outgoing, drained = self._device, self._outgoing, False
+        self._reads = True
+        for _ in range(most):
+            try:
+                rows = tun.read_nowait()
+            except BlockingIOError:
+                drained = True
+                break
+            device.send_rows(rows, outgoing, trio.current_time())
+            if outgoing.size >= SEND_AT_BYTES:
                 await self._send(outgoing.take())
-                await self._perform()
-                if not drained:
-                    await trio.lowlevel.checkpoint()
+            if len(rows) < tun.most:
+                drained = True
+                break
+        if outgoing.size:
+            await self._send(outgoing.take())
+        self._reads = False
+        await self._perform()
+        return drained
 
     async def _run_inner(self, inner: InnerEnd) -> NoReturn:
         device, outgoing = self._device, OutgoingBuffer()

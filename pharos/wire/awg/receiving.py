@@ -1,8 +1,9 @@
 """Opening whole batches of datagrams out of a caller's buffer; the inner packets land in another one."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import groupby
-from operator import itemgetter
+from itertools import groupby, repeat
+from operator import itemgetter, length_hint
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -10,7 +11,7 @@ import attrs
 from cryptography.exceptions import InvalidTag
 
 from pharos.wire.awg.allowedips import AllowedIps
-from pharos.wire.awg.batches import MAX_BATCH_SEGMENTS, SlicedBuffer
+from pharos.wire.awg.batches import MAX_BATCH_SEGMENTS, PacketRows, SlicedBuffer
 from pharos.wire.awg.context import Context
 from pharos.wire.awg.endpoint import Address
 from pharos.wire.awg.framing import Framing
@@ -20,19 +21,35 @@ from pharos.wire.awg.peer import Peer
 from pharos.wire.awg.primitives import TAG_BYTES
 from pharos.wire.awg.protection import BLOCK_COUNTER, NO_HEADER, NO_MASK, NONCE_BYTES, Mask
 from pharos.wire.awg.session import NONCE, Session
+from pharos.wire.awg.strides import WORTHWHILE, Nonces, strided
 from pharos.wire.awg.timing import REJECT_AFTER_MESSAGES
 from pharos.wire.errors import LocalProtocolError
 
 _HEADER_BYTES: Final = TRANSPORT_HEADER.size
-_IPV4: Final = Struct(">2xH8x4s")  # Total length, source (RFC 791 §3.1).
-_IPV6: Final = Struct(">4xH2x16s")  # Payload length, source (RFC 8200 §3).
+_IPV4: Final = ">BxH8x4s"  # Version and header length, total length, source (RFC 791 §3.1).
+_IPV6: Final = ">B3xH2x16s"  # Version and more, payload length, source (RFC 8200 §3).
+_READ_IPV4: Final = Struct(_IPV4).unpack_from
+_READ_IPV6: Final = Struct(_IPV6).unpack_from
+
+_FAMILIES: Final = ((4, IPV4_HEADER_BYTES, 0, _IPV4), (6, IPV6_HEADER_BYTES, IPV6_HEADER_BYTES, _IPV6))
+"""Version, bytes of the header, what the length in it leaves out, and where things stand in it."""
 
 Found: TypeAlias = tuple[int, int, int, int]
 """A transport message: where its datagram begins, the datagram's size, receiver index, counter."""
 _index_of: Final = itemgetter(2)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
+class Opened:
+    """The inner packets of one arrival."""
+
+    packets: list[memoryview] = attrs.Factory(list)
+    """In order."""
+    rows: PacketRows | None = None
+    """Where the first of them stand, if they are of one size and at equal distances."""
+
+
+@attrs.define(eq=False)
 class Arrival:
     """What one read of a socket gave: datagrams of ``segment`` bytes from one source, the last may be shorter."""
 
@@ -56,23 +73,95 @@ class Receiver:
         self._context = context
         self._routes = routes
         self._on_handshake = on_handshake
+        self._nonces = Nonces()
 
-    def receive(self, arrival: Arrival, plain: SlicedBuffer, now: float) -> list[memoryview]:
+    def receive(self, arrival: Arrival, plain: SlicedBuffer, now: float) -> Opened:
         """Return the inner packets in it, in order, each of a source its peer is allowed.
 
         Raises: LocalProtocolError — ``plain`` is smaller than what arrived.
         """
         if len(plain) < arrival.size:
             raise LocalProtocolError(f"{len(plain)} bytes of room for packets out of {arrival.size}")
-        packets: list[memoryview] = []
-        for index, found in groupby(self._transports(arrival, now), _index_of):
+        opened = Opened()
+        done = self._receive_even(arrival, plain, now, opened)
+        packets = opened.packets
+        for index, found in groupby(self._transports(arrival, done, now), _index_of):
             known = self._context.sessions.get(index)
             if known is not None:
                 peer, session = known
                 packets += self._open_run(peer, session, list(found), arrival, plain, now)
-        return packets
+        return opened
 
-    def _transports(self, arrival: Arrival, now: float) -> list[Found]:
+    def _receive_even(self, arrival: Arrival, plain: SlicedBuffer, now: float, into: Opened) -> int:
+        """Take the datagrams of one size from the front, if they are one session's next: a stream in full flow.
+
+        Returns how many bytes of datagrams need no further look.
+        """
+        framing, segment = arrival.framing, arrival.segment
+        count = arrival.size // segment
+        if (
+            not WORTHWHILE <= count <= MAX_BATCH_SEGMENTS
+            or framing.trailers
+            or segment in framing.fixed_sizes
+            or segment < framing.transport_least
+        ):
+            return 0
+        kinds, indices, counters = framing.read_headers(arrival.buffer.data, segment, count)
+        known = self._context.sessions.get(indices[0])
+        if known is None or indices.count(indices[0]) != count:
+            return 0
+        headers = framing.transport_headers
+        if not (headers.low <= min(kinds) and max(kinds) <= headers.high):
+            return 0
+        peer, session = known
+        first = session.replay.newest + 1
+        expected = range(first, first + count)
+        if counters != tuple(expected) or expected[-1] >= REJECT_AFTER_MESSAGES or now >= session.expires_at:
+            return 0
+        lead = framing.transport_offset + _HEADER_BYTES
+        room = segment - lead - TAG_BYTES
+        sealed, opened = arrival.buffer.rows(lead, segment - lead, segment), plain.rows(0, room, segment)
+        left = iter(sealed[:count])
+        try:
+            deque(map(session.decrypt_into, self._nonces.write(expected), left, repeat(None), opened), maxlen=0)
+        except InvalidTag:
+            count -= length_hint(left) + 1
+        if not count:
+            return 0
+        session.replay.extend(count)
+        carries_data = self._admit_even(peer, PacketRows(plain, 0, segment, [room] * count), into, now)
+        peer.accept_run(
+            session,
+            octets=count * segment,
+            largest=segment,
+            carries_data=carries_data,
+            source=arrival.source,
+            face=framing.number,
+            now=now,
+        )
+        return count * segment
+
+    def _admit_even(self, peer: Peer, rows: PacketRows, into: Opened, now: float) -> bool:
+        """Keep those of the opened packets that the peer may send; tell whether any carries data."""
+        data, stride, count, room = rows.buffer.data, rows.stride, len(rows), rows.sizes[0]
+        packets = rows.views()
+        first = data[0] if room else 0
+        for version, header, beyond, layout in _FAMILIES:
+            if first >> 4 == version and room >= header and peer.receive_bucket is None:
+                fields = strided(layout, stride, count).unpack_from(data)
+                firsts, lengths, sources = fields[0::3], fields[1::3], fields[2::3]
+                if (
+                    firsts.count(first) == lengths.count(room - beyond) == sources.count(sources[0]) == count
+                    and self._routes.find(sources[0]) is peer
+                ):
+                    into.packets, into.rows = packets, rows
+                    return True
+        carries_data = False
+        for number, packet in enumerate(packets):
+            carries_data |= self._admit(peer, data, number * stride, packet, into.packets, now)
+        return carries_data
+
+    def _transports(self, arrival: Arrival, begin: int, now: float) -> list[Found]:
         """Sort out what claims to be a transport message; the rest goes its way or nowhere."""
         framing, data = arrival.framing, arrival.buffer.data
         offset, least, protector = framing.transport_offset, framing.transport_least, framing.protector
@@ -82,7 +171,7 @@ class Receiver:
         mask: Mask = NO_MASK
         found: list[Found] = []
         end, segment = arrival.size, arrival.segment
-        for at in range(0, end, segment):
+        for at in range(begin, end, segment):
             size = segment if at + segment <= end else end - at
             if size < KEEPALIVE_BYTES:
                 continue
@@ -116,8 +205,6 @@ class Receiver:
         sealed_rows = arrival.buffer.rows(lead, segment - lead, segment) if whole else []
         plain_rows = plain.rows(0, segment - overhead, segment) if whole else []
         decrypt, pack_nonce, replay = session.decrypt_into, NONCE.pack, session.replay
-        find, bucket = self._routes.find, peer.receive_bucket
-        allowed = b""
         expected = replay.newest + 1
         octets = largest = opened = 0
         carries_data = False
@@ -146,27 +233,7 @@ class Receiver:
             octets += size
             if size > largest:
                 largest = size
-            room = size - overhead
-            # A first byte of zero is no IP version: newer AmneziaWG pads keepalives too.
-            first = data[at] if room else 0
-            if not first:
-                continue
-            carries_data = True
-            if first >> 4 == 4 and room >= IPV4_HEADER_BYTES:
-                length, source = _IPV4.unpack_from(data, at)
-                least = IPV4_HEADER_BYTES
-            elif first >> 4 == 6 and room >= IPV6_HEADER_BYTES:
-                length, source = _IPV6.unpack_from(data, at)
-                length += IPV6_HEADER_BYTES
-                least = IPV6_HEADER_BYTES
-            else:
-                continue
-            if source != allowed:
-                if find(source) is not peer:
-                    continue
-                allowed = source
-            if least <= length <= room and (bucket is None or bucket.allow(length, now)):
-                packets.append(packet if length == room else packet[:length])
+            carries_data |= self._admit(peer, data, at, packet, packets, now)
         if opened:
             replay.extend(expected - 1 - replay.newest)
             peer.accept_run(
@@ -179,3 +246,27 @@ class Receiver:
                 now=now,
             )
         return packets
+
+    def _admit(
+        self, peer: Peer, data: bytearray, at: int, packet: memoryview, admitted: list[memoryview], now: float
+    ) -> bool:
+        """Keep what was opened at ``at`` if it is a packet that the peer may send; tell whether it carries data."""
+        room = len(packet)
+        # A first byte of zero is no IP version: newer AmneziaWG pads keepalives too.
+        first = data[at] if room else 0
+        if not first:
+            return False
+        if first >> 4 == 4 and room >= IPV4_HEADER_BYTES:
+            _, length, source = _READ_IPV4(data, at)
+            least = IPV4_HEADER_BYTES
+        elif first >> 4 == 6 and room >= IPV6_HEADER_BYTES:
+            _, length, source = _READ_IPV6(data, at)
+            length += IPV6_HEADER_BYTES
+            least = IPV6_HEADER_BYTES
+        else:
+            return True
+        if least <= length <= room and self._routes.find(source) is peer:
+            bucket = peer.receive_bucket
+            if bucket is None or bucket.allow(length, now):
+                admitted.append(packet if length == room else packet[:length])
+        return True

@@ -4,7 +4,9 @@ One run is packets of one session. What costs the same for every packet is done 
 what each packet needs.
 """
 
+from collections import deque
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Final
 
 from pharos.wire.awg.batches import MAX_BATCH_BYTES, MAX_BATCH_SEGMENTS, DatagramBatch, Packet, SlicedBuffer
@@ -13,6 +15,7 @@ from pharos.wire.awg.framing import Framing
 from pharos.wire.awg.messages import TRANSPORT_HEADER
 from pharos.wire.awg.primitives import TAG_BYTES
 from pharos.wire.awg.session import NONCE, Session
+from pharos.wire.awg.strides import WORTHWHILE, Nonces
 
 _HEADER_BYTES: Final = TRANSPORT_HEADER.size
 _NOWHERE: Final = ("", 0)
@@ -111,6 +114,7 @@ class Sealer:
 
     def __init__(self) -> None:
         self._scratch = SlicedBuffer(MAX_BATCH_BYTES)
+        self._nonces = Nonces()
 
     def seal_packets(
         self,
@@ -164,53 +168,51 @@ class Sealer:
         address: Address,
         outgoing: OutgoingBuffer,
     ) -> int:
-        """Seal packets all but the last of which are of one size, and that no longer; what it returns is the same."""
+        """Seal packets of one size; what it returns is the same."""
         size = len(segments[0])
+        anew = framing.sized_anew and size < mtu
+        filling = 0 if anew else framing.filling(size, mtu, width)
         begin = framing.transport_offset + _HEADER_BYTES
-        total = begin + size + TAG_BYTES
-        one_size = segments if len(segments[-1]) == size else segments[:-1]
-        if framing.fills(size, mtu) or total > MAX_BATCH_BYTES:
-            one_size = ()
-        encrypt, pack_nonce, pack_header = session.encrypt_into, NONCE.pack, TRANSPORT_HEADER.pack_into
-        offset, bare, header = framing.transport_offset, framing.bare, framing.transport_headers.low
+        sealed = size + filling + TAG_BYTES
+        total = begin + sealed
+        if anew or len(segments) < WORTHWHILE or total > MAX_BATCH_BYTES:
+            return self.seal_packets(
+                segments,
+                session=session,
+                framing=framing,
+                mtu=mtu,
+                width=width,
+                address=address,
+                outgoing=outgoing,
+            )
         index, counter = session.remote_index, session.sent_count
-        sealed = size + TAG_BYTES
-        done, count = 0, len(one_size)
+        done, count = 0, len(segments)
         while done < count:
             chunk, at, granted = outgoing.reserve(address, framing.number, total, count - done)
-            data, view = chunk.data, chunk.view
             if at:
+                view = chunk.view
                 targets = [view[start : start + sealed] for start in range(at + begin, at + granted * total, total)]
             else:
                 targets = chunk.rows(begin, sealed, total)
-            run = zip(one_size[done : done + granted], targets, strict=False)
-            if bare:
-                for segment, target in run:
-                    pack_header(data, at, header, index, counter)
-                    encrypt(pack_nonce(counter), segment, None, target)
-                    counter += 1
-                    at += total
-            else:
-                # The endless leads stand last in the zip, so that none is drawn in vain.
-                for (segment, target), lead in zip(run, framing.leads, strict=False):
-                    padding, kind, index_mask, counter_mask = lead
-                    data[at : at + offset] = padding
-                    pack_header(data, at + offset, kind, index ^ index_mask, counter ^ counter_mask)
-                    encrypt(pack_nonce(counter), segment, None, target)
-                    counter += 1
-                    at += total
+            counters = range(counter, counter + granted)
+            framing.put_headers(chunk.data, at, total, index, counters)
+            nonces = self._nonces.write(counters)
+            run = segments[done : done + granted] if granted < count else segments
+            if filling:
+                run = self._fill_all(run, size, filling)
+            deque(map(session.encrypt_into, nonces, run, repeat(None), targets), maxlen=0)
+            counter += granted
             done += granted
         session.sent_count = counter
-        rest = self.seal_packets(
-            segments[count:],
-            session=session,
-            framing=framing,
-            mtu=mtu,
-            width=width,
-            address=address,
-            outgoing=outgoing,
-        )
-        return max(rest, total if count else 0)
+        return total
+
+    def _fill_all(self, packets: Sequence[Packet], size: int, filling: int) -> Sequence[Packet]:
+        filled, count = size + filling, len(packets)
+        scratch = self._scratch
+        scratch.data[: filled * count] = bytes(filled * count)
+        for packet, place in zip(packets, scratch.rows(0, size, filled), strict=False):
+            place[:] = packet
+        return scratch.rows(0, filled, filled)[:count]
 
     def _fill(self, packet: Packet, size: int, filling: int) -> memoryview:
         scratch = self._scratch.view

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from pharos.wire.awg.events import Event, HandshakeCompleted, HandshakeGaveUp, PeerEndpointChanged, SessionEnded
+from pharos.wire.awg.events import (
+    Event,
+    HandshakeCompleted,
+    HandshakeGaveUp,
+    PeerCounted,
+    PeerEndpointChanged,
+    SessionEnded,
+)
 from pharos.wire.awg.texts import read_endpoint, read_flag, read_hex_key, write_endpoint
 from pharos.wire.errors import RemoteProtocolError
 
@@ -14,6 +21,7 @@ _NAMES: Final[dict[str, type[Event]]] = {
     "endpoint": PeerEndpointChanged,
     "session_ended": SessionEnded,
     "gave_up": HandshakeGaveUp,
+    "counters": PeerCounted,
 }
 
 
@@ -30,6 +38,8 @@ def render_event(event: Event) -> str:
             lines += [] if event.previous is None else [f"previous={write_endpoint(event.previous)}"]
         case HandshakeGaveUp():
             lines += [f"attempts={event.attempts}"]
+        case PeerCounted():
+            lines += [f"rx_bytes={event.received_bytes}", f"tx_bytes={event.sent_bytes}"]
     return "\n".join(lines) + "\n\n"
 
 
@@ -60,4 +70,6 @@ _READERS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "initiator": ("initiator", read_flag),
     "at_ns": ("at_ns", int),
     "attempts": ("attempts", int),
+    "rx_bytes": ("received_bytes", int),
+    "tx_bytes": ("sent_bytes", int),
 }

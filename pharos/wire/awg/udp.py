@@ -49,6 +49,10 @@ class UdpPort:
         self._gso = offload and _has_option(sock, _UDP_SEGMENT)
         self._gro = offload and _set_option(sock, _UDP_GRO, 1)
         self._mapped = sock.family == socket.AF_INET6
+        self._recvmsg_into = sock.recvmsg_into
+        # The last sender, as the kernel says it and as we do: it is the next one, too, nearly always.
+        self._source: object = None
+        self._sender: Address = ("", 0)
 
     @property
     def offloads(self) -> tuple[bool, bool]:
@@ -64,14 +68,17 @@ class UdpPort:
         """
         while True:
             try:
-                if not self._gro:
+                if self._gro:
+                    size, ancillary, _, source = self._recvmsg_into((room,), _ANCILLARY_BYTES)
+                else:
                     size, source = self.sock.recvfrom_into(room)
-                    return size, size, to_address(source)
-                size, ancillary, _, source = self.sock.recvmsg_into((room,), _ANCILLARY_BYTES)
+                    ancillary = None
             except ConnectionError:
                 continue  # Some systems report a peer's ICMP error here; it concerns no datagram of ours.
+            if source != self._source:
+                self._source, self._sender = source, to_address(source)
             segment = _GRO_SEGMENT.unpack(ancillary[0][2])[0] if ancillary else size
-            return size, segment, to_address(source)
+            return size, segment, self._sender
 
     def send_nowait(self, batch: DatagramBatch) -> None:
         """Send a batch; what the kernel refuses is lost, and counted.

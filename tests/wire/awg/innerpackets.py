@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import attrs
 
+from pharos.wire.awg.batches import PacketRows, SlicedBuffer
 from pharos.wire.awg.icmp import checksum
 from pharos.wire.awg.vnet import NEEDS_CHECKSUM, TCP4, TCP6, UDP, VNET_HEADER
 
@@ -87,3 +88,12 @@ class Segment:
             )
             for number, part in enumerate(parts)
         ]
+
+
+def in_rows(packets) -> PacketRows:
+    """Put packets at equal distances, as a TUN interface's reads do."""
+    stride = max(map(len, packets)) + 11
+    buffer = SlicedBuffer(stride * len(packets))
+    for number, packet in enumerate(packets):
+        buffer.view[number * stride + 10 : number * stride + 10 + len(packet)] = packet
+    return PacketRows(buffer, 10, stride, [len(packet) for packet in packets])

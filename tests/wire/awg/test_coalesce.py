@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pharos.wire.awg.batches import SlicedBuffer
-from pharos.wire.awg.coalesce import MAX_JOINED_BYTES, MAX_JOINED_PACKETS, Coalescer
+from pharos.wire.awg.coalesce import Coalescer
+from pharos.wire.awg.flows import MAX_JOINED_BYTES, MAX_JOINED_PACKETS
 from pharos.wire.awg.offload import MAX_CUT_BYTES, cut
 from pharos.wire.awg.vnet import NOTHING_TO_DO
-from tests.wire.awg.innerpackets import ACK, FIN, PSH, SYN, Segment
+from tests.wire.awg.innerpackets import ACK, FIN, PSH, SYN, Segment, in_rows
 
 SIZE = 100
 FORWARDING = Coalescer(udp=True)
@@ -57,6 +58,29 @@ def test_a_stream_becomes_one_packet_of_which_linux_makes_the_same_stream(coales
     frames = join(packets, coalescer)
     assert len(frames) == 1
     assert zeros(recut(frames)) == zeros(packets)
+
+
+@pytest.mark.parametrize("coalescer", [FORWARDING, TERMINATING], ids=["forwarding", "terminating"])
+@pytest.mark.parametrize("version", [4, 6])
+@given(
+    changes=st.lists(
+        st.tuples(
+            st.integers(0, 11),
+            st.sampled_from([{"flags": ACK | PSH}, {"window": 9}, {"sequence": 5}, {"options": b"\1" * 12}, {}]),
+        ),
+        max_size=3,
+    ),
+    count=st.integers(1, 12),
+    wrap=st.booleans(),
+)
+def test_packets_in_rows_are_joined_as_others_are(coalescer, version, changes, count, wrap):
+    segments = stream(12, version=version, sequence=2**32 - 250 if wrap else 1000)
+    for place, change in changes:
+        segments[place] = attrs.evolve(segments[place], **change)
+    packets = built(segments)
+    rows = in_rows(packets[:count])
+    views = [*rows.views(), *map(memoryview, map(bytearray, packets[count:]))]
+    assert [b"".join(frame) for frame in coalescer.join(views, rows)] == join(packets, coalescer)
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -133,10 +157,30 @@ def test_damage_is_not_laundered_on_the_way_through(version, tcp, victim):
     assert zeros(recut(frames)) == zeros(packets)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("tcp", [True, False], ids=["tcp", "udp"])
+def test_words_that_two_packets_exchanged_are_damage(version, tcp):
+    packets = built(stream(version=version, tcp=tcp))
+    whole = packets[1][-2:], packets[3][-2:]
+    assert whole[0] != whole[1]
+    packets[1][-2:], packets[3][-2:] = reversed(whole)
+    # In the sum of all five nothing has changed; by their own sums two are wrong.
+    assert zeros(recut(join(packets, TERMINATING))) != zeros(packets)
+    frames = join(packets)
+    assert frames == [NOTHING_TO_DO + bytes(packet) for packet in packets]
+
+
 def test_a_damaged_ip_header_is_not_laundered_either():
     packets = built(stream())
     packets[2][10] ^= 1
     assert bytes(packets[2]) not in recut(join(packets, TERMINATING))
+    assert NOTHING_TO_DO + bytes(packets[2]) in join(packets)
+    # Nor if the payload makes up for it, so that the sum of the whole packet is right.
+    packets = built(stream())
+    header, payload = struct.unpack_from(">H", packets[2], 10), struct.unpack_from(">H", packets[2], 52)
+    struct.pack_into(">H", packets[2], 10, *payload)
+    struct.pack_into(">H", packets[2], 52, *header)
+    assert header != payload
     assert NOTHING_TO_DO + bytes(packets[2]) in join(packets)
 
 

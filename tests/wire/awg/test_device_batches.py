@@ -17,6 +17,7 @@ from pharos.wire.awg.replay import ReplayWindow
 from pharos.wire.awg.sending import OutgoingBuffer
 from pharos.wire.awg.timing import REJECT_AFTER_MESSAGES
 from pharos.wire.errors import LocalProtocolError
+from tests.wire.awg.innerpackets import in_rows
 from tests.wire.awg.simulated import Network, connected_pair, packet_between, unconnected_pair
 
 STRANGER = ("203.0.113.66", 666)
@@ -35,20 +36,26 @@ class Road:
         self.outgoing = OutgoingBuffer()
         self.buffer, self.plain = SlicedBuffer(), SlicedBuffer()
 
-    def seal(self, packets, *, segments=False):
-        send = self.sender.device.send_segments if segments else self.sender.device.send_packets
-        send(packets, self.outgoing, self.network.now)
+    def seal(self, packets, *, rows=False):
+        device, now = self.sender.device, self.network.now
+        if rows:
+            for first in range(0, len(packets), MAX_BATCH_SEGMENTS):
+                device.send_rows(in_rows(packets[first : first + MAX_BATCH_SEGMENTS]), self.outgoing, now)
+        else:
+            device.send_packets(packets, self.outgoing, now)
         return self.outgoing.take()
 
     def open(self, data, segment, *, source=None):
         self.buffer.data[: len(data)] = data
         source = source or self.sender.address
         device = self.receiver.device
-        packets = device.receive_datagrams(self.buffer, len(data), segment, source, self.plain, self.network.now)
-        return [bytes(packet) for packet in packets]
+        opened = device.receive_datagrams(self.buffer, len(data), segment, source, self.plain, self.network.now)
+        if opened.rows is not None:
+            assert opened.rows.views() == opened.packets[: len(opened.rows)]
+        return [bytes(packet) for packet in opened.packets]
 
-    def carry(self, packets, *, segments=False):
-        batches = self.seal(packets, segments=segments)
+    def carry(self, packets, *, rows=False):
+        batches = self.seal(packets, rows=rows)
         return [packet for batch in batches for packet in self.open(batch.data, batch.segment)]
 
 
@@ -62,11 +69,11 @@ def packets_of(way, sizes):
 
 
 @parameter_sets
-def test_segments_travel_as_batches_of_one_size_and_arrive_in_order(parameters):
+def test_packets_in_rows_travel_as_batches_of_one_size_and_arrive_in_order(parameters):
     way = road(parameters)
     packets = packets_of(way, enumerate([1420] * 100 + [700]))
     assert len(packets[0]) == 1420
-    batches = way.seal(packets, segments=True)
+    batches = way.seal(packets, rows=True)
     overhead = 32 + parameters.s4
     assert [batch.segment for batch in batches] == [1420 + overhead] * len(batches)
     assert all(len(batch.data) <= MAX_BATCH_BYTES for batch in batches)
@@ -83,7 +90,7 @@ def test_packets_of_any_sizes_arrive_in_order(parameters):
     sizes = random.Random(1)
     packets = packets_of(way, enumerate(sizes.choice([28, 29, 44, 52, 700, 1404, 1419, 1420]) for _ in range(300)))
     assert way.carry(packets) == packets
-    assert way.carry(packets, segments=False) == packets
+    assert way.carry(packets, rows=False) == packets
     assert way.network.status(way.receiver, way.sender).received_bytes == (
         way.network.status(way.sender, way.receiver).sent_bytes
     )
@@ -96,10 +103,10 @@ def test_a_stream_of_small_packets_shares_batches():
     assert {batch.segment for batch in batches} == {32 + 64}
 
 
-def test_segments_that_need_filling_are_filled():
+def test_packets_in_rows_that_need_filling_are_filled():
     way = road()
     packets = packets_of(way, enumerate([1390] * 10 + [100]))
-    batches = way.seal(packets, segments=True)
+    batches = way.seal(packets, rows=True)
     assert [batch.segment for batch in batches] == [32 + 1392]
     assert [packet for batch in batches for packet in way.open(batch.data, batch.segment)] == packets
 
@@ -139,7 +146,7 @@ def test_packets_wait_for_a_session_and_keep_their_order():
     network, client, server = unconnected_pair()
     way = Road(network, client, server)
     packets = packets_of(way, enumerate([1420] * 20))
-    assert way.seal(packets, segments=True) == []
+    assert way.seal(packets, rows=True) == []
     network.collect(client)
     network.run(1)
     assert server.packets == packets
@@ -150,7 +157,7 @@ def test_a_packet_that_no_datagram_holds_is_dropped():
     way.sender.device.set_mtu(70_000)
     huge = bytearray(packets_of(way, enumerate([1420]))[0]) + bytes(64_200)
     assert way.seal([huge]) == []
-    assert way.seal([huge, huge], segments=True) == []
+    assert way.seal([huge] * 5, rows=True) == []
     assert way.seal([huge[:65_475]])[0].segment == 65_507
     assert way.carry(packets_of(way, enumerate([100]))) == packets_of(way, enumerate([100]))
 
@@ -168,6 +175,28 @@ def test_what_is_played_again_or_damaged_is_left_out_of_the_batch():
     assert way.open(data, segment) == []
     # The one that was overwritten and the two that were damaged are still good.
     assert way.open(batch.data, segment) == [packets[number] for number in (3, 5, 7)]
+
+
+@parameter_sets
+@pytest.mark.parametrize("victims", [{0}, {6}, {9}, {2, 7}, set(range(10))], ids=str)
+def test_what_is_damaged_takes_nothing_with_it(parameters, victims):
+    way = road(parameters)
+    packets = packets_of(way, enumerate([1420] * 10))
+    (batch,) = way.seal(packets, rows=True)
+    segment, data = batch.segment, bytearray(batch.data)
+    for victim in victims:
+        data[(victim + 1) * segment - 1] ^= 1
+    assert way.open(data, segment) == [packet for number, packet in enumerate(packets) if number not in victims]
+    assert way.open(data, segment) == []
+    assert way.open(batch.data, segment) == [packets[victim] for victim in sorted(victims)]
+
+
+@pytest.mark.parametrize("strange", [0, 4, 9])
+def test_a_source_that_is_not_the_peers_takes_nothing_with_it(strange):
+    way = road()
+    packets = packets_of(way, enumerate([1420] * 10))
+    packets[strange] = packets[strange][:12] + bytes([203, 0, 113, 9]) + packets[strange][16:]
+    assert way.carry(packets, rows=True) == packets[:strange] + packets[strange + 1 :]
 
 
 def opened_after_a_forged_counter(hasty):
@@ -280,7 +309,7 @@ def test_handshakes_wait_for_the_tick_and_the_queue_is_bounded():
         client.device.initiate_handshake(server.public_key, 0.0)
         ((datagram, _),) = client.device.take_output().datagrams
         buffer.data[number * 148 : (number + 1) * 148] = datagram
-    assert server.device.receive_datagrams(buffer, 40 * 148, 148, STRANGER, plain, 0.0) == []
+    assert server.device.receive_datagrams(buffer, 40 * 148, 148, STRANGER, plain, 0.0).packets == []
     assert server.device.take_output().batches == []
     answered = []
     while server.device.next_deadline() < 0:
@@ -307,10 +336,10 @@ def test_the_queue_of_handshakes_is_bounded():
 def test_a_buffer_is_used_again_after_it_was_taken():
     way = road()
     packets = packets_of(way, enumerate([1420] * 200))
-    assert way.carry(packets, segments=True) == packets
+    assert way.carry(packets, rows=True) == packets
     chunks = len(way.outgoing._chunks)
     for _ in range(5):
-        assert way.carry(packets, segments=True) == packets
+        assert way.carry(packets, rows=True) == packets
     assert len(way.outgoing._chunks) == chunks
     assert way.outgoing.size == 0
 
@@ -329,5 +358,5 @@ def test_the_header_is_the_one_that_is_asked_for():
 def test_every_generation_carries_batches(generation):
     way = road(generate(Network(seed=5).random, generation))
     packets = packets_of(way, enumerate([1300] * 60 + [40]))
-    assert way.carry(packets, segments=True) == packets
+    assert way.carry(packets, rows=True) == packets
     assert way.carry(packets) == packets

@@ -17,6 +17,7 @@ from pharos.wire.awg.params import PLAIN, Generation, ObfuscationParameters
 from pharos.wire.awg.ranges import Range
 from pharos.wire.awg.sending import OutgoingBuffer
 from pharos.wire.errors import LocalProtocolError, ParameterError
+from tests.wire.awg.innerpackets import in_rows
 from tests.wire.awg.simulated import Network, connected_pair, packet_between, unconnected_pair
 
 SECOND_FACE = 7
@@ -246,14 +247,15 @@ def passed(way, rates, *, seconds=4.0, offered=3_000_000):
     source, target = (client, server) if way == "send" else (server, client)
     if way == "receive":
         packets = [packet_between(server, client, bytes(1372))] * 40
+    rows = in_rows(packets)
     total, steps = 0, round(offered * seconds / (40 * 1400))
     for step in range(steps):
         now = network.now + seconds * step / steps
-        source.device.send_segments(packets, outgoing, now)
+        source.device.send_rows(rows, outgoing, now)
         for batch in outgoing.take():
             buffer.data[: len(batch.data)] = batch.data
             opened = target.device.receive_datagrams(buffer, len(batch.data), batch.segment, source.address, plain, now)
-            total += sum(map(len, opened))
+            total += sum(map(len, opened.packets))
     return total / seconds
 
 

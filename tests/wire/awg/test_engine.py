@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pharos.wire.awg import engine as engine_module
+from pharos.wire.awg.counting import MAX_COUNTED, CountTeller
 from pharos.wire.awg.echo import EchoEnd
 from pharos.wire.awg.engine import open_engine
-from pharos.wire.awg.events import HandshakeCompleted, SessionEnded
+from pharos.wire.awg.events import HandshakeCompleted, PeerCounted, SessionEnded
 from pharos.wire.awg.generate import generate
 from pharos.wire.awg.keys import generate_private_key, public_key
 from pharos.wire.awg.memory import memory_link
@@ -274,6 +275,43 @@ async def test_a_watcher_who_falls_behind_is_cut_off(monkeypatch):
         for _ in range(3):
             engine._report(SessionEnded(peer=DEVICE_KEY))
         assert len([event async for event in events]) == 2
+
+
+async def test_a_watcher_hears_what_peers_have_carried(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_module, "COUNT_EVERY", 0.01)
+    async with joined_engines() as (node, _, link), node.watch() as events:
+        assert await echoes(link) == 3
+        (peer,) = node.state().peers
+        wanted = PeerCounted(peer=DEVICE_KEY, received_bytes=peer.received_bytes, sent_bytes=peer.sent_bytes)
+        with trio.fail_after(5):
+            while await events.receive() != wanted:
+                pass
+
+
+async def test_counters_cut_off_no_watcher_that_does_not_read(monkeypatch):
+    monkeypatch.setattr(engine_module, "COUNT_EVERY", 0.001)
+    looks = 0
+
+    class Busy(CountTeller):
+        def tell(self, counts):
+            nonlocal looks
+            looks += 1
+            return super().tell((number.to_bytes(32, "big"), looks, 0) for number in range(3 * MAX_COUNTED))
+
+    monkeypatch.setattr(engine_module, "CountTeller", Busy)
+    async with running_engine(EchoEnd([])) as engine, engine.watch() as events:
+        with trio.fail_after(5):
+            while events.statistics().current_buffer_used <= engine_module.MAX_WAITING_EVENTS - 2 * MAX_COUNTED:
+                await trio.lowlevel.checkpoint()
+        full, looked = events.statistics().current_buffer_used, looks
+        assert full <= engine_module.MAX_WAITING_EVENTS - MAX_COUNTED
+        # It reads a little, and is told more only when there is room.
+        for _ in range(MAX_COUNTED):
+            events.receive_nowait()
+        with trio.fail_after(5):
+            while looks == looked:
+                await trio.lowlevel.checkpoint()
+        assert engine._watchers
 
 
 async def test_the_socket_of_a_dead_engine_is_taken_over_and_that_of_a_live_one_is_not(tmp_path):

@@ -36,6 +36,12 @@ def test_a_generated_set_gives_no_cause_for_warnings(seed, generation):
     assert [finding.key for finding in found] == ["AllowedIPs"]
 
 
+def test_a_cookie_reply_as_long_as_an_initiation_is_no_amplifier():
+    assert not [found for found in findings_of("S1 = 31", "S3 = 113", "S2 = 40") if "cookie" in found]
+    # Without cookies nothing is answered.
+    assert not [found for found in findings_of("S3 = 115", "DisableCookies = on") if "cookie reply" in found]
+
+
 def test_plain_wireguard_gives_no_cause_for_warnings():
     assert findings_of(good="") == []
     assert findings_of() == []
@@ -52,6 +58,7 @@ def test_plain_wireguard_gives_no_cause_for_warnings():
         (["Jmin = 0", "Jmax = 0"], "Jmax = 0: makes no junk at all"),
         (["Jmin = 90"], "Jmax = 90: makes all junk of one size"),
         (["S1 = 0"], "S1 = 0: leaves the message WireGuard's own size, 148 bytes"),
+        (["S3 = 115"], "S3 = 115: a cookie reply of 179 bytes answers an initiation of 178"),
         (["S3 = 0"], "S3 = 0: leaves the message WireGuard's own size, 64 bytes"),
         (["H4 = 4"], "H4 = 4: leaves the message WireGuard's own type field"),
         (["H1 = 2147483648"], "H1 = 2147483648: some tools take numbers up to 2147483647"),

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pharos.wire.awg.events import HandshakeCompleted, HandshakeGaveUp, PeerEndpointChanged, SessionEnded
+from pharos.wire.awg.events import (
+    HandshakeCompleted,
+    HandshakeGaveUp,
+    PeerCounted,
+    PeerEndpointChanged,
+    SessionEnded,
+)
 from pharos.wire.awg.params import PLAIN, Generation, ObfuscationParameters
 from pharos.wire.awg.ranges import Range
 from pharos.wire.awg.uapi import (
@@ -286,6 +292,7 @@ def test_a_reply_says_how_it_ended():
         HandshakeCompleted(peer=bytes(32), endpoint=("192.0.2.1", 7), initiator=True, at_ns=5),
         HandshakeCompleted(peer=b"k" * 32, endpoint=("fe80::1%eth0", 7), initiator=False, at_ns=2**62),
         PeerEndpointChanged(peer=bytes(32), endpoint=("2001:db8::1", 7), previous=None),
+        PeerCounted(peer=bytes(32), received_bytes=2**40, sent_bytes=0),
         PeerEndpointChanged(peer=bytes(32), endpoint=("192.0.2.1", 7), previous=("192.0.2.2", 9)),
         SessionEnded(peer=bytes(32)),
         HandshakeGaveUp(peer=bytes(32), attempts=18),
