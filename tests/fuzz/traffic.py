@@ -13,8 +13,8 @@ from pharos.wire.awg.cookies import MacStamper
 from pharos.wire.awg.generate import generate
 from pharos.wire.awg.icmp import checksum
 from pharos.wire.awg.messages import MACS_BYTES, MessageKind
-from pharos.wire.awg.offload import MAX_CUT_BYTES, cut
 from pharos.wire.awg.params import Generation
+from tests.support.offload import MAX_CUT_BYTES, cut
 from tests.wire.awg.dressing import dress, message_of
 from tests.wire.awg.innerpackets import Segment
 from tests.wire.awg.simulated import Host, Network, connected_pair

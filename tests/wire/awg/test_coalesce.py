@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pharos.wire.awg.batches import SlicedBuffer
 from pharos.wire.awg.coalesce import Coalescer
 from pharos.wire.awg.flows import MAX_JOINED_BYTES, MAX_JOINED_PACKETS
-from pharos.wire.awg.offload import MAX_CUT_BYTES, cut
 from pharos.wire.awg.vnet import NOTHING_TO_DO
+from tests.support.offload import MAX_CUT_BYTES, cut
 from tests.wire.awg.innerpackets import ACK, FIN, PSH, SYN, Segment, in_rows
 
 SIZE = 100

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pharos.wire.awg.batches import SlicedBuffer
 from pharos.wire.awg.checksum import word_sum
 from pharos.wire.awg.icmp import checksum
-from pharos.wire.awg.offload import MAX_CUT_BYTES, MAX_UNCUT_BYTES, cut
 from pharos.wire.awg.vnet import NEEDS_CHECKSUM, TCP4, VNET_BYTES, VNET_HEADER
+from tests.support.offload import MAX_CUT_BYTES, MAX_UNCUT_BYTES, cut
 from tests.wire.awg.innerpackets import ACK, FIN, PSH, Segment
 
 FRAME, INTO = SlicedBuffer(VNET_BYTES + MAX_UNCUT_BYTES), SlicedBuffer(MAX_CUT_BYTES)
