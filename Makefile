@@ -5,8 +5,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
 ARGS   ?=
 MINUTES ?= 1
+SEEDS  ?= 3
 
-.PHONY: all setup demo test lint bench fuzz proto spa deb clean
+.PHONY: all setup demo test lint bench fuzz sim proto spa deb clean
 
 all: test lint
 
@@ -51,6 +52,10 @@ fuzz: setup
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install -q --disable-pip-version-check \
 	  --only-binary :all: --no-deps --require-hashes -r requirements/fuzz.txt || echo "atheris could not be installed"
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+
+# A fleet in a storm: a story for each seed.
+sim: setup
+	@SUITE=all SEEDS=$(SEEDS) $(BIN)/python -m tests.run -m sim tests/sim $(ARGS)
 
 proto: setup
 	@$(BIN)/python packaging/gen_proto.py

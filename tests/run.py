@@ -23,7 +23,11 @@ from tests.support.vectors import vectors_folder
 ROOT = Path(__file__).resolve().parent.parent
 # How an absent peer says so: all that CI accepts as a reason to skip. What a test may wait for that the set-up does
 # not bring is named here and nowhere else.
-ABSENT_PEERS = ("published test vectors are not at", "amneziawg-go is not on the PATH")
+ABSENT_PEERS = (
+    "published test vectors are not at",
+    "amneziawg-go is not on the PATH",
+    "xray is not on the PATH",
+)
 # Two, as the machines have cores. Tests share nothing; the tests of one file, which may share a fixture, stay together.
 WORKERS = "2"
 # Exit codes of pytest: all passed, some failed, none was there to run.
@@ -77,6 +81,8 @@ def absent_peers() -> list[str]:
         absent.append(str(reason))
     if shutil.which("amneziawg-go") is None:
         absent.append("amneziawg-go is not on the PATH")
+    if shutil.which(os.environ.get("PHAROS_XRAY", "xray")) is None:
+        absent.append("xray is not on the PATH")
     return absent
 
 

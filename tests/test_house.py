@@ -24,6 +24,7 @@ BOUNDARIES = {
     "wire/rpc/transport.py serve_tls.serve_peer": "one connection's handler; the listener goes on",
     "wire/rpc/h2conn.py Connection._serve": "one stream's handler; the connection goes on",
     "wire/rpc/client.py open_channel": "raised again outside the nursery, so that no group wraps it",
+    "wire/reality/serving.py RealityServer._serve": "one connection's bug is logged; the node's users go on",
     "wire/tasks.py open_background": "raised again outside the nursery, so that no group wraps it",
     "demo/cli.py _tell": "the step that failed has said so in its own line and in the exit code",
 }

@@ -21,7 +21,7 @@ class Agent:
     description: tuple[str, ...]
     """Lines of at most 79 characters."""
     engine: bool = False
-    """Whether `pharos-awg` comes along, with a unit and a user of its own."""
+    """Whether `ENGINES` come along, each with a unit and a user of its own."""
 
     @property
     def package(self) -> str:
@@ -53,7 +53,33 @@ BEACON: Final = Agent(
         "and carries no VPN engine.",
     ),
 )
-ENGINE: Final = "pharos-awg"
-"""The command that runs one tunnel; also the name of its unit's template and of its user."""
-ENGINE_MODULE: Final = "pharos.wire.awg.process"
+
+
+@attrs.frozen(kw_only=True)
+class Engine:
+    """A command that carries traffic, as a process that its agent tells what to be."""
+
+    command: str
+    """In /usr/bin; also the name of its user."""
+    module: str
+    unit: str
+    """File of its unit."""
+    running: str
+    """What systemctl calls all that run of it, for a shell."""
+
+
+ENGINES: Final = (
+    Engine(
+        command="pharos-awg",
+        module="pharos.wire.awg.process",
+        unit="pharos-awg@.service",
+        running="'pharos-awg@*.service'",
+    ),
+    Engine(
+        command="pharos-reality",
+        module="pharos.wire.reality.process",
+        unit="pharos-reality.service",
+        running="pharos-reality.service",
+    ),
+)
 AGENTS: Final = (BUOY, BEACON)

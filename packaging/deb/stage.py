@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-from deb.agents import ENGINE, ENGINE_MODULE, PYTHONS, Agent
+from deb.agents import ENGINES, PYTHONS, Agent, Engine
 from deb.errors import PackagingError
 from deb.imports import Closure, import_closure
 from deb.wheels import GLIBC, Target, unpack_wheel
@@ -57,8 +57,8 @@ def debian_version(version: str) -> str:
 def stage(agent: Agent, build: Build, wheels: Wheels, tree: Path) -> None:
     """Make ``tree`` hold what dpkg-deb packs. Raises: PackagingError — the agent imports what is not there."""
     closure = import_closure(build.root, "pharos", agent.module)
-    if agent.engine:
-        engine = import_closure(build.root, "pharos", ENGINE_MODULE)
+    for one in _engines(agent):
+        engine = import_closure(build.root, "pharos", one.module)
         closure = Closure(
             files=tuple(sorted({*closure.files, *engine.files})), external=closure.external | engine.external
         )
@@ -76,6 +76,10 @@ def stage(agent: Agent, build: Build, wheels: Wheels, tree: Path) -> None:
         os.utime(path, (build.epoch, build.epoch))
 
 
+def _engines(agent: Agent) -> tuple[Engine, ...]:
+    return ENGINES if agent.engine else ()
+
+
 def _put(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -91,8 +95,8 @@ def _values(agent: Agent, build: Build) -> dict[str, str]:
         "package": agent.package,
         "command": agent.command,
         "module": agent.module,
-        "users": f"{agent.package}.conf {ENGINE}.conf" if agent.engine else f"{agent.package}.conf",
-        "services": f"{agent.package}.service '{ENGINE}@*.service'" if agent.engine else f"{agent.package}.service",
+        "users": " ".join([f"{agent.package}.conf", *(f"{engine.command}.conf" for engine in _engines(agent))]),
+        "services": " ".join([f"{agent.package}.service", *(engine.running for engine in _engines(agent))]),
         "version": debian_version(build.version),
         "arch": build.arch,
         "maintainer": MAINTAINER,
@@ -133,10 +137,10 @@ def _put_system_files(agent: Agent, build: Build, tree: Path) -> None:
     ):
         name = f"{agent.package}.{suffix}"
         _put(tree / place / name, (source / folder / name).read_bytes())
-    if agent.engine:
-        values = _values(agent, build) | {"command": ENGINE, "module": ENGINE_MODULE}
-        _put(tree / "usr/bin" / ENGINE, _fill(templates / "launcher", values))
-        for place, name in (("systemd/system", f"{ENGINE}@.service"), ("sysusers.d", f"{ENGINE}.conf")):
+    for engine in _engines(agent):
+        values = _values(agent, build) | {"command": engine.command, "module": engine.module}
+        _put(tree / "usr/bin" / engine.command, _fill(templates / "launcher", values))
+        for place, name in (("systemd/system", engine.unit), ("sysusers.d", f"{engine.command}.conf")):
             _put(tree / "usr/lib" / place / name, (source / place.partition("/")[0] / name).read_bytes())
     conffile = f"{agent.command}.toml"
     _put(tree / "etc/pharos" / conffile, (source / "deb/conffiles" / conffile).read_bytes())

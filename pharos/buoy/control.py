@@ -17,8 +17,16 @@ from pharos.buoy.events import EventFeed
 from pharos.buoy.lease import Lease, LeaseHeldError
 from pharos.buoy.node import Node
 from pharos.buoy.report import Teller
+from pharos.buoy.targets import LookRefusedError, TargetDesk
 from pharos.wire.convert import deny_order_to, event_to, fence_to, inventory_to, push_from, report_to
-from pharos.wire.errors import AgentError, DenyListError, ManifestError, PeerRejectedError, RemoteProtocolError
+from pharos.wire.errors import (
+    AgentError,
+    DenyListError,
+    ManifestError,
+    ParameterError,
+    PeerRejectedError,
+    RemoteProtocolError,
+)
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.leases import lease_from
@@ -29,6 +37,7 @@ from pharos.wire.rpc.limits import FIRST_REQUEST_TIMEOUT
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.server import Service, serve_connection
 from pharos.wire.rpc.transport import SecureStream, serve_tls
+from pharos.wire.targets import found_to, look_from
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +45,10 @@ log = logging.getLogger(__name__)
 class Control(control_grpc.ControlBase):
     """The service behind the control port."""
 
-    def __init__(self, node: Node, feed: EventFeed) -> None:
+    def __init__(self, node: Node, feed: EventFeed, targets: TargetDesk | None = None) -> None:
         self._node = node
         self._feed = feed
+        self._targets = targets or TargetDesk()
         self._lease = Lease()
         self._teller = Teller()
 
@@ -111,6 +121,18 @@ class Control(control_grpc.ControlBase):
         for part in inventory_to(self._node.desired, deny_list=keeping.deny_list, checkpoint=keeping.checkpoint):
             await stream.send_message(part)
 
+    async def CheckTarget(self, stream: Stream[pb.CheckTargetRequest, pb.CheckTargetReply]) -> None:
+        """Look at a site; RESOURCE_EXHAUSTED while another one is looked at, and to who asks too often."""
+        request = await stream.recv_message()
+        try:
+            host, port, names = look_from(pb.CheckTargetRequest() if request is None else request)
+            report = await self._targets.look(host, port, names)
+        except ParameterError as error:
+            raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from error
+        except LookRefusedError as error:
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, str(error)) from error
+        await stream.send_message(found_to(report))
+
     def _claim(self, request: pb.StatusRequest | pb.PushRequest) -> None:
         try:
             claim = lease_from(request.lease) if request.HasField("lease") else None
@@ -141,11 +163,12 @@ async def serve_control(
     *,
     host: str,
     port: int,
+    targets: TargetDesk | None = None,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Serve the control port; ``started`` is called with the bound address."""
     health, standing = Health(), node.keeping.standing
-    control = Control(node, feed)
+    control = Control(node, feed, targets)
     service = Service([control, health])
     health.set("pharos.buoy.v1.Control", serving=True)
 

@@ -32,8 +32,8 @@ class Lease:
             if not free:
                 raise self._held(now)
             return
-        # By the record that it started from, the holder before it is the one that we know: it has taken its place.
-        if not free and self._holder not in (claim.holder, claim.previous):
+        # By the record that it started from, it has taken the place of the holder that we know.
+        if not free and self._holder not in (claim.holder, claim.previous, *claim.earlier):
             raise self._held(now)
         self._holder, self._until = claim.holder, now + claim.seconds
 

@@ -12,13 +12,14 @@ import trio
 
 from pharos.buoy.dataplane.base import NO_REASONS, DataPlane
 from pharos.buoy.quota import KEPT_EVERY, QuotaMeter
+from pharos.buoy.reality import RealityKeys
 from pharos.buoy.report import report_of
 from pharos.buoy.serving import REVOKED, is_denied, patience, reasons_to_cut, served, without_denied
 from pharos.buoy.state import DesiredState
 from pharos.wire.agent import AgentKeys
 from pharos.wire.convert import NodeReport
 from pharos.wire.desired import Desired, Push
-from pharos.wire.ids import DeviceId
+from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.keeping import Keeping
 from pharos.wire.noise.keys import KeyPair
 
@@ -46,6 +47,8 @@ class Node:
         self.keeping = keeping
         self.awg_key = KeyPair.from_private_bytes(keys.awg_key).public
         self.derive_key = keys.derive_key.public
+        membership = keeping.standing.membership
+        self.reality_keys = RealityKeys(membership.trust.fleet, NodeId(membership.identity.id), keys.derive_key)
         self.started_at = wall()
         self._state = state
         self._plane = plane

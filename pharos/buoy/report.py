@@ -10,11 +10,12 @@ import attrs
 import pharos
 from pharos.buoy.dataplane.base import DataPlane
 from pharos.buoy.quota import QuotaMeter
+from pharos.buoy.reality import RealityKeys
 from pharos.wire.convert import NodeReport, PeerReport
 from pharos.wire.desired import Desired, peers_digest
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.keeping import Keeping
-from pharos.wire.reports import PeerSummary
+from pharos.wire.reports import PeerSummary, RealityKey, RealityReport
 
 # WireGuard's Reject-After-Time (wireguard.pdf §6.1).
 _SILENCE: Final = 180_000_000
@@ -26,6 +27,7 @@ class Reported(Protocol):
     keeping: Keeping
     awg_key: bytes
     derive_key: bytes
+    reality_keys: RealityKeys
     started_at: int
 
     @property
@@ -71,6 +73,7 @@ def report_of(node: Reported, plane: DataPlane, meter: QuotaMeter, *, now: int) 
         checkpoint=keeping.checkpoint,
         policy=desired.policy,
         previous=desired.previous,
+        reality=RealityReport(parameters=desired.reality, keys=node.reality_keys.of(desired), port=plane.reality_port),
     )
 
 
@@ -80,11 +83,14 @@ class Teller:
 
     _token: bytes = b""
     _told: dict[DeviceId, PeerReport] = attrs.field(factory=dict)
+    _told_keys: tuple[RealityKey, ...] = ()
 
     def tell(self, report: NodeReport, *, since: bytes) -> NodeReport:
         """Return the report for somebody who has the one called ``since``; whole where that is not the last one."""
         told, known = self._told, bool(since) and since == self._token
+        reality, told_keys = report.reality, self._told_keys
         self._told = {peer.device_id: peer for peer in report.peers}
+        self._told_keys = () if reality is None else reality.keys
         self._token = secrets.token_bytes(8)
         if not known:
             return attrs.evolve(report, token=self._token)
@@ -97,4 +103,6 @@ class Teller:
                 digest=peers_digest((peer.device_id, peer.digest) for peer in report.peers),
                 sessions=sum(peer.last_handshake > report.now - _SILENCE for peer in report.peers),
             ),
+            # A hundred octets each, and they change with a re-issue only.
+            reality=attrs.evolve(reality, keys=()) if reality and reality.keys == told_keys else reality,
         )

@@ -11,6 +11,7 @@ from pharos.wire.awg.params import ObfuscationParameters
 from pharos.wire.desired import Desired, Fence, Peer, Policy, PreviousEndpoint, Push
 from pharos.wire.errors import StateFileError, WireError
 from pharos.wire.files import StateFile
+from pharos.wire.reality.params import RealityParameters
 
 
 class DesiredState:
@@ -50,6 +51,7 @@ def _desired_to(desired: Desired) -> dict[str, Any]:
     return {
         "fence": [fence.epoch, fence.term, fence.revision],
         "awg": None if desired.awg is None else desired.awg.as_mapping(),
+        "reality": None if desired.reality is None else desired.reality.as_mapping(),
         "addresses": list(desired.addresses),
         "peers": [peer.as_json() for _, peer in sorted(desired.peers.items())],
         "policy": desired.policy.as_json(),
@@ -68,7 +70,8 @@ def _desired_from(body: dict[str, Any]) -> Desired:
         upsert=tuple(Peer.from_json(entry) for entry in body["peers"]),
         awg=None if body["awg"] is None else ObfuscationParameters.from_mapping(dict(body["awg"])),
         addresses=tuple(body["addresses"]),
-        # Files of earlier versions have neither.
+        # Files of earlier versions have none of these.
+        reality=None if body.get("reality") is None else RealityParameters.from_mapping(dict(body["reality"])),
         policy=Policy.from_json(body["policy"]) if "policy" in body else None,
         previous=tuple(PreviousEndpoint.from_json(entry) for entry in body.get("previous", ())),
     )

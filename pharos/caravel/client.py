@@ -19,6 +19,7 @@ from pharos.caravel.errors import NodeRefusedError, NoSuchNodeError
 from pharos.caravel.follow import follow
 from pharos.caravel.profiles.pins import Standing
 from pharos.caravel.profiles.store import ProfileStore, microseconds
+from pharos.caravel.profiles.ways import Examined, examine
 from pharos.caravel.sync import SyncOutcome, sync
 from pharos.caravel.tunnel.amnezia import Tunnel, open_node_tunnel
 from pharos.wire.ids import NodeId
@@ -60,7 +61,7 @@ class Client:
         the fleet lock has not signed it.
         """
         profile = self.profile()
-        found = choose_node(profile, self.standings(), node)
+        found = examine(profile.fleet, choose_node(profile, self.standings(), node)).node
         return open_node_tunnel(profile, found, self._store.enrolled().secrets)
 
     def standings(self) -> dict[NodeId, Standing]:
@@ -72,10 +73,18 @@ class Client:
         profile, pins, denied = self._store.profile(now), self._store.pins(now), self._store.denied()
         return {
             node.id: Standing.DENIED
-            if any(denied.denies_node(node.id, way.public_key) for way in node.access)
+            if denied.denies_node(node.id, node.awg_key)
             else pins.standing(profile.fleet, node, now=microseconds(now))
             for node in profile.nodes
         }
+
+    def examined(self) -> dict[NodeId, Examined]:
+        """Return the nodes of the profile with the ways in that this device believes, and which it does not.
+
+        Raises: NotEnrolledError, BundleError.
+        """
+        profile = self.profile()
+        return {node.id: examine(profile.fleet, node) for node in profile.nodes}
 
     def confirm(self, node: str) -> None:
         """Take a node, by id or name, for known with the keys that it has: the user has asked its owner.
@@ -102,7 +111,9 @@ def choose_node(profile: Profile, standings: Mapping[NodeId, Standing], wanted: 
     Raises: NoSuchNodeError — there is none. NodeRefusedError — it is there, and not to be trusted.
     """
     if wanted is None:
-        known = [node for node in profile.nodes if standings[node.id] is Standing.KNOWN]
+        # One that no tunnel leads to is better than none to say so.
+        nodes = sorted(profile.nodes, key=lambda node: not node.amneziawg)
+        known = [node for node in nodes if standings[node.id] is Standing.KNOWN]
         if known or not profile.nodes:
             return known[0] if known else find_node(profile, None)
         others = ", ".join(f"{node.name} ({standings[node.id].value})" for node in profile.nodes)

@@ -11,6 +11,7 @@ HelmError
 ├── NotAllowedError         the caller may not do this
 ├── NotSignedInError        nobody knows who the caller is
 ├── TooManyTriesError       somebody tries to sign in too often
+├── NodeAwayError           a node cannot be asked right now
 ├── BusyError               the store cannot write right now; try again
 │   └── ReadOnlyError       the disk is full, or the file system read-only
 ├── AuditError              the audit chain does not hold
@@ -79,6 +80,10 @@ class TooManyTriesError(HelmError):
         super().__init__(f"too many tries to sign in; wait {math.ceil(wait)} s and try again")
         self.wait: Final = wait
         """Seconds."""
+
+
+class NodeAwayError(HelmError):
+    """The node does not answer; see how it is with helm nodes list, and try again."""
 
 
 class BusyError(HelmError):

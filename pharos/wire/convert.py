@@ -12,7 +12,16 @@ from pharos.wire.desired import Desired, Fence, Peer, Policy, PreviousEndpoint, 
 from pharos.wire.errors import ParameterError, RemoteProtocolError
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.ids import DeviceId, NodeId, check_label
-from pharos.wire.reports import EventKind, NodeReport, PeerReport, PeerSummary, TunnelEvent
+from pharos.wire.reality.params import RealityParameters
+from pharos.wire.reports import (
+    EventKind,
+    NodeReport,
+    PeerReport,
+    PeerSummary,
+    RealityKey,
+    RealityReport,
+    TunnelEvent,
+)
 
 __all__ = [
     "INVENTORY_PART",
@@ -36,6 +45,8 @@ __all__ = [
     "policy_to",
     "push_from",
     "push_to",
+    "reality_from",
+    "reality_to",
     "report_from",
     "report_to",
 ]
@@ -74,6 +85,27 @@ def parameters_to(parameters: ObfuscationParameters) -> pb.AwgParameters:
     return pb.AwgParameters(**parameters.as_mapping())
 
 
+def reality_from(message: pb.RealityParameters) -> RealityParameters:
+    """Read REALITY's parameters.
+
+    Raises: RemoteProtocolError — one breaks a rule.
+    """
+    try:
+        return RealityParameters(
+            target=message.target,
+            server_names=tuple(message.server_names),
+            short_ids=tuple(message.short_ids),
+            generation=message.generation,
+        )
+    except ParameterError as error:
+        raise RemoteProtocolError(f"REALITY parameters: {error}") from error
+
+
+def reality_to(parameters: RealityParameters) -> pb.RealityParameters:
+    """Write REALITY's parameters."""
+    return pb.RealityParameters(**parameters.as_mapping())
+
+
 def push_from(message: pb.PushRequest) -> Push:
     """Read a push, every value checked.
 
@@ -92,6 +124,7 @@ def push_from(message: pb.PushRequest) -> Push:
             deny_list=message.deny_list,
             manifest=message.manifest,
             checkpoint=message.checkpoint,
+            reality=reality_from(message.reality) if message.HasField("reality") else None,
         )
     except ValueError as error:
         raise RemoteProtocolError(f"push: {error}") from error
@@ -111,6 +144,7 @@ def push_to(push: Push) -> pb.PushRequest:
         deny_list=push.deny_list,
         manifest=push.manifest,
         checkpoint=push.checkpoint,
+        reality=None if push.reality is None else reality_to(push.reality),
     )
 
 
@@ -134,13 +168,23 @@ def policy_to(policy: Policy) -> pb.Policy:
 
 def _previous_from(messages: Iterable[pb.Endpoint]) -> tuple[PreviousEndpoint, ...]:
     return tuple(
-        PreviousEndpoint(port=message.port, awg=parameters_from(message.awg), until=message.until_us)
+        PreviousEndpoint(
+            port=message.port,
+            awg=parameters_from(message.awg) if message.HasField("awg") else None,
+            reality=reality_from(message.reality) if message.HasField("reality") else None,
+            until=message.until_us,
+        )
         for message in messages
     )
 
 
 def _previous_to(endpoint: PreviousEndpoint) -> pb.Endpoint:
-    return pb.Endpoint(port=endpoint.port, awg=parameters_to(endpoint.awg), until_us=endpoint.until)
+    return pb.Endpoint(
+        port=endpoint.port,
+        awg=None if endpoint.awg is None else parameters_to(endpoint.awg),
+        reality=None if endpoint.reality is None else reality_to(endpoint.reality),
+        until_us=endpoint.until,
+    )
 
 
 def peer_from(message: pb.Peer) -> Peer:
@@ -219,6 +263,7 @@ def report_from(message: pb.StatusReply) -> NodeReport:
             previous=_previous_from(message.previous),
             token=message.token,
             summary=_summary_from(message.summary) if message.HasField("summary") else None,
+            reality=_reality_status_from(message.reality) if message.HasField("reality") else None,
         )
     except ValueError as error:
         raise RemoteProtocolError(f"status: {error}") from error
@@ -226,6 +271,26 @@ def report_from(message: pb.StatusReply) -> NodeReport:
 
 def _summary_from(message: pb.PeerSummary) -> PeerSummary:
     return PeerSummary(count=message.count, digest=message.digest, sessions=message.sessions)
+
+
+def _reality_status_from(message: pb.RealityStatus) -> RealityReport:
+    return RealityReport(
+        parameters=reality_from(message.parameters) if message.HasField("parameters") else None,
+        keys=tuple(
+            RealityKey(generation=key.generation, public_key=key.public_key, proof=key.proof) for key in message.keys
+        ),
+        port=message.port,
+    )
+
+
+def _reality_status_to(report: RealityReport) -> pb.RealityStatus:
+    return pb.RealityStatus(
+        parameters=None if report.parameters is None else reality_to(report.parameters),
+        keys=[
+            pb.RealityKey(generation=key.generation, public_key=key.public_key, proof=key.proof) for key in report.keys
+        ],
+        port=report.port,
+    )
 
 
 def report_to(report: NodeReport) -> pb.StatusReply:
@@ -263,6 +328,7 @@ def report_to(report: NodeReport) -> pb.StatusReply:
         previous=[_previous_to(endpoint) for endpoint in report.previous],
         token=report.token,
         summary=None if report.summary is None else pb.PeerSummary(**attrs.asdict(report.summary)),
+        reality=None if report.reality is None else _reality_status_to(report.reality),
     )
 
 

@@ -15,6 +15,7 @@ from pharos.wire.awg.params import ObfuscationParameters
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.ids import DeviceId, check_label
 from pharos.wire.pki.canonical import encode_canonical
+from pharos.wire.reality.params import RealityParameters
 
 KEY_SIZE: Final = 32
 # Sixteen inner networks a device are twice what a router with v4, v6 and six subnets behind it needs.
@@ -213,18 +214,30 @@ class PreviousEndpoint:
     """Parameters that were replaced, served on a port of their own until the devices have heard of the new ones."""
 
     port: int
-    """UDP."""
-    awg: ObfuscationParameters
+    """UDP for AmneziaWG, TCP of the same number for REALITY."""
+    awg: ObfuscationParameters | None = None
+    """One of the two was replaced, or both were."""
+    reality: RealityParameters | None = None
     until: int
     """Microseconds since 1970: the node ends it then, with or without helm."""
 
     def __attrs_post_init__(self) -> None:
         if not 0 < self.port < 65536 or not 0 < self.until <= _LARGEST:
             raise ValueError(f"port {self.port} until {self.until} is no previous endpoint")
+        if self.awg is None and self.reality is None:
+            raise ValueError(f"a previous endpoint on port {self.port} has no parameters")
+
+    def without_reality(self) -> Self | None:
+        """Return the endpoint for a node that knows no REALITY; None where nothing is left of it."""
+        return None if self.awg is None else attrs.evolve(self, reality=None)
 
     def as_json(self) -> dict[str, Any]:
         """Return the endpoint for a state file or the record."""
-        return {"port": self.port, "awg": self.awg.as_mapping(), "until": self.until}
+        body: dict[str, Any] = {"port": self.port, "until": self.until}
+        for name, parameters in (("awg", self.awg), ("reality", self.reality)):
+            if parameters is not None:
+                body[name] = parameters.as_mapping()
+        return body
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Self:
@@ -232,7 +245,12 @@ class PreviousEndpoint:
 
         Raises: KeyError, TypeError, ValueError, ParameterError — it is none.
         """
-        return cls(port=body["port"], awg=ObfuscationParameters.from_mapping(dict(body["awg"])), until=body["until"])
+        return cls(
+            port=body["port"],
+            awg=ObfuscationParameters.from_mapping(dict(body["awg"])) if "awg" in body else None,
+            reality=RealityParameters.from_mapping(dict(body["reality"])) if "reality" in body else None,
+            until=body["until"],
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -246,6 +264,8 @@ class Push:
     remove: tuple[DeviceId, ...] = ()
     awg: ObfuscationParameters | None = None
     """None leaves the parameters as they are."""
+    reality: RealityParameters | None = None
+    """None leaves those of REALITY as they are."""
     addresses: tuple[str, ...] = ()
     """The node's own addresses inside the tunnel; empty leaves them as they are."""
     policy: Policy | None = None
@@ -275,6 +295,8 @@ class Desired:
     fence: Fence = Fence()
     awg: ObfuscationParameters | None = None
     """None until the first push: the tunnel is not served without parameters."""
+    reality: RealityParameters | None = None
+    """None until the first push that has some."""
     addresses: tuple[str, ...] = ()
     """The node's own addresses inside the tunnel."""
     peers: Mapping[DeviceId, Peer] = attrs.field(factory=dict)
@@ -307,6 +329,7 @@ class Desired:
             fence=push.fence,
             peers=peers,
             awg=push.awg or self.awg,
+            reality=push.reality or self.reality,
             addresses=push.addresses or self.addresses,
             policy=push.policy or self.policy,
             previous=self.previous if push.previous is None else push.previous,

@@ -13,6 +13,8 @@ from pharos.wire.units import MINUTES
 HOLDER_SIZE: Final = 16
 # A helm that died leaves its nodes to another one after that at the latest.
 MAX_LEASE: Final = 10 * MINUTES
+# A lease of 75 s, and starts that each take five seconds.
+MAX_EARLIER: Final = 15
 
 
 @attrs.frozen(kw_only=True)
@@ -23,6 +25,8 @@ class LeaseClaim:
     """16 random octets of one run of helm."""
     previous: bytes = b""
     """The holder before it by the same record, empty for none."""
+    earlier: tuple[bytes, ...] = ()
+    """Those before that one, newest first."""
     seconds: float
     """From now on."""
 
@@ -34,11 +38,18 @@ def lease_from(message: pb.Lease) -> LeaseClaim:
     """
     if len(message.holder) != HOLDER_SIZE or len(message.previous) not in (0, HOLDER_SIZE):
         raise RemoteProtocolError(f"the holder of a lease is named by {HOLDER_SIZE} octets")
+    if len(message.earlier) > MAX_EARLIER or any(len(holder) != HOLDER_SIZE for holder in message.earlier):
+        raise RemoteProtocolError(f"a lease names at most {MAX_EARLIER} earlier holders of {HOLDER_SIZE} octets")
     if not 0 < message.seconds <= MAX_LEASE:
         raise RemoteProtocolError(f"a lease lasts from 1 to {MAX_LEASE:g} s, not {message.seconds}")
-    return LeaseClaim(holder=message.holder, previous=message.previous, seconds=float(message.seconds))
+    return LeaseClaim(
+        holder=message.holder,
+        previous=message.previous,
+        earlier=tuple(message.earlier),
+        seconds=float(message.seconds),
+    )
 
 
 def lease_to(claim: LeaseClaim) -> pb.Lease:
     """Write a claim."""
-    return pb.Lease(holder=claim.holder, previous=claim.previous, seconds=round(claim.seconds))
+    return pb.Lease(holder=claim.holder, previous=claim.previous, earlier=claim.earlier, seconds=round(claim.seconds))

@@ -21,6 +21,8 @@ E = TypeVar("E", bound=Exception)
 FIRST_DELAY: Final = 1 * SECONDS
 # A node that is back is found within half a minute; 1,000 lost nodes at the cap with full jitter are 67 dials/s.
 DELAY_CAP: Final = 30 * SECONDS
+# A link that was up for so long is dialled anew as if for the first time.
+STEADY: Final = 10 * SECONDS
 # A crash is a bug of ours: retrying it quickly would only fill the log with the same traceback.
 CRASH_COOL_DOWN: Final = 30 * SECONDS
 
@@ -96,9 +98,14 @@ async def run_link(dial: Dial, *, backoff: Backoff, name: str, report: Report = 
         # Not `except Exception`: a cancellation may arrive in one group with a lost link and has to go on alone.
         try:
             async with dial() as link:
-                backoff.reset()
+                up_at = trio.current_time()
                 report(LinkState.UP, "")
-                await link.run()
+                try:
+                    await link.run()
+                finally:
+                    # A peer that takes us in only to say no is not asked twice a second.
+                    if trio.current_time() - up_at >= STEADY:
+                        backoff.reset()
             raise LinkLostError("the peer closed the link")
         except* LinkRefusedError as group:
             refused = _first(group)

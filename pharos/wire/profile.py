@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -19,10 +19,16 @@ from pharos.wire.awg.params import ObfuscationParameters
 from pharos.wire.errors import BundleFormatError, ParameterError
 from pharos.wire.ids import DeviceId, FleetId, NodeId, RelayId, check_label, parse_fleet_id
 from pharos.wire.pki.canonical import encode_canonical
+from pharos.wire.reality.params import MAX_GENERATION, check_server_names, check_short_ids
 
 VERSION: Final = 1
 KEY_SIZE: Final = 32
 AMNEZIAWG: Final = "amneziawg"
+VLESS_REALITY: Final = "vless-reality"
+FLOW: Final = "xtls-rprx-vision"
+"""Of VLESS: inner TLS goes through as it is, with the lengths of its first records blurred."""
+FINGERPRINT: Final = "chrome"
+"""Whose client hello ours looks like."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +42,30 @@ class AmneziaWgAccess:
     public_key: bytes
     """The node's AmneziaWG public key, 32 bytes."""
     parameters: ObfuscationParameters
+
+
+@attrs.frozen(kw_only=True)
+class RealityAccess:
+    """How to reach a node by VLESS over REALITY; the user id is derived (`pharos.wire.seal.blind`)."""
+
+    host: str
+    """Host name or IP address."""
+    port: int
+    """TCP."""
+    public_key: bytes
+    """The node's REALITY key of this generation, X25519, 32 bytes."""
+    proof: bytes = attrs.field(repr=False)
+    """By the node's derive key (`pharos.wire.seal.realitykey`): without it a helm could hand out a key of its own."""
+    generation: int
+    server_names: tuple[str, ...]
+    """Any of them goes into the hello."""
+    short_ids: tuple[str, ...]
+    """Any of them does, in hexadecimal: they are the same for all devices, whose profiles are made together."""
+    flow: str = FLOW
+    fingerprint: str = FINGERPRINT
+
+
+Access: TypeAlias = AmneziaWgAccess | RealityAccess
 
 
 @attrs.frozen(kw_only=True)
@@ -53,12 +83,30 @@ class ProfileNode:
     """The one that the node takes into use once this device has said what it derived for it; 0: none is coming."""
     addresses: tuple[str, ...]
     """The node's own addresses inside the tunnel."""
-    access: tuple[AmneziaWgAccess, ...]
+    access: tuple[Access, ...]
     """Ways in that this version knows, best first; may be empty."""
+    other_awg_key: bytes = attrs.field(default=b"", repr=False)
+    """The AmneziaWG public key of a node that is not reached by that: secrets are derived of it all the same."""
     key_proof: bytes = attrs.field(default=b"", repr=False)
     """The key before these says that they follow it (`pharos.wire.seal.successor`); empty: they follow none."""
     lock_signature: bytes = attrs.field(default=b"", repr=False)
     """The fleet lock says that the keys are this node's (`pharos.wire.seal.lock`); empty: it does not."""
+
+    @property
+    def amneziawg(self) -> tuple[AmneziaWgAccess, ...]:
+        """The ways in by AmneziaWG."""
+        return tuple(way for way in self.access if isinstance(way, AmneziaWgAccess))
+
+    @property
+    def reality(self) -> tuple[RealityAccess, ...]:
+        """The ways in by REALITY."""
+        return tuple(way for way in self.access if isinstance(way, RealityAccess))
+
+    @property
+    def awg_key(self) -> bytes:
+        """The node's AmneziaWG public key; empty where the profile does not say it."""
+        ways = self.amneziawg
+        return ways[0].public_key if ways else self.other_awg_key
 
 
 @attrs.frozen(kw_only=True)
@@ -145,6 +193,8 @@ def render_node(node: ProfileNode) -> bytes:
         "addresses": list(node.addresses),
         "access": [_render_access(way, [other.port for other in more]) for way, more in _alike(node.access)],
     }
+    if node.other_awg_key:
+        body["awg_key"] = _encode(node.other_awg_key)
     if node.next_generation:
         body["next_generation"] = node.next_generation
     if node.key_proof:
@@ -154,9 +204,9 @@ def render_node(node: ProfileNode) -> bytes:
     return encode_canonical(body)
 
 
-def _alike(access: Iterable[AmneziaWgAccess]) -> list[tuple[AmneziaWgAccess, list[AmneziaWgAccess]]]:
+def _alike(access: Iterable[Access]) -> list[tuple[Access, list[Access]]]:
     """Put ways in that follow each other, and differ in the port alone, together: parameters are what is long."""
-    found: list[tuple[AmneziaWgAccess, list[AmneziaWgAccess]]] = []
+    found: list[tuple[Access, list[Access]]] = []
     for way in access:
         if found and attrs.evolve(way, port=found[-1][0].port) == found[-1][0]:
             found[-1][1].append(way)
@@ -165,14 +215,21 @@ def _alike(access: Iterable[AmneziaWgAccess]) -> list[tuple[AmneziaWgAccess, lis
     return found
 
 
-def _render_access(way: AmneziaWgAccess, more_ports: list[int]) -> dict[str, object]:
+def _render_access(way: Access, more_ports: list[int]) -> dict[str, object]:
+    body: dict[str, object] = {"host": way.host, "port": way.port, "public_key": _encode(way.public_key)}
+    if more_ports:
+        body["more_ports"] = more_ports
+    if isinstance(way, AmneziaWgAccess):
+        return {"type": AMNEZIAWG, **body, "parameters": way.parameters.as_mapping()}
     return {
-        "type": AMNEZIAWG,
-        "host": way.host,
-        "port": way.port,
-        "public_key": _encode(way.public_key),
-        "parameters": way.parameters.as_mapping(),
-        **({"more_ports": more_ports} if more_ports else {}),
+        "type": VLESS_REALITY,
+        **body,
+        "proof": _encode(way.proof),
+        "generation": way.generation,
+        "server_names": list(way.server_names),
+        "short_ids": list(way.short_ids),
+        "flow": way.flow,
+        "fingerprint": way.fingerprint,
     }
 
 
@@ -215,24 +272,50 @@ def _node(entry: dict[str, Any]) -> ProfileNode:
         derive_key=_key(entry["derive_key"]),
         generation=_whole(entry["generation"], 2**32 - 1),
         addresses=tuple(str(ipaddress.ip_address(text)) for text in _texts(entry["addresses"])),
-        access=tuple(way for body in entry["access"] if body["type"] == AMNEZIAWG for way in _access(body)),
+        access=tuple(way for body in entry["access"] if _is_known(body["type"]) for way in _access(body)),
+        other_awg_key=_key(entry["awg_key"]) if "awg_key" in entry else b"",
         next_generation=_whole(entry["next_generation"], 2**32 - 1) if "next_generation" in entry else 0,
         key_proof=_signature(entry.get("key_proof", "")),
         lock_signature=_signature(entry.get("lock_signature", "")),
     )
 
 
-def _access(way: dict[str, Any]) -> list[AmneziaWgAccess]:
-    first = AmneziaWgAccess(
+def _access(way: dict[str, Any]) -> list[Access]:
+    first = _READERS[way["type"]](way)
+    more_ports = way.get("more_ports", [])
+    if not isinstance(more_ports, list):
+        raise TypeError(f"{more_ports!r} is not a list")
+    return [first, *(attrs.evolve(first, port=_port(port)) for port in more_ports)]
+
+
+def _amneziawg(way: dict[str, Any]) -> AmneziaWgAccess:
+    return AmneziaWgAccess(
         host=_text(way["host"]),
         port=_port(way["port"]),
         public_key=_key(way["public_key"]),
         parameters=ObfuscationParameters.from_mapping(_mapping(way["parameters"])),
     )
-    more_ports = way.get("more_ports", [])
-    if not isinstance(more_ports, list):
-        raise TypeError(f"{more_ports!r} is not a list")
-    return [first, *(attrs.evolve(first, port=_port(port)) for port in more_ports)]
+
+
+def _reality(way: dict[str, Any]) -> RealityAccess:
+    return RealityAccess(
+        host=_text(way["host"]),
+        port=_port(way["port"]),
+        public_key=_key(way["public_key"]),
+        proof=_signature(way["proof"]),
+        generation=_whole(way["generation"], MAX_GENERATION),
+        server_names=check_server_names(_texts(way["server_names"])),
+        short_ids=check_short_ids(_texts(way["short_ids"])),
+        flow=_text(way["flow"]),
+        fingerprint=_text(way["fingerprint"]),
+    )
+
+
+_READERS: Final[dict[str, Callable[[dict[str, Any]], Access]]] = {AMNEZIAWG: _amneziawg, VLESS_REALITY: _reality}
+
+
+def _is_known(kind: object) -> bool:
+    return isinstance(kind, str) and kind in _READERS
 
 
 def _key(text: str) -> bytes:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import attrs
 
 from pharos.wire.awg.params import ObfuscationParameters
-from pharos.wire.desired import Fence, Policy, PreviousEndpoint
+from pharos.wire.desired import MAX_PREVIOUS, Fence, Policy, PreviousEndpoint
 from pharos.wire.ids import DeviceId, NodeId
+from pharos.wire.reality.params import MAX_GENERATION, RealityParameters
+
+KEY_SIZE: Final = 32
+PROOF_SIZE: Final = 64
+# Of the parameters in use, and of as many before them as a node serves.
+MAX_REALITY_KEYS: Final = 1 + MAX_PREVIOUS
 
 
 class EventKind(enum.Enum):
@@ -67,6 +74,41 @@ class PeerSummary:
 
 
 @attrs.frozen(kw_only=True)
+class RealityKey:
+    """A REALITY key of a node, and the node's word that it is its own (`pharos.wire.seal.realitykey`)."""
+
+    generation: int
+    public_key: bytes
+    """X25519, 32 bytes."""
+    proof: bytes = attrs.field(repr=False)
+    """64 bytes."""
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 < self.generation <= MAX_GENERATION:
+            raise ValueError(f"generation {self.generation} of a REALITY key does not fit")
+        if len(self.public_key) != KEY_SIZE or len(self.proof) != PROOF_SIZE:
+            raise ValueError(f"REALITY key {self.generation} or its proof has another length")
+
+
+@attrs.frozen(kw_only=True)
+class RealityReport:
+    """What a node says of its REALITY."""
+
+    parameters: RealityParameters | None = None
+    """None until it was told some."""
+    keys: tuple[RealityKey, ...] = ()
+    """Of the parameters in use and of those before them; in a report with a ``summary`` none where they were told."""
+    port: int = 0
+    """TCP, where an engine serves it; 0: none does."""
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.keys) > MAX_REALITY_KEYS or len({key.generation for key in self.keys}) != len(self.keys):
+            raise ValueError(f"a node has up to {MAX_REALITY_KEYS} REALITY keys, each of another generation")
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"{self.port} is no port of REALITY")
+
+
+@attrs.frozen(kw_only=True)
 class NodeReport:
     """What a node says of itself."""
 
@@ -98,3 +140,5 @@ class NodeReport:
     token: bytes = b""
     """Names this report, so that a later one need not repeat it; empty from a node that always tells all."""
     summary: PeerSummary | None = None
+    reality: RealityReport | None = None
+    """None from a node of an earlier version, which knows no REALITY."""

@@ -2,7 +2,7 @@
 
 Countermeasure: nothing usable exists there (security.md §2d): device and node derive the secrets from their own keys.
 A helm in a process of its own enrols three devices and serves them; then its memory, files and log are searched for
-each preshared key, user id and private key, as octets and as text.
+each preshared key, user id and private key, the node's REALITY keys among them, as octets and as text.
 """
 
 from __future__ import annotations
@@ -19,10 +19,16 @@ from pathlib import Path
 import pytest
 import trio
 
+from pharos.buoy.dataplane.embedded import EmbeddedPlane
 from pharos.caravel.profiles.store import ProfileStore
 from pharos.caravel.tunnel.amnezia import pairing_of
 from pharos.helm.config import SOCKET_NAME
+from pharos.wire.agent import AgentKeys
+from pharos.wire.ids import NodeId
+from pharos.wire.noise.keys import KeyPair
+from pharos.wire.pki.roles import Role
 from pharos.wire.seal.blind import derive_psk, derive_uuid
+from pharos.wire.seal.realitykey import derive_reality_key
 from tests.support.fleet import Fleet, running_fleet
 
 DEVICES = ("laptop", "phone", "tablet")
@@ -32,18 +38,18 @@ class HelmProcess:
     """helm as an operator runs it."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+        self.fleet = fleet
         self.log = fleet.folder / "helm.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        words = [*("-m", "pharos", "helm", "run", "--verbose"), "--state", str(self._fleet.helm_state)]
+        words = [*("-m", "pharos", "helm", "run", "--verbose"), "--state", str(self.fleet.helm_state)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220 -- it returns at once
-                [sys.executable, *words, "--web-port", str(self._fleet.web_port)], stdout=log, stderr=log
+                [sys.executable, *words, "--web-port", str(self.fleet.web_port)], stdout=log, stderr=log
             )
-        process, socket = self.process, self._fleet.helm_state / SOCKET_NAME
-        await self._fleet.until(lambda: socket.exists() or process.poll() is not None)
+        process, socket = self.process, self.fleet.helm_state / SOCKET_NAME
+        await self.fleet.until(lambda: socket.exists() or process.poll() is not None)
         assert process.poll() is None, self.log.read_text()
 
     async def stop(self) -> None:
@@ -83,6 +89,28 @@ def secrets_of(store: ProfileStore) -> dict[str, bytes]:
     return found
 
 
+def reality_keys_of(fleet: Fleet, name: str) -> dict[str, KeyPair]:
+    """What a node has derived for its REALITY, before and after a re-issue."""
+    keys = AgentKeys(fleet.folder / name, Role.NODE)
+    member = keys.membership(now=datetime.datetime.now(datetime.UTC)).identity
+    return {
+        f"REALITY key {generation}": derive_reality_key(
+            keys.derive_key, fleet=member.fleet, node=NodeId(member.id), generation=generation
+        )
+        for generation in (1, 2)
+    }
+
+
+async def reissue(fleet: Fleet) -> None:
+    """Replace the node's parameters, and wait until helm knows the new REALITY key."""
+    (node,) = (await fleet.ask("GET", "/api/v1/nodes"))["items"]
+    await fleet.ask("POST", f"/api/v1/nodes/{node['id']}/reissue", version=node["version"])
+    while True:
+        if (await fleet.ask("GET", f"/api/v1/nodes/{node['id']}"))["reality_key"]:
+            return
+        await trio.sleep(0.02)
+
+
 def found_in(content: Iterator[bytes], secrets: dict[str, bytes]) -> set[str]:
     wanted = {spelling: name for name, secret in secrets.items() for spelling in spellings(secret)}
     return {name for part in content for spelling, name in wanted.items() if spelling in part}
@@ -93,7 +121,10 @@ def files_below(folder: Path) -> Iterator[bytes]:
 
 
 @pytest.mark.skipif(not os.access("/proc/self/mem", os.R_OK), reason="memory is read by way of /proc")
-async def test_a59_running_helm_holds_nothing_that_opens_a_tunnel(tmp_path: Path) -> None:
+async def test_a59_running_helm_holds_nothing_that_opens_a_tunnel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EmbeddedPlane, "reality_port", 8444)
     async with running_fleet(tmp_path, timeout=120) as fleet:
         await fleet.helm.stop()
         helm = HelmProcess(fleet)
@@ -111,13 +142,17 @@ async def test_a59_running_helm_holds_nothing_that_opens_a_tunnel(tmp_path: Path
                         await tunnel.wait_up(5)
                         assert (await tunnel.ping(1)).received == 1
                 secrets |= {f"{secret} of {name}": v for secret, v in secrets_of(fleet.device_store(name)).items()}
+            await reissue(fleet)
+            reality = reality_keys_of(fleet, "a")
+            secrets |= {name: pair.private_bytes() for name, pair in reality.items()}
             assert helm.process is not None
             assert found_in(memory_of(helm.process.pid), secrets) == set()
             # The proof that this search finds what is there: what helm does hold, it holds in memory.
             public = {"sealing key": fleet.device_store("laptop").enrolled().secrets.noise.public}
+            public |= {name: pair.public for name, pair in reality.items()}
             assert found_in(memory_of(helm.process.pid), public) == set(public)
             assert found_in(files_below(fleet.helm_state), secrets) == set()
             assert found_in(iter([helm.log.read_bytes()]), secrets) == set()
         finally:
             await helm.stop()
-    assert len(secrets) == 3 * len(DEVICES)
+    assert len(secrets) == 3 * len(DEVICES) + len(reality)

@@ -1,14 +1,16 @@
 """Row 72. Position: runs helm, with its signing key. Wants: devices to send their traffic to a node of theirs.
 
 Countermeasure: a device knows the nodes of its first profile by their keys. One that appears later is not chosen by
-itself for a day; one whose keys change is refused unless its old ones say so or the user does; and where there is a
-fleet lock, whose key helm never had, a node that it has not signed is refused. What is attacked is caravel's own store
-and choice, with bundles that the fleet's true key has signed and sealed.
+itself for a day; one whose keys change is refused unless its old ones say so or the user does; a REALITY key counts
+only with the word of the node that is known; and where there is a fleet lock, whose key helm never had, a node that it
+has not signed is refused. What is attacked is caravel's own store and choice, with bundles that the fleet's true key
+has signed and sealed.
 """
 
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ import pytest
 
 from pharos.caravel.client import Client
 from pharos.caravel.errors import NodeRefusedError, NoSuchNodeError
-from pharos.caravel.profiles import pins
+from pharos.caravel.profiles import pins, ways
 from pharos.caravel.profiles.pins import Pins, Standing
 from pharos.caravel.profiles.store import Enrolled, ProfileStore, generate_secrets
 from pharos.helm.ca.authority import Authority
@@ -29,12 +31,16 @@ from pharos.helm.profiles.seal import current_bundle
 from pharos.helm.store.database import Database
 from pharos.helm.store.devices import get_device
 from pharos.helm.store.fleet import get_fleet, next_revision
+from pharos.helm.store.members import note_member
 from pharos.helm.store.nodes import list_nodes
+from pharos.helm.store.realitykeys import put_reality_key
 from pharos.wire.ids import FleetId, NodeId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.keys import certificate_from_der
 from pharos.wire.pki.profile import spki_hash
+from pharos.wire.reports import RealityKey
 from pharos.wire.seal.lock import LockKey
+from pharos.wire.seal.realitykey import prove_reality_key
 from tests.support.helm import adopt_sample_node, enrol_sample_device, fleet_in_memory, sample_act
 
 AT = 1_800_000_000_000_000
@@ -70,6 +76,15 @@ class Helm:
         """Put keys of the enemy's in place of a node's: who dials it reaches them."""
         keys = (KeyPair.generate().public, KeyPair.generate().public, node.id)
         self.db.execute("UPDATE nodes SET awg_key = ?, derive_key = ? WHERE id = ?", keys)
+
+    def hand_out(self, node: Node, pair: KeyPair) -> None:
+        """Say that a node has this REALITY key: who dials it by that reaches the enemy, who stands before the node."""
+        fleet = self.authority.trust.fleet
+        proof = prove_reality_key(
+            pair, fleet=fleet, node=node.id, generation=1, public_key=pair.public, random=os.urandom(64)
+        )
+        put_reality_key(self.db, node.id, RealityKey(generation=1, public_key=pair.public, proof=proof), at=AT)
+        note_member(self.db, node.id, at=AT, reality_port=443)
 
     def drop(self, node: Node) -> None:
         self.db.execute("UPDATE nodes SET state = 'revoked' WHERE id = ?", (node.id,))
@@ -182,6 +197,32 @@ def test_a72_without_pins_the_substitute_would_be_dialled(tmp_path: Path) -> Non
         helm.rekey(named(helm, "true"))
         helm.tell()
         assert helm.chosen() == "true"
+
+
+def test_a72_reality_key_of_the_enemys_for_a_known_node_is_not_used(tmp_path: Path) -> None:
+    with enemy(tmp_path) as helm:
+        helm.hand_out(named(helm, "true"), KeyPair.generate())
+        helm.tell()
+        (told,) = helm.client.profile().nodes
+        assert len(told.reality) == 2
+        (examined,) = helm.client.examined().values()
+        assert examined.node.reality == ()
+        assert all("is not signed by the node" in refused for refused in examined.refused)
+        # By AmneziaWG, whose key is pinned, it is the node that it was.
+        assert helm.chosen() == "true"
+        assert helm.client.connect("true").args[1].reality == ()  # type: ignore[attr-defined]
+
+
+def test_a72_without_the_nodes_word_the_enemys_key_would_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "verify_reality_key", lambda key, _proof, **_context: key)
+    with enemy(tmp_path) as helm:
+        pair = KeyPair.generate()
+        helm.hand_out(named(helm, "true"), pair)
+        helm.tell()
+        found = helm.client.connect("true").args[1].reality  # type: ignore[attr-defined]
+        assert {way.public_key for way in found} == {pair.public}
 
 
 def test_a72_where_there_is_a_lock_the_enemys_node_is_refused_by_name_and_for_ever(

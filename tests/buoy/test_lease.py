@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +40,14 @@ def test_successor_by_the_same_record_takes_over_at_once_and_its_former_self_is_
     # Nor does a copy of the record of before: its predecessor is not the one that the node knows.
     with pytest.raises(LeaseHeldError):
         lease.claim(claim(THREE, previous=ONE), 103)
+
+
+def test_successor_takes_over_at_once_though_the_start_between_never_came_here() -> None:
+    lease = Lease()
+    lease.claim(claim(ONE), 100)
+    lease.claim(attrs.evolve(claim(THREE, previous=TWO), earlier=(ONE,)), 101)
+    with pytest.raises(LeaseHeldError):
+        lease.claim(claim(ONE), 102)
 
 
 def test_helm_without_a_lease_commands_only_while_nobody_holds_one() -> None:

@@ -10,7 +10,8 @@ from pharos.buoy.report import Teller
 from pharos.wire.convert import NodeReport, PeerReport, report_from, report_to
 from pharos.wire.desired import Fence, PeerSet, peers_digest
 from pharos.wire.ids import DeviceId, NodeId
-from tests.support.strategies import peer_of, quick
+from pharos.wire.reports import RealityKey, RealityReport
+from tests.support.strategies import peer_of, quick, reality_of
 
 NOW = 1_800_000_000_000_000
 
@@ -93,3 +94,20 @@ def test_digest_of_two_sets_is_equal_only_if_they_are() -> None:
     assert len({peers_digest([pair]) for pair in digests}) == 3
     both = {one.device_id: one, two.device_id: two}
     assert PeerSet(both).digest == PeerSet(reversed(both.items())).digest != PeerSet({one.device_id: one}).digest
+
+
+def test_reality_keys_are_told_once_and_again_when_they_change() -> None:
+    def said(*generations: int, port: int = 0) -> NodeReport:
+        keys = tuple(RealityKey(generation=one, public_key=bytes(32), proof=bytes(64)) for one in generations)
+        return attrs.evolve(report(), reality=RealityReport(parameters=reality_of(1), keys=keys, port=port))
+
+    teller = Teller()
+    first = teller.tell(said(1), since=b"")
+    assert first.reality == said(1).reality
+    second = teller.tell(said(1, port=443), since=first.token)
+    assert second.reality == RealityReport(parameters=reality_of(1), port=443), "what may drift is told each time"
+    third = teller.tell(said(2, 1), since=second.token)
+    assert third.reality == said(2, 1).reality
+    assert teller.tell(said(2, 1), since=b"lost").reality == said(2, 1).reality
+    for answer in (first, second, third):
+        assert report_from(report_to(answer)) == answer

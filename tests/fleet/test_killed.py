@@ -25,7 +25,7 @@ from pharos.wire.agent import AgentKeys
 from pharos.wire.console import CommandError
 from pharos.wire.errors import StateFileError
 from pharos.wire.pki.roles import Role
-from tests.support.buoy import SampleBuoy, make_buoy
+from tests.support.buoy import FakePlane, SampleBuoy, make_buoy
 from tests.support.helm import adopt_sample_node, enrol_sample_device, now, open_helm
 
 HOST = "127.0.0.1"
@@ -99,6 +99,15 @@ class Scene:
                     return
             await trio.sleep(0.02)
 
+    async def keyed(self, generation: int) -> dict[str, Any]:
+        """Return the node's record once helm knows its REALITY key of this generation."""
+        while True:
+            (node,) = (await ask(self.state, "GET", "/api/v1/nodes"))["items"]
+            shown = await ask(self.state, "GET", f"/api/v1/nodes/{node['id']}")
+            if shown["reality"]["generation"] == generation and shown["reality_key"]:
+                return shown
+            await trio.sleep(0.02)
+
     async def state_of(self, device: Device) -> dict[str, Any]:
         return await ask(self.state, "GET", f"/api/v1/devices/{device.id}")
 
@@ -113,7 +122,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             functools.partial(adopt_sample_node, request=keys.make_request(), control_port=port), helm.authority
         )
         devices = tuple([await helm.store.run(enrol_sample_device, number, f"d{number}") for number in (1, 2)])
-    buoy = make_buoy(tmp_path / "buoy", keys=keys, membership=keys.install(grant, now=now()))
+    plane = FakePlane(reality_port=443)
+    buoy = make_buoy(tmp_path / "buoy", keys=keys, membership=keys.install(grant, now=now()), plane=plane)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(functools.partial(serve_control, buoy.node, EventFeed(), host=HOST, port=port))
@@ -146,3 +156,41 @@ async def test_change_survives_a_helm_that_is_killed(tmp_path: Path, where: str,
             await made.served(stays)
             await made.settled()
             assert (await made.state_of(gone))["state"] == "disabled"
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["push_to", "fence_from", "report_from"],
+    ids=[
+        "between the revision and the push",
+        "between the push and its acknowledgement",
+        "between the acknowledgement and the new key",
+    ],
+)
+async def test_reissue_survives_a_helm_that_is_killed(tmp_path: Path, where: str) -> None:
+    async with scene(tmp_path) as made:
+        async with made.helm(where) as helm:
+            term = await made.led()
+            await made.served(*made.devices)
+            await made.settled()
+            before = await made.keyed(1)
+            (tmp_path / "die").touch()
+            with suppress(CommandError):
+                await ask(made.state, "POST", f"/api/v1/nodes/{before['id']}/reissue", version=before["version"])
+            assert await helm.wait() == -signal.SIGKILL
+        (tmp_path / "die").unlink()
+        async with made.helm(where):
+            assert await made.led(after=term) == term + 1
+            await made.settled()
+            after = await made.keyed(2)
+        held = made.buoy.node.desired
+        assert held.awg is not None
+        assert held.reality is not None
+        assert (held.awg.as_mapping(), held.reality.as_mapping()) == (after["awg_parameters"], after["reality"])
+        (old,) = held.previous
+        assert old.awg is not None
+        assert old.reality is not None
+        assert (old.awg.as_mapping(), old.reality.as_mapping()) == (before["awg_parameters"], before["reality"])
+        said = made.buoy.node.report().reality
+        assert said is not None
+        assert [key.public_key.hex() for key in said.keys] == [after["reality_key"], before["reality_key"]]

@@ -20,8 +20,16 @@ from pharos.wire.awg.uapiread import UapiReader
 from pharos.wire.awg.uapiwrite import parse_reply, render_change, render_state
 from pharos.wire.errors import BundleFormatError, ParameterError, RemoteProtocolError
 from pharos.wire.ids import DeviceId, FleetId, NodeId, RelayId
-from pharos.wire.profile import AmneziaWgAccess, Profile, ProfileNode, ProfileRelay, parse_profile, render_profile
-from tests.fuzz import traffic
+from pharos.wire.profile import (
+    AmneziaWgAccess,
+    Profile,
+    ProfileNode,
+    ProfileRelay,
+    RealityAccess,
+    parse_profile,
+    render_profile,
+)
+from tests.fuzz import proxies, traffic
 
 
 @attrs.frozen
@@ -126,6 +134,15 @@ def _profile() -> bytes:
         public_key=b"p" * 32,
         parameters=generate(random.Random(1).randbytes, Generation.V3_1),
     )
+    reality = RealityAccess(
+        host="198.51.100.7",
+        port=443,
+        public_key=b"r" * 32,
+        proof=b"w" * 64,
+        generation=2,
+        server_names=("site.example",),
+        short_ids=("", "0123456789abcdef"),
+    )
     node = ProfileNode(
         id=NodeId("n"),
         name="amsterdam",
@@ -133,7 +150,7 @@ def _profile() -> bytes:
         derive_key=b"d" * 32,
         generation=1,
         addresses=("10.86.0.1",),
-        access=(way,),
+        access=(way, reality),
     )
     return render_profile(
         Profile(
@@ -175,5 +192,36 @@ TARGETS = {
             bytes((number, 0x45, 0, 0, 60)) + bytes(8) + bytes((10, 7, 0, 1, 10, 7, 0, 2)) + bytes(40)
             for number in range(6)
         ),
+    ),
+    "vless_request": Target(proxies.vless_request, proxies.requests(), (b"xtls-rprx-vision", b"\x0a\x10")),
+    "vless_session": Target(
+        proxies.vless_session,
+        tuple(
+            bytes((kind,)) + octets
+            for kind in range(8)
+            for octets in (*proxies.requests()[:1], proxies.USER_ID + b"\0\0\1\0\1xp", b"\0\0")
+        ),
+        (proxies.USER_ID, b"\2\0\0\0\0", b"\x17\3\3"),
+    ),
+    "vision_round_trip": Target(
+        proxies.vision_round_trip, proxies.hellos(), (b"\x17\3\3", b"\x16\3\3", b"\0\x2b\0\2\3\4", b"\x13\1")
+    ),
+    "xudp": Target(proxies.xudp, proxies.frames(), (b"\0\4\0\0\4\0", b"\0\x0c\0\0\2\1\2")),
+    "socks": Target(
+        proxies.socks,
+        (
+            b"\5\1\0\5\1\0\3\6a.test\1\xbb",
+            b"\5\2\0\2\1\3ada\6secret\5\3\0\1" + bytes(6),
+            bytes(3) + b"\1\1\2\3\4\0\5xx",
+        ),
+        (b"\5\1\0", b"\1\3ada\6secret"),
+    ),
+    "http_connect": Target(
+        proxies.http_connect,
+        (b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\nProxy-Authorization: Basic YWRhOnNlY3JldA==\r\n\r\n",),
+        (b"CONNECT ", b"HTTP/1.1", b"\r\n", b"\r\n\r\n", b"[::1]:1", b"Host: x", b"Content-Length: 1"),
+    ),
+    "share_link": Target(
+        proxies.share_link, proxies.links(), (b"&pbk=", b"&sid=", b"&type=tcp", b"%20", b"#", b"[::1]:", b"&x=")
     ),
 }

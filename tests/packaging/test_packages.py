@@ -34,6 +34,9 @@ ENGINE_PLACES = (
     "usr/bin/pharos-awg",
     "usr/lib/systemd/system/pharos-awg@.service",
     "usr/lib/sysusers.d/pharos-awg.conf",
+    "usr/bin/pharos-reality",
+    "usr/lib/systemd/system/pharos-reality.service",
+    "usr/lib/sysusers.d/pharos-reality.conf",
 )
 CONFIGS = {"buoy": BuoyConfig, "beacon": BeaconConfig}
 
@@ -74,12 +77,20 @@ def test_buoy_carries_its_engine_and_neither_controller_nor_client(packages: Map
     assert not [path for path in modules if path.startswith(("pharos/beacon/", "pharos/helm/", "pharos/caravel/"))]
 
 
-def test_buoy_brings_the_engine_as_a_process_of_its_own(packages: Mapping[str, Package]) -> None:
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        ("pharos-awg", "WG_QUICK_USERSPACE_IMPLEMENTATION=pharos-awg"),
+        ("pharos-reality", "Serve VLESS with REALITY"),
+    ],
+)
+def test_buoy_brings_its_engines_as_processes_of_their_own(
+    packages: Mapping[str, Package], engine: str, says: str
+) -> None:
     buoy = packages["buoy"]
     assert set(ENGINE_PLACES) <= buoy.files()
-    command = [sys.executable, "-IS", "-B", str(buoy.tree / "usr/bin/pharos-awg"), "--help"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "WG_QUICK_USERSPACE_IMPLEMENTATION=pharos-awg" in said
+    command = [sys.executable, "-IS", "-B", str(buoy.tree / "usr/bin" / engine), "--help"]
+    assert says in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_libraries_are_those_of_the_lock(package: Package) -> None:

@@ -38,6 +38,7 @@ class FakePlane:
     """A `DataPlane` without packets."""
 
     port: int = 51820
+    reality_port: int = 0
     applied: list[Desired] = attrs.field(factory=list)
     reasons: list[dict[DeviceId, str]] = attrs.field(factory=list)
     """Why peers were gone, by ``apply``."""

@@ -128,7 +128,8 @@ class Fleet:
             )
         )
 
-    async def add_buoy(self, name: str) -> None:
+    async def add_buoy(self, name: str, *, seen_at: int = 0) -> None:
+        """Let a node join and start it. helm dials its control port at ``seen_at``, if that is given."""
         state = open_state_directory(self.folder / name)
         ports = {"control_port": free_port(socket.SOCK_STREAM), "awg_port": free_port(socket.SOCK_DGRAM)}
         self.ports[name] = ports
@@ -136,7 +137,9 @@ class Fleet:
         answer = await self.ask(
             "POST",
             "/api/v1/nodes",
-            {"name": name, "address": HOST, "tags": [], "request": keys.make_request().render(), **ports},
+            {"name": name, "address": HOST, "tags": [], "request": keys.make_request().render()}
+            | ports
+            | ({"control_port": seen_at} if seen_at else {}),
         )
         keys.install(AgentGrant.parse(answer["grant"]), now=datetime.datetime.now(datetime.UTC))
         self.buoys[name] = Daemon(

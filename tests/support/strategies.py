@@ -12,6 +12,8 @@ from pharos.wire.awg.generate import generate
 from pharos.wire.awg.params import PLAIN, ObfuscationParameters
 from pharos.wire.desired import Fence, Peer, Policy, PreviousEndpoint, Push, QuotaLease
 from pharos.wire.ids import DeviceId
+from pharos.wire.reality import params as reality
+from pharos.wire.reports import RealityKey, RealityReport
 
 quick = settings(max_examples=50, deadline=None)
 """For every property of the suite that all of `make test` runs: a shared, noisy machine must not decide on it."""
@@ -34,6 +36,26 @@ def parameters_of(seed: int) -> ObfuscationParameters:
 
 
 parameters = st.integers(0, 50).map(parameters_of)
+
+
+def reality_of(seed: int, *, after: int = 0) -> reality.RealityParameters:
+    """Return good parameters of REALITY, the same for the same seed."""
+    return reality.generate(random.Random(seed).randbytes, target=f"site-{seed}.example:443", after=after)
+
+
+realities = st.builds(reality_of, st.integers(0, 50), after=st.integers(0, 2**32 - 2))
+reality_keys = st.builds(
+    RealityKey,
+    generation=st.integers(1, 2**32 - 1),
+    public_key=keys,
+    proof=st.binary(min_size=64, max_size=64),
+)
+reality_reports = st.builds(
+    RealityReport,
+    parameters=st.none() | realities,
+    keys=st.lists(reality_keys, max_size=3, unique_by=lambda key: key.generation).map(tuple),
+    port=st.integers(0, 65535),
+)
 
 
 def peer_of(number: int, *, key: int = 0, generation: int = 1) -> Peer:
@@ -67,7 +89,13 @@ policies = st.builds(
     resolvers=node_addresses,
 )
 previous_endpoints = st.lists(
-    st.builds(PreviousEndpoint, port=st.integers(1, 65535), awg=parameters, until=st.integers(1, 2**63 - 1)), max_size=2
+    st.builds(
+        lambda port, old, until: PreviousEndpoint(port=port, awg=old[0], reality=old[1], until=until),
+        st.integers(1, 65535),
+        st.tuples(parameters, st.none() | realities) | st.tuples(st.none(), realities),
+        st.integers(1, 2**63 - 1),
+    ),
+    max_size=2,
 ).map(tuple)
 
 pushes = st.builds(
@@ -77,6 +105,7 @@ pushes = st.builds(
     upsert=peer_lists.map(tuple),
     remove=st.lists(labels.map(DeviceId), max_size=4).map(tuple),
     awg=st.none() | parameters,
+    reality=st.none() | realities,
     addresses=node_addresses,
     policy=st.none() | policies,
     previous=st.none() | previous_endpoints,

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from pharos.wire import convert
 from pharos.wire.convert import EventKind, NodeReport, PeerReport, TunnelEvent
-from pharos.wire.desired import Fence, Push
+from pharos.wire.desired import Fence, PreviousEndpoint, Push
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.ids import DeviceId, NodeId
+from pharos.wire.reports import RealityReport
 from tests.support.strategies import (
     fences,
     keys,
@@ -27,6 +28,8 @@ from tests.support.strategies import (
     previous_endpoints,
     pushes,
     quick,
+    reality_of,
+    reality_reports,
 )
 
 times = st.integers(0, 2**52)
@@ -63,6 +66,7 @@ reports = st.builds(
     checkpoint=st.binary(max_size=9),
     policy=st.none() | policies,
     previous=previous_endpoints,
+    reality=st.none() | reality_reports,
 )
 endpoints = st.text(max_size=40)
 
@@ -120,7 +124,15 @@ def test_event_of_a_newer_node_is_passed_over() -> None:
 
 def break_push(change: Callable[[pb.PushRequest], object]) -> pb.PushRequest:
     message = convert.push_to(
-        Push(fence=Fence(1, 1, 1), snapshot=True, upsert=(peer_of(1),), remove=(DeviceId("b"),), awg=parameters_of(1))
+        Push(
+            fence=Fence(1, 1, 1),
+            snapshot=True,
+            upsert=(peer_of(1),),
+            remove=(DeviceId("b"),),
+            awg=parameters_of(1),
+            reality=reality_of(1),
+            previous=(PreviousEndpoint(port=8443, awg=parameters_of(2), reality=reality_of(2), until=9),),
+        )
     )
     change(message)
     return message
@@ -140,11 +152,32 @@ def break_push(change: Callable[[pb.PushRequest], object]) -> pb.PushRequest:
         lambda push: push.addresses.append("10.0.0.0/8"),
         lambda push: setattr(push.awg, "h1", push.awg.h2),
         lambda push: setattr(push.awg, "jc", 2**32 - 1),
+        lambda push: setattr(push.reality, "target", "site.example"),
+        lambda push: push.reality.ClearField("server_names"),
+        lambda push: push.reality.short_ids.append("abc"),
+        lambda push: push.reality.ClearField("generation"),
+        lambda push: push.previous.endpoints[0].reality.short_ids.append("x"),
+        lambda push: push.previous.endpoints[0].ClearField("port"),
+        # Nothing is left of it.
+        lambda push: (
+            push.previous.endpoints[0].ClearField("awg"),
+            push.previous.endpoints[0].ClearField("reality"),
+        ),
     ],
 )
 def test_push_with_a_bad_value_is_refused(change: Callable[[pb.PushRequest], object]) -> None:
     with pytest.raises(RemoteProtocolError):
         convert.push_from(break_push(change))
+
+
+def key_of(generation: int, *, public_key: bytes = bytes(32), proof: bytes = bytes(64)) -> pb.RealityKey:
+    return pb.RealityKey(generation=generation, public_key=public_key, proof=proof)
+
+
+def test_node_of_an_earlier_version_says_nothing_of_reality() -> None:
+    assert convert.report_from(pb.StatusReply(node_id="a")).reality is None
+    told_nothing = convert.report_from(pb.StatusReply(node_id="a", reality=pb.RealityStatus()))
+    assert told_nothing.reality == RealityReport()
 
 
 @pytest.mark.parametrize(
@@ -157,6 +190,13 @@ def test_push_with_a_bad_value_is_refused(change: Callable[[pb.PushRequest], obj
         pb.StatusReply(node_id="a", peers=[pb.PeerStatus(device_id="a b")]),
         pb.StatusReply(node_id="a", peers=[pb.PeerStatus(device_id="b", last_handshake_us=2**63 - 1)]),
         pb.StatusReply(node_id="a", awg=pb.AwgParameters(h1=7, h2=7)),
+        pb.StatusReply(node_id="a", reality=pb.RealityStatus(port=65536)),
+        pb.StatusReply(node_id="a", reality=pb.RealityStatus(parameters=pb.RealityParameters(target="a:1"))),
+        pb.StatusReply(node_id="a", reality=pb.RealityStatus(keys=[key_of(1, public_key=bytes(31))])),
+        pb.StatusReply(node_id="a", reality=pb.RealityStatus(keys=[key_of(1, proof=bytes(65))])),
+        pb.StatusReply(node_id="a", reality=pb.RealityStatus(keys=[key_of(0)])),
+        pb.StatusReply(node_id="a", reality=pb.RealityStatus(keys=[key_of(1), key_of(1)])),
+        pb.StatusReply(node_id="a", reality=pb.RealityStatus(keys=map(key_of, range(1, 5)))),
         pb.StatusReply(node_id="a", version="v" * 1000),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from pharos.wire.profile import (
     Profile,
     ProfileNode,
     ProfileRelay,
+    RealityAccess,
     parse_profile,
     render_profile,
 )
@@ -28,6 +30,16 @@ from tests.support.strategies import junk_json, keys, labels, node_addresses, pa
 ports = st.integers(1, 65535)
 hosts = st.text(min_size=1, max_size=20)
 accesses = st.builds(AmneziaWgAccess, host=hosts, port=ports, public_key=keys, parameters=parameters)
+realities = st.builds(
+    RealityAccess,
+    host=hosts,
+    port=ports,
+    public_key=keys,
+    proof=st.binary(max_size=64),
+    generation=st.integers(1, 2**32 - 1),
+    server_names=st.sampled_from([("site.example",), ("a.example", "b.example")]),
+    short_ids=st.sampled_from([("",), ("ab", "0123456789abcdef")]),
+)
 nodes = st.builds(
     ProfileNode,
     id=labels.map(NodeId),
@@ -36,7 +48,8 @@ nodes = st.builds(
     derive_key=keys,
     generation=st.integers(1, 2**32 - 1),
     addresses=node_addresses,
-    access=st.lists(accesses, max_size=2).map(tuple),
+    access=st.lists(accesses | realities, max_size=3).map(tuple),
+    other_awg_key=st.just(b"") | keys,
 )
 profiles = st.builds(
     Profile,
@@ -70,6 +83,55 @@ def sample() -> Profile:
     )
 
 
+def with_reality() -> Profile:
+    """A node that is open by REALITY alone, on two ports."""
+    way = RealityAccess(
+        host="a.example",
+        port=443,
+        public_key=bytes(32),
+        proof=bytes(64),
+        generation=1,
+        server_names=("site.example",),
+        short_ids=("ab",),
+    )
+    node = attrs.evolve(sample().nodes[0], access=(way, attrs.evolve(way, port=8443)), other_awg_key=b"k" * 32)
+    return attrs.evolve(sample(), nodes=(node,))
+
+
+def test_way_in_by_reality_says_all_that_its_client_needs() -> None:
+    body = json.loads(render_profile(with_reality()))["nodes"][0]
+    (way,) = body["access"]
+    assert (way["type"], way["flow"], way["fingerprint"]) == ("vless-reality", "xtls-rprx-vision", "chrome")
+    assert (way["port"], way["more_ports"]) == (443, [8443])
+    # The user id is derived of this, and no entry of AmneziaWG says it.
+    assert base64.b64decode(body["awg_key"]) == with_reality().nodes[0].awg_key == b"k" * 32
+    assert parse_profile(render_profile(with_reality())) == with_reality()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"port": 0},
+        {"public_key": "AAAA"},
+        {"proof": 5},
+        {"generation": 0},
+        {"server_names": []},
+        {"server_names": ["*.example"]},
+        {"server_names": "site.example"},
+        {"short_ids": ["abc"]},
+        {"short_ids": []},
+        {"flow": None},
+        {"more_ports": [0]},
+    ],
+    ids=str,
+)
+def test_damaged_way_in_by_reality_is_refused(change: dict[str, Any]) -> None:
+    body = json.loads(render_profile(with_reality()))
+    body["nodes"][0]["access"][0].update(change)
+    with pytest.raises(BundleFormatError, match="damaged"):
+        parse_profile(json.dumps(body).encode())
+
+
 def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
     body = json.loads(render_profile(sample()))
     change(body)
@@ -101,7 +163,10 @@ def test_ways_that_differ_in_the_port_alone_share_their_parameters() -> None:
 
 
 @quick
-@given(st.text(max_size=10).filter(lambda kind: kind != "amneziawg"), st.dictionaries(st.text(max_size=5), junk_json))
+@given(
+    st.text(max_size=10).filter(lambda kind: kind not in ("amneziawg", "vless-reality")),
+    st.dictionaries(st.text(max_size=5), junk_json),
+)
 def test_protocol_of_a_newer_helm_is_passed_over(kind: str, members: dict[str, Any]) -> None:
     newer = members | {"type": kind}
     data = changed(lambda body: body["nodes"][0]["access"].insert(0, newer))

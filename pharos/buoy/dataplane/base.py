@@ -35,6 +35,11 @@ class DataPlane(Protocol):
         """The UDP port that is served, 0 while none is."""
         ...
 
+    @property
+    def reality_port(self) -> int:
+        """The TCP port on which REALITY is served, 0 while it is not."""
+        ...
+
     def check(self, desired: Desired) -> None:
         """Make sure that ``apply`` could not fail, before anything is kept.
 

@@ -49,6 +49,11 @@ class EmbeddedPlane:
         """The UDP port."""
         return self._tunnel.address[1]
 
+    @property
+    def reality_port(self) -> int:
+        """0: this engine has no REALITY."""
+        return 0
+
     def check(self, desired: Desired) -> None:
         """Derive every secret and build every peer once, before the push is kept."""
         for peer in desired.peers.values():

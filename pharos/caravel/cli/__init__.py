@@ -20,9 +20,11 @@ from pharos.caravel.enroll import ENROLMENT_TIMEOUT, enroll
 from pharos.caravel.errors import CaravelError, HelmRefusedError, NoAnswerError
 from pharos.caravel.profiles.pins import Standing
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
+from pharos.caravel.profiles.ways import Examined
 from pharos.caravel.tunnel.amnezia import FIRST_LOOK
 from pharos.wire.console import CommandError, Exit, completion_command, print_facts, print_json, reports_errors
 from pharos.wire.ids import NodeId
+from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY, Access, AmneziaWgAccess
 from pharos.wire.seal.ticket import TicketLink
 from pharos.wire.units import SECONDS
 
@@ -101,13 +103,13 @@ def profiles(state: Path, *, sync: bool, confirm: str | None, as_json: bool) -> 
       caravel profiles --confirm amsterdam
     """
 
-    async def read(client: Client) -> tuple[str | None, dict[NodeId, Standing]]:
+    async def read(client: Client) -> tuple[str | None, dict[NodeId, Standing], dict[NodeId, Examined]]:
         trouble = await _try_sync(client) if sync else None
         if confirm is not None:
             client.confirm(confirm)
-        return trouble, client.standings()
+        return trouble, client.standings(), client.examined()
 
-    trouble, standings = _with_client(state, read)
+    trouble, standings, examined = _with_client(state, read)
     if trouble is not None:
         click.echo(f"{trouble}; this is the kept profile", err=True)
     profile = ProfileStore(state).profile(datetime.datetime.now(datetime.UTC))
@@ -116,8 +118,9 @@ def profiles(state: Path, *, sync: bool, confirm: str | None, as_json: bool) -> 
             "id": node.id,
             "name": node.name,
             "tags": list(node.tags),
-            "access": list(dict.fromkeys(f"amneziawg {way.host}:{way.port}" for way in node.access)),
+            "access": list(dict.fromkeys(map(_named, examined[node.id].node.access))),
             "standing": standings[node.id].value,
+            "refused": list(examined[node.id].refused),
         }
         for node in profile.nodes
     ]
@@ -178,7 +181,7 @@ def doctor(state: Path, wanted: str | None, count: int, *, as_json: bool) -> Non
         for node in nodes:
             try:
                 async with client.connect(node.id) as tunnel:
-                    await tunnel.wait_up(HANDSHAKE_TIMEOUT + FIRST_LOOK * (len(node.access) - 1))
+                    await tunnel.wait_up(HANDSHAKE_TIMEOUT + FIRST_LOOK * (len(node.amneziawg) - 1))
                     report = await tunnel.ping(count)
             except CaravelError as error:
                 findings.append({"what": node.name, "ok": False, "detail": str(error)})
@@ -197,6 +200,11 @@ def doctor(state: Path, wanted: str | None, count: int, *, as_json: bool) -> Non
     # helm may be away, and that harms nothing; a node that does not answer is why one calls the doctor.
     if not all(finding["ok"] for finding in findings[1:]):
         raise CommandError("a node did not answer", Exit.UNREACHABLE)
+
+
+def _named(way: Access) -> str:
+    kind = AMNEZIAWG if isinstance(way, AmneziaWgAccess) else VLESS_REALITY
+    return f"{kind} {way.host}:{way.port}"
 
 
 async def _try_sync(client: Client) -> str | None:

@@ -152,7 +152,7 @@ class Pins:
 
 def keys_of(node: ProfileNode) -> NodeKeys | None:
     """Return a node's keys; None where it offers no way in that this version knows."""
-    return NodeKeys(awg=node.access[0].public_key, derive=node.derive_key) if node.access else None
+    return NodeKeys(awg=node.awg_key, derive=node.derive_key) if node.awg_key else None
 
 
 def _is_settled(seen_at: int, now: int) -> bool:

@@ -75,15 +75,17 @@ async def open_node_tunnel(profile: Profile, node: ProfileNode, secrets: DeviceS
 
     Raises: NoSuchNodeError — the node offers no AmneziaWG. NoAnswerError — its name does not resolve.
     """
-    if not node.access:
+    if not node.amneziawg:
+        if node.reality:
+            raise NoSuchNodeError(f"node {node.name} is open to this device by REALITY alone, which is no tunnel yet")
         raise NoSuchNodeError(f"node {node.name} offers no protocol that this version speaks; upgrade caravel")
-    places = await _places(node.access)
+    places = await _places(node.amneziawg)
     tries = [
         Try(
             parameters=parameters,
             peer=PeerConfig(
                 # The key that is pinned and checked, whatever the other entries of the list say.
-                public_key=node.access[0].public_key,
+                public_key=node.awg_key,
                 preshared_key=derive_psk(pairing_of(profile, node, secrets, generation), secrets.derive),
                 allowed_ips=(ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")),
                 endpoint=endpoint,
@@ -118,7 +120,7 @@ def pairing_of(profile: Profile, node: ProfileNode, secrets: DeviceSecrets, gene
         device_derive=secrets.derive.public,
         node_derive=node.derive_key,
         device_awg=secrets.awg.public,
-        node_awg=node.access[0].public_key,
+        node_awg=node.awg_key,
     )
 
 

@@ -12,10 +12,13 @@ from pharos.helm.cli.options import json_option, request_file_type, state_option
 from pharos.helm.cli.readopt import add_readopt_command
 from pharos.helm.cli.records import API, change, do, print_table, read_all, read_one
 from pharos.helm.cli.states import Verb, add_remove_command, add_show_command, add_state_commands, print_shown
+from pharos.helm.cli.targets import check_target
+from pharos.helm.model.users import Protocol
 from pharos.wire.console import CommandError, Exit, print_json, reports_errors
 
 # Certificates allow for five minutes (security.md §2a), and helm's alert `clock_skewed` begins there.
 MOST_SKEW_MS: Final = 300_000
+PROTOCOLS = tuple(protocol.value for protocol in Protocol)
 STATES = ("joining", "active", "draining", "disabled", "revoked")
 
 
@@ -130,11 +133,11 @@ def tag(node: str, tags: tuple[str, ...], state: Path, *, removes: bool, as_json
 @json_option
 @reports_errors
 def spare(node: str, ports: tuple[int, ...], state: Path, *, as_json: bool) -> None:
-    """Say on which other UDP ports a node may serve; profiles list them, and devices try them in turn.
+    """Say on which other ports, UDP and TCP, a node may serve; profiles list them, and devices try them in turn.
 
     \b
     Example:
-      helm nodes spare amsterdam 8443 4500
+      helm nodes spare amsterdam 2053 4500
     """
     print_shown(change(state, "nodes", read_one(state, "nodes", node), {"spare_ports": list(ports)}), as_json=as_json)
 
@@ -161,13 +164,37 @@ def push(node: str, state: Path, *, as_json: bool) -> None:
 
 
 @nodes.command()
-@click.argument("node", required=False)
-@click.option("--all", "everywhere", is_flag=True, help="Every node of the fleet.")
+@click.argument("node")
+@click.argument("target")
+@click.argument("names", nargs=-1)
 @state_option
 @json_option
 @reports_errors
-def reissue(node: str | None, state: Path, *, everywhere: bool, as_json: bool) -> None:
-    """Give a node, or all of them, new obfuscation parameters.
+def target(node: str, target: str, names: tuple[str, ...], state: Path, *, as_json: bool) -> None:
+    """Say which site, HOST:PORT, a node's REALITY stands before, and by which names if not by the host's own.
+
+    It takes hold at once. A device that has not heard of it comes in by AmneziaWG, or syncs first.
+
+    \b
+    Example:
+      helm nodes target amsterdam www.example.org:443
+      helm nodes target amsterdam 203.0.113.9:443 www.example.org
+    """
+    body = {"target": target, "server_names": list(names)}
+    print_shown(do(state, "nodes", read_one(state, "nodes", node), "target", body), as_json=as_json)
+
+
+@nodes.command()
+@click.argument("node", required=False)
+@click.option("--all", "everywhere", is_flag=True, help="Every node of the fleet.")
+@click.option(
+    "--protocol", "protocols", multiple=True, type=click.Choice(PROTOCOLS), help="Only of this one (default: of both)."
+)
+@state_option
+@json_option
+@reports_errors
+def reissue(node: str | None, state: Path, *, everywhere: bool, protocols: tuple[str, ...], as_json: bool) -> None:
+    """Give a node, or all of them, new parameters of AmneziaWG and REALITY, and another REALITY key.
 
     The old ones stay served on a spare port until every device has heard of the new ones, or for 14 days.
 
@@ -175,6 +202,7 @@ def reissue(node: str | None, state: Path, *, everywhere: bool, as_json: bool) -
     Example:
       helm nodes reissue amsterdam
       helm nodes reissue --all
+      helm nodes reissue --all --protocol reality
     """
     if everywhere == (node is not None):
         raise click.UsageError("name one node, or say --all")
@@ -185,7 +213,7 @@ def reissue(node: str | None, state: Path, *, everywhere: bool, as_json: bool) -
     done, left = [], []
     for record in found:
         try:
-            done.append(do(state, "nodes", record, "reissue"))
+            done.append(do(state, "nodes", record, "reissue", {"protocols": list(protocols)} if protocols else None))
         except CommandError as error:
             if node is not None:
                 raise
@@ -217,6 +245,7 @@ def clock_of(skew_ms: int) -> str:
     return f"clock {abs(skew_ms) / 60_000:.0f} min {'ahead' if skew_ms > 0 else 'behind'}"
 
 
+nodes.add_command(check_target)
 add_show_command(nodes, "nodes", "amsterdam")
 add_readopt_command(nodes, "nodes")
 add_state_commands(

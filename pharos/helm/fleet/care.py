@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import datetime
 import logging
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 import attrs
+import trio
 
 from pharos.helm.alerts.acts import clear_alert, raise_alert
 from pharos.helm.ca.authority import Authority
 from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.errors import ConflictError
+from pharos.helm.fleet.meter import MOVES_EVERY, Healing
+from pharos.helm.fleet.realitykeys import RealityNews, note_reality, reality_news
 from pharos.helm.live.board import now_us
 from pharos.helm.model.alerts import Severity
 from pharos.helm.model.nodes import Node
@@ -25,21 +29,23 @@ from pharos.helm.store.nodes import NODES
 from pharos.helm.store.records import get_record
 from pharos.helm.trust.renewals import renew_node, renews_at, wants_renewal
 from pharos.helm.trust.witness import hear_checkpoint
-from pharos.wire.convert import NodeReport, fence_to
+from pharos.wire.convert import NodeReport
 from pharos.wire.errors import PeerRejectedError, RemoteProtocolError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
-from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.ids import FleetId, NodeId
 from pharos.wire.pki.roles import Role
-from pharos.wire.units import SECONDS
 
 log = logging.getLogger(__name__)
 
-CALL_TIMEOUT: Final = 15 * SECONDS
 CLOCK: Final = "clock_skewed"
 # security.md row 69: certificates allow for five minutes, and so do the times of events.
 MOST_SKEW: Final = 300_000_000
 """Microseconds."""
+
+
+KeepCheckpoint: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""Gives the node a signed checkpoint to keep."""
+_Said: TypeAlias = tuple[bytes, bytes, bool, bool, tuple[int, int]]
 
 
 @attrs.frozen
@@ -52,18 +58,20 @@ class _Due:
     """Whether anything of the report has to be written down."""
     told: Told
     """What the report says of the node's peers."""
+    reality: RealityNews
+    """What it says of its REALITY that has to be written down."""
 
 
 @attrs.frozen
 class _Quiet:
     """A look at which nothing was due; until something changes, nothing is."""
 
-    said: tuple[bytes, bytes, bool, bool]
+    said: _Said
     commits: int
     authority: Authority
     renewal_at: datetime.datetime
 
-    def lasts(self, said: tuple[bytes, bytes, bool, bool], commits: int, authority: Authority) -> bool:
+    def lasts(self, said: _Said, commits: int, authority: Authority) -> bool:
         """Whether a look now would find the same."""
         if (self.said, self.commits) != (said, commits) or self.authority is not authority:
             return False
@@ -77,8 +85,12 @@ class NodeCare:
     _store: Store
     _authorities: LiveAuthority
     _quiet: dict[NodeId, _Quiet] = attrs.field(factory=dict, init=False)
+    _moves: dict[NodeId, Healing] = attrs.field(factory=dict, init=False)
+    """Of nodes whose REALITY was elsewhere before: one that says so all the time is not believed each time."""
 
-    async def __call__(self, node: Node, report: NodeReport, stub: control_grpc.ControlStub, lease: pb.Lease) -> bool:
+    async def __call__(
+        self, node: Node, report: NodeReport, stub: control_grpc.ControlStub, keep: KeepCheckpoint
+    ) -> bool:
         """Look at what a node reported, and do what follows from it. What the node refuses is tried at the next look.
 
         Returns whether the next report has to tell of every peer.
@@ -87,27 +99,36 @@ class NodeCare:
         """
         authority, commits, said = self._authorities.current, self._store.commits, _said(report)
         quiet = self._quiet.pop(node.id, None)
-        if quiet is not None and not report.peers and quiet.lasts(said, commits, authority):
+        keys = report.reality is not None and report.reality.keys
+        if quiet is not None and not report.peers and not keys and quiet.lasts(said, commits, authority):
             self._quiet[node.id] = quiet
             return False
         fleet = authority.trust.fleet
         due = await self._store.read(_look, fleet, node, report)
         if due.told.is_news:
             await self._store.run(note_report, node.id, report, at=now_us())
+        reality = due.reality
+        if reality.port is not None and not self._may_move(node.id):
+            reality = attrs.evolve(reality, port=None)
+        if reality.is_news:
+            act = Act(actor="helm", at=now_us(), via="helm")
+            await self._store.run(note_reality, act, node.id, report.reality, moves=reality.port is not None)
         if due.news:
             await self._store.run(_write_down, self._authorities, node, report, now_us())
         if due.checkpoint:
-            push = pb.PushRequest(fence=fence_to(report.applied), checkpoint=due.checkpoint, lease=lease)
-            await stub.Push(push, timeout=CALL_TIMEOUT)
+            await keep(due.checkpoint)
         now, shown = datetime.datetime.now(datetime.UTC), report.certificate.hex()
         if shown and wants_renewal(authority, Role.NODE, due.certificate, shown=shown, now=now):
             try:
                 await renew_node(stub, node, self._store, self._authorities, shown=shown)
             except (PeerRejectedError, RemoteProtocolError, ConflictError) as error:
                 log.warning("the certificate of node %s was not renewed: %s", node.name, error)
-        elif not (due.checkpoint or due.news or due.told.is_news or due.told.incomplete):
+        elif not (due.checkpoint or due.news or due.reality.is_news or due.told.is_news or due.told.incomplete):
             self._quiet[node.id] = _Quiet(said, commits, authority, renews_at(due.certificate))
         return due.told.incomplete
+
+    def _may_move(self, node_id: NodeId) -> bool:
+        return self._moves.setdefault(node_id, Healing(every=MOVES_EVERY)).may(trio.current_time())
 
 
 def _look(db: Database, fleet: FleetId, node: Node, report: NodeReport) -> _Due:
@@ -122,6 +143,7 @@ def _look(db: Database, fleet: FleetId, node: Node, report: NodeReport) -> _Due:
         certificate=get_record(db, NODES, node.id).certificate,
         checkpoint=newest.blob(fleet) if behind and newest is not None else b"",
         told=read_told(db, node.id, report),
+        reality=reality_news(db, fleet, node.id, report.reality),
         news=skewed or known.certificate != report.certificate.hex() or heard,
     )
 
@@ -138,9 +160,12 @@ def _write_down(db: Database, authorities: LiveAuthority, node: Node, report: No
         clear_alert(db, act, CLOCK, node.id)
 
 
-def _said(report: NodeReport) -> tuple[bytes, bytes, bool, bool]:
-    """Return what of a report `_look` goes by, apart from peers."""
-    return report.certificate, report.checkpoint, report.applied.epoch > 0, _is_skewed(report)
+def _said(report: NodeReport) -> _Said:
+    """Return what of a report `_look` goes by, apart from peers and keys."""
+    reality = report.reality
+    generation = 0 if reality is None or reality.parameters is None else reality.parameters.generation
+    served = 0 if reality is None else reality.port
+    return report.certificate, report.checkpoint, report.applied.epoch > 0, _is_skewed(report), (generation, served)
 
 
 def _skew(report: NodeReport) -> int:

@@ -132,7 +132,7 @@ def _alike(before: DesiredNode, now: DesiredNode, equal: dict[tuple[int, int], b
         equal[key] = before.peers is now.peers or before.peers == now.peers
     return (
         equal[key]
-        and (before.awg, before.addresses) == (now.awg, now.addresses)
+        and (before.awg, before.reality, before.addresses) == (now.awg, now.reality, now.addresses)
         and (before.policy, before.previous) == (now.policy, now.previous)
     )
 

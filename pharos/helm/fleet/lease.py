@@ -14,29 +14,34 @@ import attrs
 
 from pharos.helm.store.database import Database
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
+from pharos.wire.leases import HOLDER_SIZE, MAX_EARLIER
 from pharos.wire.units import SECONDS
 
-HOLDER_SIZE: Final = 16
 # Two heartbeats of 30 s, and their answers: a helm that is there never loses it, and a stand-by waits for a minute.
 LEASE: Final = 75 * SECONDS
 
 
 @attrs.frozen(kw_only=True)
 class Lease:
-    """The name of this run of helm, and of the one before it."""
+    """The name of this run of helm, and of those before it."""
 
     holder: bytes = attrs.field(repr=False)
     previous: bytes = attrs.field(repr=False)
+    earlier: tuple[bytes, ...] = attrs.field(default=(), repr=False)
+    """Those before ``previous``, newest first: which of them a node knows, nobody can say."""
     term: int
 
     @classmethod
     def take(cls, db: Database) -> Self:
         """Begin a new term by a new name, in the caller's transaction; helm does so once at each start."""
         row = db.execute("SELECT lease_holder FROM fleet").fetchone()
+        known = row["lease_holder"] or b""
+        before = tuple(known[at : at + HOLDER_SIZE] for at in range(0, len(known), HOLDER_SIZE))
         holder = secrets.token_bytes(HOLDER_SIZE)
-        term = db.execute("UPDATE fleet SET term = term + 1, lease_holder = ? RETURNING term", (holder,)).fetchone()[0]
-        return cls(holder=holder, previous=row["lease_holder"] or b"", term=term)
+        names = b"".join((holder, *before[:MAX_EARLIER]))
+        term = db.execute("UPDATE fleet SET term = term + 1, lease_holder = ? RETURNING term", (names,)).fetchone()[0]
+        return cls(holder=holder, previous=b"".join(before[:1]), earlier=before[1 : 1 + MAX_EARLIER], term=term)
 
     def message(self) -> pb.Lease:
         """Return it as it is said to a node."""
-        return pb.Lease(holder=self.holder, previous=self.previous, seconds=round(LEASE))
+        return pb.Lease(holder=self.holder, previous=self.previous, earlier=self.earlier, seconds=round(LEASE))

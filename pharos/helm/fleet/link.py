@@ -14,6 +14,7 @@ import trio
 from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.errors import BusyError, DatabaseCorruptError
 from pharos.helm.fleet.acks import Acknowledged, Acks
+from pharos.helm.fleet.care import KeepCheckpoint
 from pharos.helm.fleet.desired import DesiredFleet
 from pharos.helm.fleet.dial import dial_member, errors_as_fates
 from pharos.helm.fleet.lease import Lease
@@ -34,8 +35,17 @@ from pharos.helm.model.telemetry import NodeEvent
 from pharos.helm.store.database import Store
 from pharos.helm.telemetry.ingest import Ingest
 from pharos.helm.telemetry.readings import READ_EVERY, reading_of
-from pharos.wire.convert import EventKind, NodeReport, TunnelEvent, event_from, fence_from, push_to, report_from
-from pharos.wire.desired import PeerSet, Policy
+from pharos.wire.convert import (
+    EventKind,
+    NodeReport,
+    TunnelEvent,
+    event_from,
+    fence_from,
+    fence_to,
+    push_to,
+    report_from,
+)
+from pharos.wire.desired import Fence, PeerSet, Policy
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
@@ -80,7 +90,7 @@ class NodeLinks:
     """Whom nodes shall believe, as of now."""
     first: Callable[[Node, control_grpc.ControlStub], Awaitable[None]] = nothing_first
     """Awaited before the first push over a link: what a restored helm has to learn from the node."""
-    care: Callable[[Node, NodeReport, control_grpc.ControlStub, pb.Lease], Awaitable[bool]] | None = None
+    care: Callable[[Node, NodeReport, control_grpc.ControlStub, KeepCheckpoint], Awaitable[bool]] | None = None
     """Awaited after each status: what is due on the node, such as the renewal of its certificate.
 
     It says whether the next status has to tell of every peer.
@@ -116,6 +126,9 @@ class NodeLink:
         """Token of the last status of which everything was taken; empty: the next one has to tell all."""
         self._meter = Meter()
         self._healing = Healing()
+        self._pushing = trio.Lock()
+        self._applied = Fence()
+        """The largest that the node said it holds; no push may go below it."""
 
     async def run(self) -> None:
         """Reconcile and listen until the link ends.
@@ -144,9 +157,15 @@ class NodeLink:
                 if self._drifted is not None:
                     observed, self._drifted = self._drifted, None
                 if desired is not None:
+                    reality = observed.reality
                     observed = await self._push(desired, observed, trust, report)
-                    # Where nothing had to be said, this revision is in force there as well.
-                    links.board.of(node.id).applied = attrs.evolve(observed.applied, revision=desired.revision)
+                    # Where nothing had to be said, this revision is in force there as well; and so is one that came
+                    # while it was pushed, and does not concern the node.
+                    revision = max(desired.revision, links.stir.revision if links.stir.count(node.id) == seen else 0)
+                    links.board.of(node.id).applied = attrs.evolve(observed.applied, revision=revision)
+                    if observed.reality != reality and report.reality is not None and report.reality.port:
+                        # It has derived another key, and profiles wait for that. Otherwise the next look will do.
+                        await self._care(await self._status(self._stub.Status))
                 if self._drifted is None:
                     self._settled_at = seen
                     await links.stir.wait(node.id, seen)
@@ -158,13 +177,21 @@ class NodeLink:
         for push in plan(desired, observed, trust, epoch=links.epoch(), term=links.lease.term):
             message = push_to(push)
             message.lease.CopyFrom(links.lease.message())
-            reply = await self._stub.Push(message, timeout=CALL_TIMEOUT)
-            applied = fence_from(reply.applied)
-            if applied != push.fence:
-                raise LinkLostError(f"the node says that it holds {applied}, and was told {push.fence}")
+            async with self._pushing:
+                reply = await self._stub.Push(message, timeout=CALL_TIMEOUT)
+                applied = fence_from(reply.applied)
+                if applied != push.fence:
+                    raise LinkLostError(f"the node says that it holds {applied}, and was told {push.fence}")
+                self._applied = applied
             observed = observed_after(observed, desired, applied, trust)
             self._note(observed, reply.peers, report)
         return observed
+
+    async def _keep_checkpoint(self, checkpoint: bytes) -> None:
+        """Give the node a checkpoint of the audit, under the fence that it holds when its turn has come."""
+        async with self._pushing:
+            fence, lease = fence_to(self._applied), self._links.lease.message()
+            await self._stub.Push(pb.PushRequest(fence=fence, checkpoint=checkpoint, lease=lease), timeout=CALL_TIMEOUT)
 
     def _note(self, observed: ObservedNode, peers: int, report: NodeReport) -> None:
         sighting = self._links.board.of(self._node.id)
@@ -185,6 +212,7 @@ class NodeLink:
         request = pb.StatusRequest(lease=self._links.lease.message(), since=since)
         report = report_from(await ask(request, timeout=CALL_TIMEOUT))
         at = now_us()
+        self._applied = max(self._applied, report.applied)
         if report.node_id == self._node.id:
             self._links.board.of(self._node.id).skew = report.now - at if report.now else 0
             self._links.ingest.offer_reading(reading_of(report, at=at, latency=max(at - started, 0)))
@@ -225,7 +253,7 @@ class NodeLink:
         links, all_again = self._links, False
         if links.care is not None:
             try:
-                all_again = await links.care(self._node, report, self._stub, links.lease.message())
+                all_again = await links.care(self._node, report, self._stub, self._keep_checkpoint)
             except (BusyError, DatabaseCorruptError) as error:
                 log.warning("what is due at node %s waits: %s", self._node.name, error)
                 all_again = True
@@ -295,6 +323,8 @@ def observed_of(report: NodeReport, desired: DesiredNode | None = None) -> Obser
     return ObservedNode(
         applied=report.applied,
         awg=report.awg,
+        knows_reality=report.reality is not None,
+        reality=None if report.reality is None else report.reality.parameters,
         addresses=report.addresses,
         peers={peer.device_id: peer.digest for peer in report.peers} if same is None else same,
         policy=report.policy or Policy(),

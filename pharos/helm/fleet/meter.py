@@ -40,17 +40,24 @@ def believable(at: int, now: int) -> int:
     return at if at <= now + MOST_AHEAD else now
 
 
+# Each time a node says that its REALITY is elsewhere, every profile of the fleet is sealed anew.
+MOVES_EVERY: Final = 600.0
+"""Seconds."""
+
+
 @attrs.define
 class Healing:
     """How often a node that drifts is put right: at once at first, and then once a minute, for it may never hold."""
 
+    every: float = attrs.field(default=60.0, kw_only=True)
+    """Seconds."""
     _allowed: float = 3.0
     _at: float | None = None
 
     def may(self, now: float) -> bool:
         """Take one healing if there is one left."""
         if self._at is not None:
-            self._allowed = min(3.0, self._allowed + (now - self._at) / 60.0)
+            self._allowed = min(3.0, self._allowed + (now - self._at) / self.every)
         self._at = now
         if self._allowed < 1.0:
             return False

@@ -10,6 +10,7 @@ import attrs
 from pharos.wire.awg.params import ObfuscationParameters
 from pharos.wire.desired import Fence, Peer, Policy, PreviousEndpoint, Push
 from pharos.wire.ids import DeviceId
+from pharos.wire.reality.params import RealityParameters
 
 # A peer with two networks takes some 200 bytes; 2,000 of them stay well under the message cap of 1 MiB.
 PEERS_PER_PUSH: Final = 2000
@@ -36,6 +37,13 @@ class SetParameters:
     """The node's obfuscation differs from the record."""
 
     parameters: ObfuscationParameters
+
+
+@attrs.frozen(kw_only=True)
+class SetReality:
+    """The node's REALITY differs from the record."""
+
+    parameters: RealityParameters
 
 
 @attrs.frozen(kw_only=True)
@@ -73,7 +81,17 @@ class SetManifest:
     blob: bytes
 
 
-Change = SetManifest | SetDenyList | AddPeer | RemovePeer | SetParameters | SetPrevious | SetAddresses | SetPolicy
+Change = (
+    SetManifest
+    | SetDenyList
+    | AddPeer
+    | RemovePeer
+    | SetParameters
+    | SetReality
+    | SetPrevious
+    | SetAddresses
+    | SetPolicy
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -96,6 +114,8 @@ class DesiredNode:
 
     revision: int
     awg: ObfuscationParameters
+    reality: RealityParameters | None = None
+    """None: it keeps what it has."""
     addresses: tuple[str, ...]
     peers: Mapping[DeviceId, Peer]
     policy: Policy = attrs.field(factory=Policy)
@@ -108,6 +128,9 @@ class ObservedNode:
 
     applied: Fence
     awg: ObfuscationParameters | None
+    knows_reality: bool = False
+    """Whether it is of a version that can be told of REALITY."""
+    reality: RealityParameters | None = None
     addresses: tuple[str, ...]
     peers: Mapping[DeviceId, bytes | Peer]
     """What the node holds of each device: the digest that it reports, or the peer as it acknowledged it."""
@@ -129,8 +152,10 @@ def reconcile(desired: DesiredNode, observed: ObservedNode, trust: DesiredTrust 
         changes.append(SetDenyList(blob=trust.deny_list))
     if observed.awg != desired.awg:
         changes.append(SetParameters(parameters=desired.awg))
-    if observed.previous != desired.previous:
-        changes.append(SetPrevious(previous=desired.previous))
+    if observed.knows_reality and desired.reality is not None and observed.reality != desired.reality:
+        changes.append(SetReality(parameters=desired.reality))
+    if observed.previous != (previous := _previous_for(desired, observed)):
+        changes.append(SetPrevious(previous=previous))
     if observed.addresses != desired.addresses:
         changes.append(SetAddresses(addresses=desired.addresses))
     if observed.policy != desired.policy:
@@ -142,6 +167,14 @@ def reconcile(desired: DesiredNode, observed: ObservedNode, trust: DesiredTrust 
         different = (item for item in desired.peers.items() if not _is_held(held.get(item[0]), item[1]))
         changes += [AddPeer(peer=peer) for _, peer in sorted(different)]
     return changes
+
+
+def _previous_for(desired: DesiredNode, observed: ObservedNode) -> tuple[PreviousEndpoint, ...]:
+    """Return what this node can serve of the replaced parameters."""
+    if observed.knows_reality or not desired.previous:
+        return desired.previous
+    left = (endpoint.without_reality() for endpoint in desired.previous)
+    return tuple(endpoint for endpoint in left if endpoint is not None)
 
 
 def _is_held(held: bytes | Peer | None, peer: Peer) -> bool:
@@ -173,6 +206,8 @@ def plan(
                 first = attrs.evolve(first, deny_list=blob)
             case SetParameters(parameters=parameters):
                 first = attrs.evolve(first, awg=parameters)
+            case SetReality(parameters=reality):
+                first = attrs.evolve(first, reality=reality)
             case SetPrevious(previous=previous):
                 first = attrs.evolve(first, previous=previous)
             case SetAddresses(addresses=addresses):
@@ -198,11 +233,12 @@ def observed_after(
         observed,
         applied=applied,
         awg=desired.awg,
+        reality=(desired.reality or observed.reality) if observed.knows_reality else None,
         addresses=desired.addresses,
         # One mapping for all nodes that have the same peers, and none for each of a thousand links.
         peers=desired.peers,
         policy=desired.policy,
-        previous=desired.previous,
+        previous=_previous_for(desired, observed),
         manifest_version=max(observed.manifest_version, trust.manifest_version),
         deny_order=max(observed.deny_order, trust.deny_order),
     )

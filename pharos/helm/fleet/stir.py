@@ -20,6 +20,8 @@ class Stir:
     """Counts for each node the moments at which its link looks at the record again."""
 
     def __init__(self) -> None:
+        self.revision = -1
+        """Up to which everybody whom it concerns was stirred."""
         self._counts: defaultdict[str, int] = defaultdict(int)
         self._waiting: defaultdict[str, trio.lowlevel.ParkingLot] = defaultdict(trio.lowlevel.ParkingLot)
 
@@ -52,6 +54,7 @@ class Stir:
                 if await store.read(read_revision) != revision:
                     before = revision
                     revision, changed = await desired.changed()
+                    self.revision = revision
                     self.stir(changed)
                     _note_unchanged(board, changed, before, revision)
                 await store.wait_commit(commits)

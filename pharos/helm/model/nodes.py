@@ -10,6 +10,7 @@ import attrs
 
 from pharos.wire.awg.params import ObfuscationParameters
 from pharos.wire.ids import NodeId
+from pharos.wire.reality.params import RealityParameters
 
 
 class NodeState(enum.Enum):
@@ -65,6 +66,10 @@ PUSHED: Final = "pushed"
 """The verb of an act that changes nothing of a node: its link begins anew."""
 
 
+# One of those that large sites serve HTTPS and QUIC on, so that networks let it through. A beacon beside it has 8443.
+SPARE_PORT: Final = 2053
+
+
 @attrs.frozen(kw_only=True)
 class Node:
     """A node's record."""
@@ -75,8 +80,8 @@ class Node:
     """Host name or IP address, without a port."""
     control_port: int
     awg_port: int
-    spare_ports: tuple[int, ...] = (8443,)
-    """UDP ports on which it serves what its profile lists beside the first: replaced parameters, for instance."""
+    spare_ports: tuple[int, ...] = (SPARE_PORT,)
+    """On which it serves what its profile lists beside the first: replaced parameters, for instance. UDP, and TCP."""
     tags: tuple[str, ...] = ()
     note: str = ""
     state: NodeState = NodeState.ACTIVE
@@ -85,6 +90,8 @@ class Node:
     derive_key: bytes
     """X25519 public key for the blind derivation, 32 bytes."""
     awg_parameters: ObfuscationParameters
+    reality: RealityParameters | None = None
+    """None: it gets none, and serves no REALITY."""
     spki: bytes = attrs.field(repr=False)
     """SHA-256 of the public key of its certificate."""
     certificate: bytes = attrs.field(repr=False)

@@ -1,4 +1,4 @@
-"""Obfuscation parameters of a node that were replaced, and are still served to devices that have not heard of it."""
+"""Parameters of a node that were replaced, and are still served to devices that have not heard of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import enum
 
 import attrs
 
+from pharos.helm.model.users import Protocol
 from pharos.wire.awg.params import ObfuscationParameters
+from pharos.wire.reality.params import RealityParameters
 
 
 class ReissueState(enum.Enum):
@@ -24,9 +26,13 @@ class Reissue:
     id: str
     node_id: str
     port: int
-    """UDP: where the old parameters are served; one of the node's spare ports."""
-    parameters: ObfuscationParameters
-    """The old ones."""
+    """Where the old parameters are served, one of the node's spare ports: UDP, and TCP of the same number."""
+    parameters: ObfuscationParameters | None = None
+    """The old ones of AmneziaWG; None: they were not replaced."""
+    reality: RealityParameters | None = None
+    """The old ones of REALITY; None: they were not replaced."""
+    revision: int = 0
+    """Of the fleet: a profile made by it, or a later one, has all the new ones in it. 0: of an earlier version."""
     until_at: int
     """Microseconds since 1970: then they end, whoever still uses them."""
     state: ReissueState = ReissueState.SERVED
@@ -34,3 +40,9 @@ class Reissue:
     created_at: int = 0
     updated_at: int = 0
     updated_by: str = ""
+
+    @property
+    def replaced(self) -> frozenset[Protocol]:
+        """The protocols whose parameters were."""
+        old = {Protocol.AMNEZIAWG: self.parameters, Protocol.REALITY: self.reality}
+        return frozenset(protocol for protocol, parameters in old.items() if parameters is not None)

@@ -9,7 +9,9 @@ from typing import Any, Final
 import attrs
 
 from pharos.helm.model.fleet import Posture
+from pharos.helm.model.reality import MAX_TARGETS, PRESET, PRESETS, Target
 from pharos.wire.desired import MAX_ADDRESSES, MAX_CLOSED
+from pharos.wire.errors import ParameterError
 
 Value = bool | int | str | list[str]
 
@@ -60,8 +62,13 @@ def _texts(values: Any, most: int, usual: Callable[[str], str]) -> bool:
         return False
     try:
         return all(isinstance(text, str) and usual(text) == text for text in values)
-    except ValueError:
+    except (ValueError, ParameterError):
         return False
+
+
+def _is_target(text: str) -> str:
+    Target.parse(text)
+    return text
 
 
 _YES_OR_NO: Final[dict[str, Any]] = {"check": lambda value: type(value) is bool, "wants": "true or false"}
@@ -88,6 +95,13 @@ KNOWN: Final[Mapping[str, Known]] = {
             isinstance(value, list) and 0 < len(value) == len(set(map(str, value))) and _protocols(value)
         ),
         wants='a list of "amneziawg" and "reality", at least one',
+    ),
+    "reality.targets": Known(
+        says="Sites that nodes' REALITY stands before, one a node in turn",
+        personal=[PRESET],
+        enterprise=[*PRESETS],
+        check=lambda value: bool(value) and _texts(value, MAX_TARGETS, _is_target),
+        wants=f'a list of 1 to {MAX_TARGETS} like "www.example.org:443", other names behind it after a space',
     ),
     "policy.peer_to_peer": Known(
         says="Devices reach each other through nodes", personal=False, enterprise=False, **_YES_OR_NO

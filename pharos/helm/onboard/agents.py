@@ -12,6 +12,7 @@ import attrs
 from pharos.helm.accounts.users import check_note, check_tags
 from pharos.helm.ca.authority import Authority
 from pharos.helm.errors import InvalidRequestError
+from pharos.helm.fleet.reality import first_reality
 from pharos.helm.model.nodes import Node, NodeState
 from pharos.helm.model.relays import Relay
 from pharos.helm.store.certificates import keep_certificate
@@ -84,6 +85,7 @@ def adopt_node(
         awg_key=request.awg_key,
         derive_key=request.derive_key,
         awg_parameters=generate(secrets.token_bytes),
+        reality=first_reality(db),
         spki=spki,
         certificate=certificate_to_der(certificate),
     )

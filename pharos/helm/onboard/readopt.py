@@ -23,12 +23,14 @@ from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.fleet import next_revision
 from pharos.helm.store.nodes import NODES
+from pharos.helm.store.realitykeys import forget_reality_keys
 from pharos.helm.store.records import Noun, change_record, check_version, get_record
 from pharos.helm.store.relays import RELAYS
 from pharos.helm.store.times import moment
 from pharos.helm.trust.renewals import due
 from pharos.wire.agent import AgentGrant, AgentRequest
 from pharos.wire.errors import LocalProtocolError, LockError
+from pharos.wire.ids import NodeId
 from pharos.wire.pki.csr import verify_csr
 from pharos.wire.pki.keys import certificate_from_der, certificate_to_der
 from pharos.wire.pki.profile import spki_hash
@@ -147,6 +149,9 @@ def readopt(
         newest = authority.certify_agent(request, member_id, operator=act.actor, now=moment(act.at))
         keep_certificate(db, act, newest, role, member_id)
         values |= {"spki": spki, "certificate": certificate_to_der(newest)}
+        if changed:
+            # It derives others of its new derive key.
+            forget_reality_keys(db, NodeId(member_id))
         record = change_record(db, noun, member_id, version, values, act, verb="readopted", detail=record.name)
         next_revision(db)
     machine.feed(Input.CERTIFICATE)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from pharos.helm.fleet.reconcile import DesiredNode
 from pharos.helm.model.devices import Device, DeviceState
 from pharos.helm.model.fleet import Fleet
 from pharos.helm.model.nodes import Node, NodeState
 from pharos.helm.model.relays import Relay
-from pharos.helm.model.users import Protocol
 from pharos.helm.profiles.access import AccessRules, AccessSet
 from pharos.helm.profiles.record import FleetRecord
+from pharos.helm.profiles.ways import has_way, ways_of
 from pharos.helm.store.pairs import FIRST_GENERATION, Pair
-from pharos.wire.desired import Peer, PreviousEndpoint, QuotaLease
+from pharos.wire.desired import Peer, QuotaLease
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.profile import AmneziaWgAccess, Profile, ProfileNode, ProfileRelay
 
@@ -40,10 +40,7 @@ def profile_of(record: FleetRecord, device: Device) -> Profile:
         fleet=record.fleet.id,
         device_id=device.id,
         addresses=peer_networks(device),
-        nodes=tuple(
-            profile_node(record.fleet, node, protocols, pairs.get(node.id), record.previous.get(node.id, ()))
-            for node, protocols in shown
-        ),
+        nodes=tuple(profile_node(record, node, protocols, pairs.get(node.id)) for node, protocols in shown),
         relays=profile_relays(record.relays),
         resolvers=record.policy.resolvers,
         lock_key=record.lock_key,
@@ -55,19 +52,14 @@ def nodes_shown(record: FleetRecord, access: AccessSet) -> list[tuple[Node, tupl
     return [
         (node, access.nodes[node.id])
         for node in record.nodes
-        if node.state is NodeState.ACTIVE and node.id in access.nodes and _speaks_amneziawg(access.nodes[node.id])
+        if node.state is NodeState.ACTIVE and node.id in access.nodes and has_way(record, node, access.nodes[node.id])
     ]
 
 
-def profile_node(
-    fleet: Fleet,
-    node: Node,
-    protocols: tuple[str, ...],
-    pair: Pair | None = None,
-    previous: Sequence[PreviousEndpoint] = (),
-) -> ProfileNode:
-    """Return a node as a device sees it. ``previous`` is what it still serves of old parameters."""
+def profile_node(record: FleetRecord, node: Node, protocols: tuple[str, ...], pair: Pair | None = None) -> ProfileNode:
+    """Return a node as a device sees it."""
     moving = pair is not None and pair.generation > pair.acknowledged
+    access = ways_of(record, node, protocols)
     return ProfileNode(
         id=node.id,
         name=node.name,
@@ -75,25 +67,11 @@ def profile_node(
         derive_key=node.derive_key,
         generation=FIRST_GENERATION if pair is None else pair.acknowledged,
         next_generation=pair.generation if pair is not None and moving else 0,
-        addresses=node_addresses(fleet),
-        access=_ways(node, previous) if _speaks_amneziawg(protocols) else (),
+        addresses=node_addresses(record.fleet),
+        access=access,
+        other_awg_key=b"" if any(isinstance(way, AmneziaWgAccess) for way in access) else node.awg_key,
         key_proof=node.key_proof or b"",
         lock_signature=node.lock_signature or b"",
-    )
-
-
-def _ways(node: Node, previous: Sequence[PreviousEndpoint]) -> tuple[AmneziaWgAccess, ...]:
-    """Return where a node may be found, best first.
-
-    On its spare ports the parameters of today will be found when they are yesterday's, for who was away meanwhile. The
-    old ones are where they moved to, or still on the first port at a node that has not heard of the new.
-    """
-    places = [(port, node.awg_parameters) for port in (node.awg_port, *node.spare_ports)]
-    for old in previous:
-        places += [(old.port, old.awg), (node.awg_port, old.awg)]
-    return tuple(
-        AmneziaWgAccess(host=node.address, port=port, public_key=node.awg_key, parameters=parameters)
-        for port, parameters in places
     )
 
 
@@ -117,6 +95,7 @@ def desired_node(record: FleetRecord, node: Node, peers: Mapping[DeviceId, Peer]
     return DesiredNode(
         revision=record.fleet.revision,
         awg=node.awg_parameters,
+        reality=node.reality,
         addresses=node_addresses(record.fleet),
         peers={} if node.state is NodeState.DISABLED else peers,
         policy=record.policy,
@@ -165,8 +144,3 @@ def _first_hosts(*pools: str) -> tuple[str, ...]:
 def nodes_open_to(access: AccessSet, nodes: Iterable[Node]) -> list[NodeId]:
     """Return the nodes that serve those with this access."""
     return [node.id for node in nodes if node.id in access.nodes and node.state is not NodeState.DISABLED]
-
-
-def _speaks_amneziawg(protocols: tuple[str, ...]) -> bool:
-    # The only way in that there is so far: a node that may be used by others alone is left out of profiles.
-    return not protocols or Protocol.AMNEZIAWG.value in protocols

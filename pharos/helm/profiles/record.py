@@ -18,6 +18,7 @@ from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.locks import get_lock_key
 from pharos.helm.store.nodes import list_nodes
 from pharos.helm.store.pairs import Pair, moved_pairs, pairs_of_device
+from pharos.helm.store.realitykeys import ServedReality, served_reality
 from pharos.helm.store.reissues import previous_endpoints
 from pharos.helm.store.relays import list_relays
 from pharos.helm.store.settings import setting
@@ -37,6 +38,8 @@ class FleetRecord:
     policy: Policy = attrs.field(factory=Policy)
     previous: Mapping[NodeId, tuple[PreviousEndpoint, ...]] = attrs.field(factory=dict)
     """What nodes still serve of old parameters."""
+    reality: Mapping[NodeId, ServedReality] = attrs.field(factory=dict)
+    """Of the nodes that serve REALITY."""
     lock_key: bytes = b""
     """Ed25519 public key of the fleet lock; empty: there is none."""
     pairs: Mapping[DeviceId, Mapping[NodeId, Pair]] = attrs.field(factory=dict)
@@ -70,5 +73,6 @@ def _common(db: Database) -> dict[str, Any]:
         ),
         "policy": read_policy(db),
         "previous": previous_endpoints(db),
+        "reality": served_reality(db),
         "lock_key": get_lock_key(db) or b"",
     }

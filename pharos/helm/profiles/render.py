@@ -46,11 +46,10 @@ class Renderer:
         )
 
     def _node(self, node: Node, protocols: tuple[str, ...], pair: Pair | None) -> bytes:
-        previous = self.record.previous.get(node.id, ())
         if pair is not None:
-            return render_node(profile_node(self.record.fleet, node, protocols, pair, previous))
+            return render_node(profile_node(self.record, node, protocols, pair))
         known = self._nodes.get((node.id, protocols))
         if known is None:
-            known = render_node(profile_node(self.record.fleet, node, protocols, previous=previous))
+            known = render_node(profile_node(self.record, node, protocols))
             self._nodes[node.id, protocols] = known
         return known

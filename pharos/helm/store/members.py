@@ -30,6 +30,8 @@ class MemberState:
     """Size of the largest audit checkpoint that it keeps."""
     read_epoch: int = 0
     """The epoch in which helm has read all that it holds."""
+    reality_port: int = 0
+    """TCP port on which it serves REALITY; 0: it does not."""
     heard_at: int = 0
     """Microseconds since 1970; exact to ``HEARD_EVERY``."""
 

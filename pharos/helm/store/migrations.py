@@ -375,3 +375,25 @@ def m0002_record(db: Database) -> None:
 def m0003_hand(db: Database) -> None:
     """What driving a fleet takes: revocations, rotations, what members acknowledged, pairs, leases, adoptions."""
     add_hand(db)
+
+
+@core_migrations()
+def m0004_reality(db: Database) -> None:
+    """REALITY: parameters and known keys of nodes, and what a re-issue replaced. Nodes get theirs when helm starts."""
+    run_script(
+        db,
+        """
+        CREATE TABLE reality_keys (
+            node_id TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+            generation BIGINT NOT NULL,
+            public_key BYTEA NOT NULL,
+            proof BYTEA NOT NULL,
+            created_at BIGINT NOT NULL,
+            PRIMARY KEY (node_id, generation)
+        );
+        ALTER TABLE nodes ADD COLUMN reality TEXT NOT NULL DEFAULT 'null';
+        ALTER TABLE reissues ADD COLUMN reality TEXT NOT NULL DEFAULT 'null';
+        ALTER TABLE reissues ADD COLUMN revision BIGINT NOT NULL DEFAULT 0;
+        ALTER TABLE member_states ADD COLUMN reality_port BIGINT NOT NULL DEFAULT 0
+        """,
+    )

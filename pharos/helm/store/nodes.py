@@ -8,6 +8,7 @@ from pharos.helm.model.nodes import Node
 from pharos.helm.store.database import Database
 from pharos.helm.store.records import Noun
 from pharos.wire.awg.params import ObfuscationParameters
+from pharos.wire.reality.params import RealityParameters
 
 
 def _tagged(tag: str) -> tuple[str, list[Any]]:
@@ -21,12 +22,12 @@ NODES: Final = Noun(
     table="nodes",
     columns=(
         *("id", "name", "address", "control_port", "awg_port", "spare_ports", "tags", "note", "state"),
-        *("awg_key", "derive_key", "awg_parameters", "spki", "certificate"),
+        *("awg_key", "derive_key", "awg_parameters", "reality", "spki", "certificate"),
         *("key_proof", "lock_signature"),
     ),
     model=Node,
-    documents=frozenset({"spare_ports", "tags", "awg_parameters"}),
-    forms={"awg_parameters": ObfuscationParameters.from_mapping},
+    documents=frozenset({"spare_ports", "tags", "awg_parameters", "reality"}),
+    forms={"awg_parameters": ObfuscationParameters.from_mapping, "reality": RealityParameters.from_mapping},
     hidden=frozenset({"spki", "certificate", "key_proof", "lock_signature"}),
     filters={
         "name": "name = ?",

@@ -76,7 +76,7 @@ class Noun(Generic[R]):
         for name in self.documents:
             values[name] = json.loads(values[name])
         for name, read in self.forms.items():
-            values[name] = read(values[name])
+            values[name] = None if values[name] is None else read(values[name])
         for name in self.flags:
             values[name] = bool(values[name])
         record: R = msgspec.convert(values, self.model, strict=True)
@@ -87,7 +87,7 @@ class Noun(Generic[R]):
         plain: dict[str, Any] = msgspec.to_builtins(dict(values), builtin_types=(bytes,))
         for name, value in plain.items():
             if name in self.forms:
-                plain[name] = json.dumps(values[name].as_mapping())
+                plain[name] = json.dumps(None if values[name] is None else values[name].as_mapping())
             elif name in self.documents:
                 plain[name] = json.dumps(value)
             elif name in self.flags:
@@ -100,7 +100,7 @@ class Noun(Generic[R]):
         for name in (*self.columns, *META):
             if name not in self.hidden:
                 value = getattr(record, name)
-                shown[name] = value.as_mapping() if name in self.forms else _shown(name, value)
+                shown[name] = value.as_mapping() if name in self.forms and value is not None else _shown(name, value)
         return shown | self.enrich(record)
 
 

@@ -39,6 +39,7 @@ from pharos.helm.web.session import make_session_blueprint, recognise_callers
 from pharos.helm.web.settings import make_settings_blueprint
 from pharos.helm.web.spa import make_spa_blueprint
 from pharos.helm.web.status import make_status_blueprint
+from pharos.helm.web.targets import make_targets_blueprint
 from pharos.wire.errors import StateFileError
 from pharos.wire.listen import naming_address
 from pharos.wire.units import KIB, SECONDS
@@ -123,6 +124,7 @@ def _make_app(context: HelmContext) -> QuartTrio:
     app.register_blueprint(make_settings_blueprint(context))
     app.register_blueprint(make_lock_blueprint(context))
     app.register_blueprint(make_reseal_blueprint(context))
+    app.register_blueprint(make_targets_blueprint(context))
     app.register_blueprint(make_audit_blueprint(context))
     app.register_blueprint(make_backups_blueprint(context))
     app.register_blueprint(make_health_blueprint(context))

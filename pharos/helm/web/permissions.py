@@ -39,6 +39,7 @@ OTHERS: Final[dict[str, Role | None]] = {
     "PUT lock.begin": Role.OWNER,
     "POST lock.sign": Role.ADMIN,
     "POST reseal.reseal": Role.OPERATOR,
+    "POST targets.check": Role.ADMIN,
     "GET audit.list": Role.ADMIN,
     "GET audit.export": Role.ADMIN,
     "GET audit.verify": Role.VIEWER,

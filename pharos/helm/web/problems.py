@@ -16,6 +16,7 @@ from pharos.helm.errors import (
     ConflictError,
     DatabaseCorruptError,
     InvalidRequestError,
+    NodeAwayError,
     NotAllowedError,
     NotFoundError,
     NotInitialisedError,
@@ -34,6 +35,7 @@ STATUSES: Final[tuple[tuple[type[WireError], HTTPStatus], ...]] = (
     (TooManyTriesError, HTTPStatus.TOO_MANY_REQUESTS),
     (NotAllowedError, HTTPStatus.FORBIDDEN),
     (BusyError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (NodeAwayError, HTTPStatus.SERVICE_UNAVAILABLE),
     # Its sentence says what to do, and who watches the store has told the log.
     (DatabaseCorruptError, HTTPStatus.INTERNAL_SERVER_ERROR),
     # A helm that runs has a fleet; what it may lack is the root, after a restore without it.

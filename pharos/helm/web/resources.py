@@ -27,7 +27,7 @@ from pharos.helm.store.database import Database
 from pharos.helm.store.pages import Query, count_records, list_page
 from pharos.helm.store.records import META, Noun, Record, get_record
 from pharos.helm.web.acting import Answer, acting, reading
-from pharos.helm.web.requests import read_body, read_query, seen_version
+from pharos.helm.web.requests import read_body, read_octets, read_query, seen_version
 
 R = TypeVar("R", bound=Record)
 View = dict[str, Any]
@@ -69,6 +69,8 @@ class ItemAct(Generic[R]):
     """``do(db, act, record_id, version, body)``; without a body or a version, without that argument."""
     role: Role = Role.OPERATOR
     body: type | None = None
+    body_optional: bool = False
+    """A request without one is a request with an empty one."""
     versioned: bool = True
     """The caller has to say which version it saw."""
     says: str = ""
@@ -218,7 +220,8 @@ def _register_act(
         if item_act.versioned:
             arguments.append(seen_version())
         if item_act.body is not None:
-            arguments.append(await read_body(item_act.body))
+            empty = item_act.body_optional and not await read_octets()
+            arguments.append(item_act.body() if empty else await read_body(item_act.body))
 
         do = functools.partial(item_act.do, context) if item_act.in_helm else item_act.do
 

@@ -346,3 +346,21 @@ def test_profiles_are_sealed_anew_for_one_device_or_for_all(state: Path) -> None
     assert run_verb(state, "profiles", "reseal") == "2 profiles are being sealed anew.\n"
     stranger = invoke(main, "profiles", "reseal", "stranger", "--state", state)
     assert (stranger.exit_code, "stranger" in stranger.stderr) == (Exit.FAILED, True)
+
+
+def test_reissue_of_one_protocol_and_target_by_command(state: Path) -> None:
+    invoke(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
+    first = invoke_json(main, "nodes", "show", "amsterdam", "--state", state)
+    one = invoke_json(main, "nodes", "reissue", "amsterdam", "--protocol", "reality", "--state", state)
+    (done,) = one["reissued"]
+    assert (done["reality"]["generation"], done["awg_parameters"]) == (2, first["awg_parameters"])
+    both = invoke(main, "nodes", "reissue", "amsterdam", "--state", state)
+    assert (both.exit_code, "still serves" in both.output) == (Exit.CONFLICT, True)
+    rest = invoke_json(main, "nodes", "reissue", "--all", "--protocol", "amneziawg", "--state", state)
+    assert rest["reissued"][0]["awg_parameters"] != first["awg_parameters"]
+    aimed = invoke_json(main, "nodes", "target", "amsterdam", "203.0.113.9:443", "own.example", "--state", state)
+    assert (aimed["reality"]["target"], aimed["reality"]["server_names"]) == ("203.0.113.9:443", ["own.example"])
+    wrong = invoke(main, "nodes", "target", "amsterdam", "own.example", "--state", state)
+    assert (wrong.exit_code, "must be host:port" in wrong.output) == (Exit.FAILED, True)
+    said = invoke(main, "nodes", "show", "amsterdam", "--state", state).output
+    assert "203.0.113.9:443" in said

@@ -12,10 +12,15 @@ from pharos.helm.accounts.users import add_group, add_user, change_group, change
 from pharos.helm.fleet import desired as module
 from pharos.helm.fleet.desired import DesiredFleet
 from pharos.helm.fleet.peers import NOTHING
+from pharos.helm.fleet.reality import change_target
+from pharos.helm.fleet.reissue import reissue_node
 from pharos.helm.live.board import now_us
 from pharos.helm.model.users import Protocol, QuotaAction
 from pharos.helm.profiles.leases import renew_leases
 from pharos.helm.store.fleet import next_term
+from pharos.helm.store.nodes import NODES
+from pharos.helm.store.records import get_record
+from pharos.helm.store.reissues import previous_endpoints
 from pharos.helm.store.settings import put_setting
 from pharos.wire.desired import Peer, Policy
 from pharos.wire.ids import NodeId
@@ -156,3 +161,20 @@ async def test_group_and_policy_reach_nodes(tmp_path: Path) -> None:
         assert desired is not None
         assert desired.peers[device.id].protocols == ("amneziawg",)
         assert desired.policy == Policy(closed=("10.0.0.0/8",))
+
+
+async def test_reissue_of_one_protocol_concerns_its_node_alone(tmp_path: Path) -> None:
+    async with open_helm(tmp_path) as helm:
+        nodes = [(await helm.store.run(adopt_sample_node, helm.authority, name))[0] for name in "ab"]
+        fleet = DesiredFleet(helm.store, previous_of=previous_endpoints)
+        await fleet.changed()
+        for protocol in Protocol:
+            node = await helm.store.read(get_record, NODES, nodes[0].id)
+            await helm.store.run(reissue_node, sample_act(), node.id, node.version, {protocol})
+            assert (await fleet.changed())[1] == {node.id}
+        _, told = await fleet.of(nodes[0].id)
+        assert told is not None
+        assert told.reality is not None
+        assert (told.reality.generation, len(told.previous)) == (2, 2)
+        await helm.store.run(change_target, sample_act(), nodes[1].id, nodes[1].version, "own.example:443")
+        assert (await fleet.changed())[1] == {nodes[1].id}

@@ -16,25 +16,31 @@ import trio.testing
 
 from pharos.buoy.control import serve_control
 from pharos.buoy.events import EventFeed
+from pharos.buoy.node import Node as BuoyNode
 from pharos.helm.fleet import link as module
 from pharos.helm.fleet import meter
+from pharos.helm.fleet.care import KeepCheckpoint, NodeCare
 from pharos.helm.fleet.desired import DesiredFleet
 from pharos.helm.fleet.lease import Lease
 from pharos.helm.fleet.link import NodeLinks, _until_next_reading
 from pharos.helm.live.board import now_us
 from pharos.helm.live.subscriber import Subscriber
 from pharos.helm.model.nodes import Node
-from pharos.helm.store.fleet import get_fleet
+from pharos.helm.store.bundles import profiles_revision
+from pharos.helm.store.fleet import get_fleet, next_revision
 from pharos.helm.store.handshakes import newest_handshakes
+from pharos.helm.store.realitykeys import reality_keys
 from pharos.helm.store.times import rfc3339
 from pharos.helm.telemetry.readings import READ_EVERY
 from pharos.wire.agent import AgentKeys
-from pharos.wire.convert import EventKind
+from pharos.wire.convert import EventKind, NodeReport
 from pharos.wire.desired import Fence, Push
 from pharos.wire.errors import LinkLostError, LinkRefusedError
+from pharos.wire.ids import DeviceId
 from pharos.wire.link import Backoff, run_link
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.roles import Role
+from pharos.wire.reports import RealityReport
 from tests.support.agents import joined
 from tests.support.buoy import SampleBuoy, make_buoy
 from tests.support.fates import meets
@@ -161,6 +167,100 @@ async def test_link_that_comes_back_to_an_unchanged_node_pushes_nothing(tmp_path
             pair.feed.publish(EventKind.CONNECTED, at=1, device_id=served(pair)[0], detail="")
             await event_of(subscriber, "connected")
         assert len(pair.buoy.plane.applied) == 1
+
+
+def with_care(pair: Pair) -> Pair:
+    """Let helm write down what the node says, as it does when it runs."""
+    care = NodeCare(pair.helm.store, pair.helm.context.authorities)
+    return attrs.evolve(pair, links=attrs.evolve(pair.links, care=care))
+
+
+async def test_reality_reaches_the_node_and_its_key_the_record_at_once(tmp_path: Path) -> None:
+    async with paired(tmp_path) as bare:
+        pair = with_care(bare)
+        pair.buoy.plane.reality_port = 443
+        async with linked(pair):
+            with trio.fail_after(5):
+                while not (known := await pair.helm.store.read(reality_keys, pair.node.id)):
+                    await trio.testing.wait_all_tasks_blocked(0.001)
+        assert pair.buoy.node.desired.reality == pair.node.reality
+        said = pair.buoy.node.report().reality
+        assert said is not None
+        assert list(known.values()) == list(said.keys)
+
+
+def alter_reports(patch: pytest.MonkeyPatch, change: Callable[[NodeReport, int], NodeReport]) -> list[NodeReport]:
+    """Let the buoy say something else, by the number of the report; return what it has said so far."""
+    said: list[NodeReport] = []
+    report = BuoyNode.report
+
+    def altered(node: BuoyNode) -> NodeReport:
+        said.append(change(report(node), len(said) + 1))
+        return said[-1]
+
+    patch.setattr(BuoyNode, "report", altered)
+    return said
+
+
+async def many(reports: list[NodeReport], count: int) -> None:
+    """Wait until so many have been asked for."""
+    with trio.fail_after(10):
+        while len(reports) < count:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+
+
+async def test_revision_that_comes_while_a_push_is_on_its_way_and_does_not_concern_the_node_is_in_force(
+    tmp_path: Path,
+) -> None:
+    async with paired(tmp_path) as pair:
+        pair.buoy.plane.before_apply = trio.Event()
+        board, node_id = pair.links.board, pair.node.id
+        async with linked(pair):
+            with trio.fail_after(5):
+                await pair.buoy.plane.before_apply.wait()
+                revision = await pair.helm.store.run(next_revision)
+                while pair.links.stir.revision < revision:
+                    await trio.testing.wait_all_tasks_blocked(0.001)
+                assert board.of(node_id).applied.revision < revision
+                pair.buoy.plane.may_apply.set()
+                while board.of(node_id).applied.revision != revision:
+                    await trio.testing.wait_all_tasks_blocked(0.001)
+        assert len(pair.buoy.plane.applied) == 1
+
+
+async def test_node_of_an_earlier_version_is_not_told_of_reality(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_until_next_reading", lambda *_: 0.01)
+    reports = alter_reports(monkeypatch, lambda report, _number: attrs.evolve(report, reality=None))
+    async with paired(tmp_path) as bare:
+        pair = with_care(bare)
+        async with pair.helm.context.hub.open_subscriber() as subscriber, linked(pair):
+            await applied(pair, lambda: len(pair.buoy.plane.applied) == 1)
+            await watched(pair)
+            # Some looks later it is still what it was told to be.
+            await many(reports, 8)
+            pair.feed.publish(EventKind.CONNECTED, at=1, device_id=DeviceId("d"), detail="")
+            await event_of(subscriber, "connected")
+        assert len(pair.buoy.plane.applied) == 1
+        assert pair.buoy.node.desired.reality is None
+        assert await pair.helm.store.read(reality_keys, pair.node.id) == {}
+
+
+async def test_node_that_says_all_the_time_that_its_reality_is_elsewhere_is_not_believed_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time every profile of the fleet would be sealed anew."""
+    monkeypatch.setattr(module, "_until_next_reading", lambda *_: 0.01)
+    reports = alter_reports(
+        monkeypatch, lambda report, number: attrs.evolve(report, reality=RealityReport(port=number))
+    )
+    async with paired(tmp_path) as bare:
+        pair = with_care(bare)
+        before = await pair.helm.store.read(profiles_revision)
+        async with linked(pair):
+            await many(reports, 20)
+        assert await pair.helm.store.read(profiles_revision) - before == 3
 
 
 async def watched(pair: Pair, by: int = 1) -> None:
@@ -304,6 +404,39 @@ async def test_helm_that_starts_again_takes_over_from_itself_at_once(tmp_path: P
             await applied(pair, lambda: len(pair.buoy.plane.applied) == 1)
         async with linked(attrs.evolve(pair, links=led_by(pair, b"n", previous=b"h"))):
             await applied(pair, lambda: pair.buoy.node.desired.fence.term == 2)
+
+
+async def test_checkpoint_that_a_change_overtakes_goes_under_the_newer_fence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_until_next_reading", lambda *_: 0.01)
+    due, overtaken, kept = trio.Event(), trio.Event(), trio.Event()
+    seen: list[Fence] = []
+
+    async def care(_node: Node, report: NodeReport, _stub: object, keep: KeepCheckpoint) -> bool:
+        seen.append(report.applied)
+        # Beside the changes, and not as a part of one, it is first seen to when nothing has changed since.
+        if seen[-2:] == [report.applied] * 2 and report.applied.revision:
+            due.set()
+            await overtaken.wait()
+            await keep(b"")
+            kept.set()
+        return False
+
+    async with paired(tmp_path) as bare:
+        pair = attrs.evolve(bare, links=attrs.evolve(bare.links, care=care))
+        # A refusal would be the end of the link, until its record changes.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pair.run)
+            await due.wait()
+            before = pair.buoy.node.desired.fence
+            device = await pair.helm.store.run(enrol_sample_device, 1)
+            await applied(pair, lambda: device.id in pair.buoy.node.desired.peers)
+            assert pair.buoy.node.desired.fence > before
+            overtaken.set()
+            with trio.fail_after(5):
+                await kept.wait()
+            nursery.cancel_scope.cancel()
 
 
 async def test_node_that_drifts_is_put_right_and_helm_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,3 +24,5 @@ def test_event_of_the_future_happened_now() -> None:
 def test_drift_is_healed_three_times_at_once_and_then_each_minute() -> None:
     healing = Healing()
     assert [healing.may(at) for at in (0, 1, 2, 3, 59, 63, 64, 130)] == [True] * 3 + [False, False, True, False, True]
+    rarely = Healing(every=600.0)
+    assert [rarely.may(at) for at in (0, 1, 2, 3, 60, 599, 610)] == [True] * 3 + [False, False, False, True]

@@ -21,6 +21,7 @@ from pharos.helm.fleet.reconcile import (
     SetParameters,
     SetPolicy,
     SetPrevious,
+    SetReality,
     observed_after,
     plan,
     reconcile,
@@ -29,7 +30,7 @@ from pharos.wire.convert import push_to
 from pharos.wire.desired import Desired, Fence, Peer, Policy, PreviousEndpoint, Push, QuotaLease
 from pharos.wire.ids import DeviceId
 from pharos.wire.rpc.limits import MAX_MESSAGE
-from tests.support.strategies import parameters, parameters_of, peer_of, quick
+from tests.support.strategies import parameters, parameters_of, peer_of, quick, reality_of
 
 EPOCH, TERM = 5, 2
 INSIDE = ("10.86.0.1", "fd00::1")
@@ -54,11 +55,20 @@ populations = st.dictionaries(st.integers(0, 8), st.integers(0, 2), max_size=7).
 )
 insides = st.sampled_from([(), INSIDE, ("10.86.0.1",)])
 policies = st.builds(Policy, peer_to_peer=st.booleans(), internet=st.booleans())
-previouses = st.sampled_from([(), (PreviousEndpoint(port=443, awg=parameters_of(2), until=9),)])
+previouses = st.sampled_from(
+    [
+        (),
+        (PreviousEndpoint(port=443, awg=parameters_of(2), until=9),),
+        (PreviousEndpoint(port=443, awg=parameters_of(2), reality=reality_of(2), until=9),),
+        (PreviousEndpoint(port=443, reality=reality_of(2), until=9),),
+    ]
+)
+realities = st.none() | st.integers(1, 3).map(reality_of)
 desired_nodes = st.builds(
     DesiredNode,
     revision=st.integers(1, 9),
     awg=parameters,
+    reality=realities,
     addresses=st.sampled_from([INSIDE, ("10.86.0.1",)]),
     peers=populations,
     policy=policies,
@@ -71,6 +81,7 @@ held_nodes = st.one_of(
         Desired,
         fence=st.builds(Fence, st.just(EPOCH), st.integers(0, TERM - 1), st.integers(1, 20)),
         awg=st.none() | parameters,
+        reality=realities,
         addresses=insides,
         peers=populations,
         policy=policies,
@@ -84,6 +95,8 @@ def report_of(held: Desired) -> ObservedNode:
     return ObservedNode(
         applied=held.fence,
         awg=held.awg,
+        knows_reality=True,
+        reality=held.reality,
         addresses=held.addresses,
         peers={device_id: peer.digest for device_id, peer in held.peers.items()},
         policy=held.policy,
@@ -111,6 +124,7 @@ def test_carrying_out_the_plan_makes_the_node_exactly_what_is_desired(
         assert dict(after.peers) == dict(desired.peers)
         assert (after.awg, after.addresses) == (desired.awg, desired.addresses)
         assert (after.policy, after.previous) == (desired.policy, desired.previous)
+        assert after.reality == (desired.reality or held.reality)
         assert after.fence == Fence(EPOCH, TERM, desired.revision)
         # And then there is nothing more to say, whether helm remembers or asks again.
         for seen in (report_of(after), observed_after(observed, desired, after.fence)):
@@ -122,7 +136,7 @@ def test_carrying_out_the_plan_makes_the_node_exactly_what_is_desired(
 @given(desired_nodes, held_nodes)
 def test_every_removal_precedes_every_addition(desired: DesiredNode, held: Desired) -> None:
     order = [type(change) for change in reconcile(desired, report_of(held))]
-    rank = [SetParameters, SetPrevious, SetAddresses, SetPolicy, RemovePeer, AddPeer]
+    rank = [SetParameters, SetReality, SetPrevious, SetAddresses, SetPolicy, RemovePeer, AddPeer]
     assert order == sorted(order, key=rank.index)
 
 
@@ -241,3 +255,28 @@ def test_whatever_differs_in_a_peer_is_pushed(change: dict[str, object]) -> None
 def test_revision_that_changes_nothing_at_a_node_is_not_told() -> None:
     held = carried_out(Desired(), plan(wanted(1), report_of(Desired()), epoch=EPOCH, term=TERM))
     assert plan(wanted(1, revision=8), report_of(held), epoch=EPOCH, term=TERM) == []
+
+
+def test_node_that_knows_no_reality_is_told_nothing_of_it() -> None:
+    """It would be told for ever, for it reports none; and serve an endpoint of REALITY alone as WireGuard."""
+    both = PreviousEndpoint(port=8443, awg=parameters_of(2), reality=reality_of(2), until=9)
+    alone = PreviousEndpoint(port=4500, reality=reality_of(2), until=9)
+    desired = attrs.evolve(wanted(1), reality=reality_of(1), previous=(both, alone))
+    old = attrs.evolve(report_of(Desired()), knows_reality=False)
+    (push,) = plan(desired, old, epoch=EPOCH, term=TERM)
+    assert (push.reality, push.previous) == (None, (attrs.evolve(both, reality=None),))
+    held = Desired().after(push)
+    for seen in (attrs.evolve(report_of(held), knows_reality=False), observed_after(old, desired, push.fence)):
+        assert plan(desired, seen, epoch=EPOCH, term=TERM) == []
+    # It is updated, and says so.
+    (rest,) = plan(desired, report_of(held), epoch=EPOCH, term=TERM)
+    assert (rest.reality, rest.previous, rest.awg) == (reality_of(1), (both, alone), None)
+
+
+def test_reality_that_drifted_is_pushed_alone() -> None:
+    desired = attrs.evolve(wanted(1), reality=reality_of(1))
+    held = carried_out(Desired(), plan(desired, report_of(Desired()), epoch=EPOCH, term=TERM))
+    assert held.reality == reality_of(1)
+    drifted = attrs.evolve(held, reality=reality_of(2))
+    (push,) = plan(desired, report_of(drifted), epoch=EPOCH, term=TERM)
+    assert push == Push(fence=Fence(EPOCH, TERM, 7), snapshot=False, reality=reality_of(1))

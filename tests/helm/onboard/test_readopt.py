@@ -28,7 +28,8 @@ from pharos.wire.pki.csr import make_csr
 from pharos.wire.pki.keys import certificate_from_der, generate_key
 from pharos.wire.pki.roles import Role
 from pharos.wire.pki.verify import authorize_peer
-from pharos.wire.seal.successor import RANDOM_LENGTH, NodeKeys, prove_successor
+from pharos.wire.seal.successor import NodeKeys, prove_successor
+from pharos.wire.seal.xeddsa import RANDOM_LENGTH
 from tests.support.commands import invoke, invoke_json
 from tests.support.helm import adopt_sample_node, fleet_in_memory, node_request, now, relay_request, sample_act
 

@@ -8,17 +8,22 @@ from typing import Any
 import msgspec
 
 from pharos.helm.context import HelmContext
+from pharos.helm.errors import InvalidRequestError
 from pharos.helm.fleet.nodes import change_node, move_node, push_node, remove_node
-from pharos.helm.fleet.reissue import reissue_node
+from pharos.helm.fleet.reality import change_target
+from pharos.helm.fleet.reissue import BOTH, reissue_node
 from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import Role
 from pharos.helm.model.nodes import Node, NodeAct
+from pharos.helm.model.users import Protocol
 from pharos.helm.onboard.agents import NewNode, adopt_node
 from pharos.helm.store.certificates import certificates_of
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
+from pharos.helm.store.members import member_state
 from pharos.helm.store.nodes import NODES
-from pharos.helm.store.reissues import count_unaware, served_reissues
+from pharos.helm.store.realitykeys import reality_keys
+from pharos.helm.store.reissues import count_unaware, reissues_of
 from pharos.helm.store.times import rfc3339
 from pharos.helm.web.acting import Answer
 from pharos.helm.web.bodies import UNSET, Unset, given
@@ -54,6 +59,21 @@ class NodeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     note: str | Unset = UNSET
 
 
+class ReissueBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which parameters are replaced."""
+
+    protocols: list[Protocol] = msgspec.field(default_factory=lambda: sorted(BOTH, key=lambda one: one.value))
+
+
+class TargetBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The site that a node's REALITY stands before."""
+
+    target: str
+    """``host:port``."""
+    server_names: list[str] = msgspec.field(default_factory=list)
+    """None: the host's own."""
+
+
 def _add(context: HelmContext, db: Database, act: Act, body: NodeBody) -> Answer:
     values = given(body)
     request = AgentRequest.parse(values.pop("request"))
@@ -67,15 +87,32 @@ def _add(context: HelmContext, db: Database, act: Act, body: NodeBody) -> Answer
 
 
 def _view(context: HelmContext, db: Database, node: Node) -> View:
+    key = None if node.reality is None else reality_keys(db, node.id).get(node.reality.generation)
     return NODES.view(node) | {
         **sighting_json(context.board.of(node.id)),
+        "reality_key": None if key is None else key.public_key.hex(),
+        "reality_port": member_state(db, node.id).reality_port or None,
         "previous_parameters": [
-            {"port": reissue.port, "until": rfc3339(reissue.until_at), "devices": count_unaware(db, reissue, now_us())}
-            for reissue in served_reissues(db)
-            if reissue.node_id == node.id
+            {
+                "port": reissue.port,
+                "until": rfc3339(reissue.until_at),
+                "devices": count_unaware(db, reissue, now_us()),
+                "protocols": sorted(protocol.value for protocol in reissue.replaced),
+            }
+            for reissue in reissues_of(db, node.id)
         ],
         "certificates": [{"id": c.id, "state": c.state.value} for c in certificates_of(db, node.id)],
     }
+
+
+def _reissue(db: Database, act: Act, node_id: str, version: int, body: ReissueBody) -> Node:
+    if not body.protocols:
+        raise InvalidRequestError("name a protocol, or leave them out to replace the parameters of all")
+    return reissue_node(db, act, node_id, version, body.protocols)
+
+
+def _aim(db: Database, act: Act, node_id: str, version: int, body: TargetBody) -> Node:
+    return change_target(db, act, node_id, version, body.target, body.server_names)
 
 
 def _move(verb: NodeAct, db: Database, act: Act, node_id: str, version: int) -> Node:
@@ -103,7 +140,18 @@ NODE_RESOURCE: Resource[Node] = Resource(
     change=lambda db, act, node_id, version, body: change_node(db, act, node_id, version, given(body)),
     remove=remove_node,
     acts={"push": ItemAct[Any](do=push_node, role=Role.OPERATOR, says="Dial a node anew, and tell it what it lacks")}
-    | {"reissue": ItemAct[Any](do=reissue_node, role=Role.ADMIN, says="Give a node new obfuscation parameters")}
+    | {
+        "reissue": ItemAct[Any](
+            do=_reissue,
+            role=Role.ADMIN,
+            body=ReissueBody,
+            body_optional=True,
+            says="Give a node new parameters and REALITY keys",
+        ),
+        "target": ItemAct[Any](
+            do=_aim, role=Role.ADMIN, body=TargetBody, says="Put a node's REALITY before another site"
+        ),
+    }
     | {"readopt": readopt_act(roles.Role.NODE)}
     | {
         verb.value: ItemAct[Any](

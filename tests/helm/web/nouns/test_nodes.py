@@ -149,3 +149,39 @@ async def test_body_over_the_cap_is_refused(tmp_path: Path) -> None:
         answer = await client.post(NODES, content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == 413
         assert await helm.store.run(list_nodes) == []
+
+
+async def test_reissue_is_of_both_protocols_or_of_those_that_are_named(tmp_path: Path) -> None:
+    async with operator(tmp_path) as (_helm, client):
+        first = (await client.post(NODES, json=node_body())).json()
+        assert (first["reality"]["generation"], first["reality_key"], first["reality_port"]) == (1, None, None)
+        path = f"{NODES}/{first['id']}"
+        for body in ({"protocols": []}, {"protocols": ["telepathy"]}, {"protocols": "reality"}, {"x": 1}):
+            assert (await client.post(f"{path}/reissue", json=body, headers=match(1))).status_code == 400
+        one = (await client.post(f"{path}/reissue", json={"protocols": ["reality"]}, headers=match(1))).json()
+        assert one["awg_parameters"] == first["awg_parameters"]
+        assert one["reality"]["generation"] == 2
+        assert [old["protocols"] for old in one["previous_parameters"]] == [["reality"]]
+        again = await client.post(f"{path}/reissue", json={"protocols": ["reality"]}, headers=match(2))
+        assert (again.status_code, "still serves" in again.json()["detail"]) == (409, True)
+        other = (await client.post(NODES, json=node_body(name="berlin"))).json()
+        # Whoever asks as before this could be said gets both.
+        both = (await client.post(f"{NODES}/{other['id']}/reissue", headers=match(1))).json()
+        assert both["awg_parameters"] != other["awg_parameters"]
+        assert both["reality"]["generation"] == 2
+        assert [old["protocols"] for old in both["previous_parameters"]] == [["amneziawg", "reality"]]
+
+
+async def test_target_of_a_node_is_changed(tmp_path: Path) -> None:
+    async with operator(tmp_path) as (_helm, client):
+        node = (await client.post(NODES, json=node_body())).json()
+        path = f"{NODES}/{node['id']}/target"
+        for body in ({}, {"target": "own.example"}, {"target": "own.example:443", "server_names": ["*"]}):
+            assert (await client.post(path, json=body, headers=match(1))).status_code == 400
+        assert (await client.post(path, headers=match(1))).status_code == 400
+        body = {"target": "203.0.113.9:443", "server_names": ["own.example"]}
+        changed = (await client.post(path, json=body, headers=match(1))).json()
+        assert (changed["reality"]["target"], changed["reality"]["server_names"]) == (
+            *("203.0.113.9:443", ["own.example"]),
+        )
+        assert (changed["reality"]["generation"], changed["version"]) == (1, 2)

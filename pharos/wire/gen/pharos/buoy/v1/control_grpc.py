@@ -38,6 +38,10 @@ class ControlBase(abc.ABC):
     async def Inventory(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryPart]') -> None:
         pass
 
+    @abc.abstractmethod
+    async def CheckTarget(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetReply]') -> None:
+        pass
+
     def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
         return {
             '/pharos.buoy.v1.Control/Status': grpclib.const.Handler(
@@ -75,6 +79,12 @@ class ControlBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryRequest,
                 pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryPart,
+            ),
+            '/pharos.buoy.v1.Control/CheckTarget': grpclib.const.Handler(
+                self.CheckTarget,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetRequest,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetReply,
             ),
         }
 
@@ -117,4 +127,10 @@ class ControlStub:
             '/pharos.buoy.v1.Control/Inventory',
             pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryRequest,
             pharos.wire.gen.pharos.buoy.v1.control_pb2.InventoryPart,
+        )
+        self.CheckTarget = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.buoy.v1.Control/CheckTarget',
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetRequest,
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetReply,
         )

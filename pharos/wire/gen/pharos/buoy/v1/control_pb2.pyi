@@ -54,22 +54,28 @@ class Lease(_message.Message):
     HOLDER_FIELD_NUMBER: _builtins.int
     PREVIOUS_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
     holder: _builtins.bytes
     """16 random bytes of one run of helm."""
     previous: _builtins.bytes
     """The holder before it by the same record, whose lease passes to it at once."""
     seconds: _builtins.int
     """Seconds from now."""
+    @_builtins.property
+    def earlier(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Those before `previous`, newest first: of several starts in a row not each reached every node."""
+
     def __init__(
         self,
         *,
         holder: _builtins.bytes = ...,
         previous: _builtins.bytes = ...,
         seconds: _builtins.int = ...,
+        earlier: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "previous", b"previous", "seconds", b"seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "holder", b"holder", "previous", b"previous", "seconds", b"seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -124,6 +130,7 @@ class StatusReply(_message.Message):
     PREVIOUS_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    REALITY_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     version: _builtins.str
     started_at_us: _builtins.int
@@ -158,6 +165,10 @@ class StatusReply(_message.Message):
     def summary(self) -> Global___PeerSummary:
         """Set where `peers` are only those of which there is something new."""
 
+    @_builtins.property
+    def reality(self) -> Global___RealityStatus:
+        """Unset from a node of an earlier version, which must not be told of REALITY."""
+
     def __init__(
         self,
         *,
@@ -180,14 +191,78 @@ class StatusReply(_message.Message):
         previous: _abc.Iterable[Global___Endpoint] | None = ...,
         token: _builtins.bytes = ...,
         summary: Global___PeerSummary | None = ...,
+        reality: Global___RealityStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "awg", b"awg", "deny_list", b"deny_list", "policy", b"policy", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "awg", b"awg", "deny_list", b"deny_list", "policy", b"policy", "reality", b"reality", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "certificate_fingerprint", b"certificate_fingerprint", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "derive_public_key", b"derive_public_key", "manifest_version", b"manifest_version", "node_id", b"node_id", "now_us", b"now_us", "peers", b"peers", "policy", b"policy", "previous", b"previous", "started_at_us", b"started_at_us", "summary", b"summary", "token", b"token", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "certificate_fingerprint", b"certificate_fingerprint", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "derive_public_key", b"derive_public_key", "manifest_version", b"manifest_version", "node_id", b"node_id", "now_us", b"now_us", "peers", b"peers", "policy", b"policy", "previous", b"previous", "reality", b"reality", "started_at_us", b"started_at_us", "summary", b"summary", "token", b"token", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
+
+@_typing.final
+class RealityStatus(_message.Message):
+    """What a node says of its REALITY."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    port: _builtins.int
+    """TCP, where an engine serves it; 0: none does."""
+    @_builtins.property
+    def parameters(self) -> Global___RealityParameters:
+        """In use; unset until it was told some."""
+
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___RealityKey]:
+        """Of the parameters in use and of those before them. With `summary` empty where they are those of the reply before."""
+
+    def __init__(
+        self,
+        *,
+        parameters: Global___RealityParameters | None = ...,
+        keys: _abc.Iterable[Global___RealityKey] | None = ...,
+        port: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "parameters", b"parameters", "port", b"port"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RealityStatus: _TypeAlias = RealityStatus  # noqa: Y015
+
+@_typing.final
+class RealityKey(_message.Message):
+    """A key that the node derived for a generation, and its word that it is its own (docs/protocols/seal.md)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    public_key: _builtins.bytes
+    """X25519, 32 bytes."""
+    proof: _builtins.bytes
+    """XEdDSA by the node's derive key, 64 bytes."""
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+        public_key: _builtins.bytes = ...,
+        proof: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "proof", b"proof", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RealityKey: _TypeAlias = RealityKey  # noqa: Y015
 
 @_typing.final
 class PeerSummary(_message.Message):
@@ -289,21 +364,27 @@ class Endpoint(_message.Message):
     PORT_FIELD_NUMBER: _builtins.int
     AWG_FIELD_NUMBER: _builtins.int
     UNTIL_US_FIELD_NUMBER: _builtins.int
+    REALITY_FIELD_NUMBER: _builtins.int
     port: _builtins.int
     until_us: _builtins.int
     """When it ends, whoever still uses it."""
     @_builtins.property
     def awg(self) -> Global___AwgParameters: ...
+    @_builtins.property
+    def reality(self) -> Global___RealityParameters:
+        """On TCP of the same number. One of the two is set, or both."""
+
     def __init__(
         self,
         *,
         port: _builtins.int = ...,
         awg: Global___AwgParameters | None = ...,
         until_us: _builtins.int = ...,
+        reality: Global___RealityParameters | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg", "reality", b"reality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg", "port", b"port", "until_us", b"until_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg", "port", b"port", "reality", b"reality", "until_us", b"until_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -401,6 +482,41 @@ class AwgParameters(_message.Message):
 Global___AwgParameters: _TypeAlias = AwgParameters  # noqa: Y015
 
 @_typing.final
+class RealityParameters(_message.Message):
+    """REALITY's public parameters; the node derives the key of each generation itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    SERVER_NAMES_FIELD_NUMBER: _builtins.int
+    SHORT_IDS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """host:port of the site that strangers are passed on to."""
+    generation: _builtins.int
+    @_builtins.property
+    def server_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def short_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Hexadecimal."""
+
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        server_names: _abc.Iterable[_builtins.str] | None = ...,
+        short_ids: _abc.Iterable[_builtins.str] | None = ...,
+        generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "server_names", b"server_names", "short_ids", b"short_ids", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RealityParameters: _TypeAlias = RealityParameters  # noqa: Y015
+
+@_typing.final
 class Peer(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -471,6 +587,7 @@ class PushRequest(_message.Message):
     PREVIOUS_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    REALITY_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.bool
     """True: the peers below are all there are, others are removed. False: a delta."""
     deny_list: _builtins.bytes
@@ -501,6 +618,10 @@ class PushRequest(_message.Message):
     def previous(self) -> Global___Endpoints: ...
     @_builtins.property
     def lease(self) -> Global___Lease: ...
+    @_builtins.property
+    def reality(self) -> Global___RealityParameters:
+        """Unset: unchanged."""
+
     def __init__(
         self,
         *,
@@ -516,10 +637,11 @@ class PushRequest(_message.Message):
         previous: Global___Endpoints | None = ...,
         checkpoint: _builtins.bytes = ...,
         lease: Global___Lease | None = ...,
+        reality: Global___RealityParameters | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg", "fence", b"fence", "lease", b"lease", "policy", b"policy", "previous", b"previous"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["awg", b"awg", "fence", b"fence", "lease", b"lease", "policy", b"policy", "previous", b"previous", "reality", b"reality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "awg", b"awg", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "fence", b"fence", "lease", b"lease", "manifest", b"manifest", "policy", b"policy", "previous", b"previous", "remove", b"remove", "snapshot", b"snapshot", "upsert", b"upsert"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "awg", b"awg", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "fence", b"fence", "lease", b"lease", "manifest", b"manifest", "policy", b"policy", "previous", b"previous", "reality", b"reality", "remove", b"remove", "snapshot", b"snapshot", "upsert", b"upsert"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -694,6 +816,90 @@ class InventoryPart(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InventoryPart: _TypeAlias = InventoryPart  # noqa: Y015
+
+@_typing.final
+class CheckTargetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    SERVER_NAMES_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """host:port; an address has to be of the Internet, and not the node's own."""
+    @_builtins.property
+    def server_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Empty: the host's own name."""
+
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        server_names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["server_names", b"server_names", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckTargetRequest: _TypeAlias = CheckTargetRequest  # noqa: Y015
+
+@_typing.final
+class CheckTargetReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_US_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """The one that was visited; empty: none was."""
+    round_trip_us: _builtins.int
+    """That TCP took to connect; 0: it did not."""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetFinding]: ...
+    def __init__(
+        self,
+        *,
+        findings: _abc.Iterable[Global___TargetFinding] | None = ...,
+        address: _builtins.str = ...,
+        round_trip_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "findings", b"findings", "round_trip_us", b"round_trip_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckTargetReply: _TypeAlias = CheckTargetReply  # noqa: Y015
+
+@_typing.final
+class TargetFinding(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    check: _builtins.str
+    """What was looked at, and what that means for the target (pharos.wire.reality.targetreport)."""
+    verdict: _builtins.str
+    text: _builtins.str
+    name: _builtins.str
+    """Server name for which it holds; empty: for all."""
+    def __init__(
+        self,
+        *,
+        check: _builtins.str = ...,
+        verdict: _builtins.str = ...,
+        text: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "name", b"name", "text", b"text", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TargetFinding: _TypeAlias = TargetFinding  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):
