@@ -17,17 +17,14 @@ import trio
 from pharos.wire.reality.arrival import HelloReader
 from pharos.wire.reality.auth import Admitted
 from pharos.wire.reality.errors import TargetError, TlsError
-from pharos.wire.reality.flight import SEPARATE, FlightRecorder, TargetFlight
+from pharos.wire.reality.flight import MAX_FLIGHT, SEPARATE, FlightRecorder, TargetFlight
 from pharos.wire.reality.hello import ClientHello
 from pharos.wire.reality.records import OVERHEAD
 from pharos.wire.reality.relaying import BROKEN, STRANGER_READ, RelayBuckets, RelayLimits, mirrored_reset
 from pharos.wire.reality.server import ServerConnection
-from pharos.wire.units import KIB
 
 log = logging.getLogger(__name__)
 
-MAX_FLIGHT: Final = 8 * KIB
-"""Octets of a flight that is borrowed, as Xray has it: a larger one does not fit into one record with its rest."""
 _ALERT: Final = OVERHEAD + 2
 """Octets of a sealed alert's record."""
 

@@ -11,11 +11,14 @@ from pharos.wire.reality.messages import MessageBuffer
 from pharos.wire.reality.records import CHANGE_CIPHER_SPEC, HEADER, MAX_CIPHERTEXT, OVERHEAD, ContentType
 from pharos.wire.reality.serverhello import SERVER_HELLO, ServerHello, read_server_hello
 from pharos.wire.reality.suites import SUITES
+from pharos.wire.units import KIB
 
 SEPARATE: Final = 4
 """Records of a flight in which EncryptedExtensions, Certificate, CertificateVerify and Finished go each by itself."""
 COALESCED_ABOVE: Final = 512
 """Octets: a first record that is longer holds more than EncryptedExtensions, and so all four."""
+MAX_FLIGHT: Final = 8 * KIB
+"""Octets of a flight that is borrowed, as Xray has it: a larger one does not fit into one record with its rest."""
 MAX_SERVER_HELLO: Final = 4096
 """Octets of its record; with a post-quantum share it has 1,215."""
 _MOST: Final = {

@@ -16,8 +16,8 @@ from typing import Final
 import attrs
 import trio
 
-from pharos.wire.reality.borrowing import MAX_FLIGHT
 from pharos.wire.reality.draws import Random
+from pharos.wire.reality.flight import MAX_FLIGHT
 from pharos.wire.reality.groups import X25519, X25519MLKEM768
 from pharos.wire.reality.hello import SESSION_ID_LENGTH, read_client_hello
 from pharos.wire.reality.offer import make_offer
