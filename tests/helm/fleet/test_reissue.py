@@ -93,7 +93,9 @@ def test_node_without_a_spare_port_has_no_place_for_the_old_ones() -> None:
         assert attrs.evolve(node) == get_record(db, NODES, node.id)
 
 
-@pytest.mark.parametrize("protocols", [{Protocol.AMNEZIAWG}, {Protocol.REALITY}, set(Protocol)], ids=["amneziawg", "reality", "both"])
+@pytest.mark.parametrize(
+    "protocols", [{Protocol.AMNEZIAWG}, {Protocol.REALITY}, set(Protocol)], ids=["amneziawg", "reality", "both"]
+)
 def test_only_what_is_asked_for_is_replaced_and_stays_served(protocols: set[Protocol]) -> None:
     with fleet_in_memory() as (db, authority):
         node, _ = adopt_sample_node(db, authority)
