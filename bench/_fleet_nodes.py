@@ -155,6 +155,9 @@ class SimulatedNode(control_grpc.ControlBase):
     async def Inventory(self, stream: Stream[pb.InventoryRequest, pb.InventoryPart]) -> None:
         raise GRPCError(Status.UNIMPLEMENTED)
 
+    async def CheckTarget(self, stream: Stream[pb.CheckTargetRequest, pb.CheckTargetReply]) -> None:
+        raise GRPCError(Status.UNIMPLEMENTED)
+
     def tell(self, count: int) -> None:
         """Send a batch of handshakes to whoever watches; their time is now."""
         at = time.time_ns() // 1000

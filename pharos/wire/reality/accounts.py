@@ -61,10 +61,13 @@ class Accounts:
         if key is not None:
             del self._by_id[key]
 
+    def holder(self, user_id: bytes) -> Account | None:
+        """Return whose user id it is, if it is anybody's."""
+        return self._by_id.get(masked_user_id(user_id))
+
     def find(self, user_id: bytes) -> Account:
         """Raises: RemoteProtocolError — it is nobody's. The error does not quote it: it may be a slip of somebody's."""
-        account = self._by_id.get(masked_user_id(user_id))
-        if account is None:
+        if (account := self.holder(user_id)) is None:
             raise RemoteProtocolError("VLESS: nobody has that user id")
         return account
 

@@ -52,9 +52,10 @@ class RealityEngine:
         told = self._told.merged(change)
         opened: dict[Door, socket.socket] = {}
         try:
-            settings = _settings(told)
+            # Managers change users all the time, and the node hardly ever.
+            settings = None if told == self._told else _settings(told)
             accounts = self._accounts_after(change)
-            Accounts(accounts.values())
+            self._check_ids(accounts)
             for door in set(told.listen or ()) - self._doors.keys():
                 opened[door] = _bind(*door)
         except ParameterError as error:
@@ -110,15 +111,22 @@ class RealityEngine:
             exhausted=lambda: log.warning("no descriptors are left for clients"),
         )
 
-    def _accounts_after(self, change: Change) -> dict[str, Account]:
-        """Raises: ParameterError — a new user has no id."""
+    def _accounts_after(self, change: Change) -> dict[str, Account | None]:
+        """Return the account of each user that a change is about, None for one who goes; of the others nothing is said,
+        so that a change takes as long as it is, and not as there are users.
+
+        Raises: ParameterError — a new user has no id.
+        """
         users = self.server.users
-        accounts = {} if change.replace_users else {user.account.name: user.account for user in users}
+        accounts: dict[str, Account | None] = {}
+        if change.replace_users:
+            accounts = dict.fromkeys(user.account.name for user in users)
         for one in change.users:
             if one.remove:
-                accounts.pop(one.name, None)
+                accounts[one.name] = None
                 continue
-            known = accounts.get(one.name)
+            user = users.find(one.name)
+            known = accounts.get(one.name, user and user.account)
             if one.user_id is None and known is None:
                 raise ParameterError(f"user {one.name}: a new one needs an id")
             account = known or Account(name=one.name, user_id=one.user_id or b"")
@@ -126,21 +134,31 @@ class RealityEngine:
             accounts[one.name] = Account(name=one.name, user_id=user_id, flow=flow)
         return accounts
 
-    def _change_users(self, change: Change, accounts: dict[str, Account]) -> None:
+    def _check_ids(self, accounts: dict[str, Account | None]) -> None:
+        """Raises: ParameterError — two users would go by one id."""
+        later = Accounts(account for account in accounts.values() if account is not None)
+        for account in later:
+            holder = self.server.users.accounts.holder(account.user_id)
+            if holder is not None and holder.name not in accounts:
+                raise ParameterError(f"{account.name}: the user id is another user's already")
+
+    def _change_users(self, change: Change, accounts: dict[str, Account | None]) -> None:
         users = self.server.users
         # Ids may pass from one user to another, so that those who lose theirs go first.
-        for user in users:
-            if user.account.name not in accounts:
-                users.remove(user.account.name)
-            elif accounts[user.account.name] != user.account:
-                users.accounts.remove(user.account.name)
+        for name, account in accounts.items():
+            user = users.find(name)
+            if account is None:
+                users.remove(name)
+            elif user is not None and account != user.account:
+                users.accounts.remove(name)
         rates = {one.name: one for one in change.users}
         for name, account in accounts.items():
-            known, one = users.find(name), rates.get(name)
+            if account is None:
+                continue
+            known, one = users.find(name), rates[name]
             send, receive = (known.to_device.rate, known.from_device.rate) if known is not None else (0.0, 0.0)
-            if one is not None:
-                send = send if one.send_rate is None else one.send_rate
-                receive = receive if one.receive_rate is None else one.receive_rate
+            send = send if one.send_rate is None else one.send_rate
+            receive = receive if one.receive_rate is None else one.receive_rate
             users.put(account, send_rate=send, receive_rate=receive)
         for one in change.users:
             if one.kick:
