@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 
 from bench._awg_lab import AMNEZIA_GO, GO, OURS, Result, missing, obfuscated, open_lab
 from bench._awg_loop import PARAMETERS, open_pair
-from bench.support import interleave, paired_ratio, report, show, workers
+from bench.support import Rounds, paired_ratio, rates_and_cpu, report, show, workers
 
 
 def main() -> int:
@@ -64,26 +64,9 @@ def measure_loopback(*, rounds: int, seconds: float) -> dict[str, float]:
     return common_figures(rates, cpu)
 
 
-def measure_streams(
-    rounds: int, streams: Mapping[str, Callable[[], Result]]
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+def measure_streams(rounds: int, streams: Mapping[str, Callable[[], Result]]) -> tuple[Rounds, Rounds]:
     """Return Mbit/s, and seconds of CPU per gigabyte, of every stream in every round."""
-    results: dict[str, list[Result]] = {name: [] for name in streams}
-
-    def measure(name: str) -> float:
-        result = streams[name]()
-        results[name].append(result)
-        return result.rate
-
-    measures: dict[str, Callable[[], float]] = {name: functools.partial(measure, name) for name in streams}
-    interleave(1, measures)  # warm up
-    for found in results.values():
-        found.clear()
-    rates = interleave(rounds, measures)
-    cpu = {name: [result.cpu for result in found] for name, found in results.items()}
-    show("one stream, Mbit/s", rates)
-    show("CPU of both engines, ms per GB", {name: [1000 * each for each in found] for name, found in cpu.items()})
-    return rates, cpu
+    return rates_and_cpu(rounds, streams, rate="one stream, Mbit/s", cpu="CPU of both engines, ms per GB")
 
 
 def common_figures(rates: Mapping[str, list[float]], cpu: Mapping[str, list[float]]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from typing import Final
 
 from bench._reality_lab import HAS_XRAY, Lab, Node, Result
 from bench._reality_node import Control, crowd, user
-from bench.support import interleave, paired_ratio, raise_file_limit, report, show, workers
+from bench.support import Rounds, interleave, paired_ratio, raise_file_limit, rates_and_cpu, report, show, workers
 from pharos.wire.units import MIB
 
 STREAMS: Final = 100
@@ -61,26 +61,9 @@ def measure_transfers(lab: Lab, *, rounds: int, count: int) -> dict[str, float]:
     return figures
 
 
-def measure_rounds(
-    rounds: int, transfers: Mapping[str, Callable[[], Result]]
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+def measure_rounds(rounds: int, transfers: Mapping[str, Callable[[], Result]]) -> tuple[Rounds, Rounds]:
     """Return MB/s, and seconds of CPU per GiB, of every transfer in every round."""
-    results: dict[str, list[Result]] = {name: [] for name in transfers}
-
-    def measure(name: str) -> float:
-        result = transfers[name]()
-        results[name].append(result)
-        return result.rate
-
-    measures: dict[str, Callable[[], float]] = {name: functools.partial(measure, name) for name in transfers}
-    interleave(1, measures)  # warm up
-    for found in results.values():
-        found.clear()
-    rates = interleave(rounds, measures)
-    cpu = {name: [result.cpu for result in found] for name, found in results.items()}
-    show("MB/s", rates)
-    show("CPU, ms per GiB", {name: [1000 * each for each in found] for name, found in cpu.items()})
-    return rates, cpu
+    return rates_and_cpu(rounds, transfers, rate="MB/s", cpu="CPU, ms per GiB")
 
 
 def measure_parallel(lab: Lab, *, rounds: int, size: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
 import psutil
 
@@ -93,6 +93,40 @@ def interleave(rounds: int, measures: dict[str, Callable[[], float]]) -> dict[st
         for name in names if number % 2 == 0 else reversed(names):
             results[name].append(measures[name]())
     return results
+
+
+class Measured(Protocol):
+    """What one transfer gave: its rate, and the seconds of CPU for so much of it."""
+
+    @property
+    def rate(self) -> float: ...
+    @property
+    def cpu(self) -> float: ...
+
+
+Rounds: TypeAlias = dict[str, list[float]]
+
+
+def rates_and_cpu(
+    rounds: int, transfers: Mapping[str, Callable[[], Measured]], *, rate: str, cpu: str
+) -> tuple[Rounds, Rounds]:
+    """Return rate and CPU of every transfer in every round, and show them by these titles, CPU in milliseconds."""
+    results: dict[str, list[Measured]] = {name: [] for name in transfers}
+
+    def measure(name: str) -> float:
+        result = transfers[name]()
+        results[name].append(result)
+        return result.rate
+
+    measures: dict[str, Callable[[], float]] = {name: functools.partial(measure, name) for name in transfers}
+    interleave(1, measures)  # warm up
+    for found in results.values():
+        found.clear()
+    rates = interleave(rounds, measures)
+    used = {name: [result.cpu for result in found] for name, found in results.items()}
+    show(rate, rates)
+    show(cpu, {name: [1000 * each for each in found] for name, found in used.items()})
+    return rates, used
 
 
 def paired_ratio(above: Sequence[float], below: Sequence[float]) -> float:

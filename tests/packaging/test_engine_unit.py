@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tests.packaging.built import ROOT
-from tests.packaging.test_units import analyze
+from tests.packaging.test_units import analyze, unit_settings
 
 UNIT = ROOT / "packaging/systemd/pharos-awg@.service"
 CAPABILITIES = "CAP_NET_ADMIN CAP_NET_BIND_SERVICE"
@@ -14,17 +14,8 @@ EXPOSURE = 2.1
 """The two capabilities and the device are what it scores above an agent (test_units)."""
 
 
-def settings() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for line in UNIT.read_text().splitlines():
-        if "=" in line and not line.startswith("#"):
-            name, _, value = line.partition("=")
-            found.setdefault(name, []).append(value)
-    return found
-
-
 def test_engine_has_its_device_and_two_capabilities_and_nothing_else() -> None:
-    said = settings()
+    said = unit_settings(UNIT)
     assert said["AmbientCapabilities"] == said["CapabilityBoundingSet"] == [CAPABILITIES]
     assert (said["DevicePolicy"], said["DeviceAllow"]) == (["closed"], ["/dev/net/tun rw"])
     assert said["NoNewPrivileges"] == ["yes"]
@@ -32,7 +23,7 @@ def test_engine_has_its_device_and_two_capabilities_and_nothing_else() -> None:
 
 
 def test_nothing_that_stops_stops_the_engine() -> None:
-    said = settings()
+    said = unit_settings(UNIT)
     assert not {"Requires", "BindsTo", "PartOf", "Requisite"} & said.keys()
 
 
@@ -40,7 +31,7 @@ def test_engine_has_a_user_of_its_own_and_the_agent_may_speak_to_it() -> None:
     user, _, member = (ROOT / "packaging/sysusers.d/pharos-awg.conf").read_text().splitlines()
     assert user.split()[:3] == ["u", "pharos-awg", "-"]
     assert member.split() == ["m", "pharos-buoy", "pharos-awg"]
-    assert settings()["User"] == ["pharos-awg"]
+    assert unit_settings(UNIT)["User"] == ["pharos-awg"]
 
 
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pharos.wire.reality.carrying import CarryLimits
 from pharos.wire.reality.controlserver import SOCKET
 from pharos.wire.reality.relaying import RelayLimits
 from tests.packaging.built import ROOT
-from tests.packaging.test_units import analyze
+from tests.packaging.test_units import analyze, unit_settings
 
 UNIT = ROOT / "packaging/systemd/pharos-reality.service"
 CAPABILITIES = "CAP_NET_BIND_SERVICE"
@@ -17,24 +17,15 @@ EXPOSURE = 1.9
 """The capability, and AF_NETLINK for glibc, are what it scores."""
 
 
-def settings() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for line in UNIT.read_text().splitlines():
-        if "=" in line and not line.startswith("#"):
-            name, _, value = line.partition("=")
-            found.setdefault(name, []).append(value)
-    return found
-
-
 def test_server_has_one_capability_and_no_device() -> None:
-    said = settings()
+    said = unit_settings(UNIT)
     assert said["AmbientCapabilities"] == said["CapabilityBoundingSet"] == [CAPABILITIES]
     assert said["PrivateDevices"] == said["NoNewPrivileges"] == ["yes"]
     assert said["LimitCORE"] == ["0"]
 
 
 def test_server_is_told_in_its_own_directory_by_the_agent() -> None:
-    said = settings()
+    said = unit_settings(UNIT)
     assert [f"/run/{name}" for name in said["RuntimeDirectory"]] == [str(SOCKET.parent)]
     user, _, member = (ROOT / "packaging/sysusers.d/pharos-reality.conf").read_text().splitlines()
     assert user.split()[:3] == ["u", "pharos-reality", "-"]
@@ -43,16 +34,16 @@ def test_server_is_told_in_its_own_directory_by_the_agent() -> None:
 
 
 def test_nothing_secret_is_in_the_command() -> None:
-    assert settings()["ExecStart"] == ["/usr/bin/pharos-reality"]
+    assert unit_settings(UNIT)["ExecStart"] == ["/usr/bin/pharos-reality"]
 
 
 def test_nothing_that_stops_stops_the_server() -> None:
-    assert not {"Requires", "BindsTo", "PartOf", "Requisite"} & settings().keys()
+    assert not {"Requires", "BindsTo", "PartOf", "Requisite"} & unit_settings(UNIT).keys()
 
 
 def test_descriptors_suffice_for_the_limits() -> None:
     # A session has a client, a target or two sockets for datagrams; a stranger has a client and the target.
-    assert CarryLimits().at_once * 3 + RelayLimits().at_once * 2 < int(settings()["LimitNOFILE"][0])
+    assert CarryLimits().at_once * 3 + RelayLimits().at_once * 2 < int(unit_settings(UNIT)["LimitNOFILE"][0])
 
 
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:

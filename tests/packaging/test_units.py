@@ -55,6 +55,16 @@ def test_user_and_folder_are_the_units_own(command: str) -> None:
     assert settings(command)["ExecStartPre"] == [f"+/usr/bin/systemd-tmpfiles --create {name}.conf"]
 
 
+def unit_settings(unit: Path) -> dict[str, list[str]]:
+    """What a unit says, by the names of its settings."""
+    found: dict[str, list[str]] = {}
+    for line in unit.read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not here to check the units")

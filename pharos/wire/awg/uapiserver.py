@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
+import functools
 import logging
-import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,15 +16,12 @@ from pharos.wire.awg.uapi import BadRequest, DeviceChange, GetRequest, Request
 from pharos.wire.awg.uapievents import render_event
 from pharos.wire.awg.uapiread import UapiReader
 from pharos.wire.awg.uapiwrite import render_errno, render_state
-from pharos.wire.errors import RemoteProtocolError
-from pharos.wire.units import KIB
+from pharos.wire.localsocket import listen_local, report_to, serve_managers
 
 log = logging.getLogger(__name__)
 
 # Where wg(8) and awg(8) look for an interface that is a program.
 DIRECTORIES: Final = (Path("/var/run/wireguard"), Path("/var/run/amneziawg"))
-_BACKLOG: Final = 16
-_READ_BYTES: Final = 64 * KIB
 
 
 @contextmanager
@@ -34,45 +30,11 @@ def listen_uapi(name: str, directories: Sequence[Path] = DIRECTORIES) -> Iterato
 
     Raises: OSError — another engine serves that interface, or we may not write there.
     """
-    bound: list[tuple[Path, socket.socket]] = []
-    try:
-        for directory in directories:
-            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            path = directory / f"{name}.sock"
-            bound.append((path, _bind(path)))
-        yield [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for _, sock in bound]
-    finally:
-        for path, sock in bound:
-            sock.close()
-            path.unlink(missing_ok=True)
-
-
-def _bind(path: Path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        try:
-            sock.bind(str(path))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or _is_served(path):
-                raise
-            # What a killed engine left.
-            path.unlink()
-            sock.bind(str(path))
-        path.chmod(0o660)
-        sock.listen(_BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _is_served(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        try:
-            sock.connect(str(path))
-        except OSError:
-            return False
-    return True
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(listen_local(directory / f"{name}.sock", directory_mode=0o755))
+            for directory in directories
+        ]
 
 
 async def serve_uapi(
@@ -82,16 +44,7 @@ async def serve_uapi(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer managers until cancelled; whatever one of them sends ends its own connection at most."""
-
-    async def handle(stream: trio.SocketStream) -> None:
-        try:
-            await _converse(engine, stream)
-        except (RemoteProtocolError, trio.BrokenResourceError) as error:
-            log.debug("a UAPI connection was closed: %s", error)
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, handle, list(listeners))
-        task_status.started()
+    await serve_managers(functools.partial(_converse, engine), listeners, task_status=task_status)
 
 
 async def _converse(engine: Engine, stream: trio.SocketStream) -> None:
@@ -119,16 +72,5 @@ def answer(engine: Engine, request: Request) -> str:
 
 
 async def _report(engine: Engine, stream: trio.SocketStream) -> None:
-    """Send events until the watcher goes, or falls too far behind."""
-    async with engine.watch() as events, trio.open_nursery() as nursery:
-
-        @nursery.start_soon
-        async def _() -> None:
-            # A watcher has nothing more to say; that it goes has to be noticed though no event comes.
-            while await stream.receive_some(_READ_BYTES):
-                pass
-            nursery.cancel_scope.cancel()
-
-        async for event in events:
-            await stream.send_all(render_event(event).encode())
-        nursery.cancel_scope.cancel()
+    async with engine.watch() as events:
+        await report_to(stream, (render_event(event) async for event in events))

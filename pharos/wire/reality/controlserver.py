@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
+import functools
 import logging
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from pharos.wire.errors import RemoteProtocolError
+from pharos.wire.localsocket import listen_local, report_to, serve_managers
 from pharos.wire.reality.control import (
     BadRequest,
     Change,
@@ -25,50 +23,18 @@ from pharos.wire.reality.control import (
 )
 from pharos.wire.reality.controlread import ControlReader
 from pharos.wire.reality.engine import RealityEngine
-from pharos.wire.units import KIB
 
 log = logging.getLogger(__name__)
 
 SOCKET: Final = Path("/run/pharos-reality/control.sock")
-_BACKLOG: Final = 16
-_READ_BYTES: Final = 64 * KIB
 
 
-@contextmanager
-def listen_control(path: Path) -> Iterator[trio.SocketListener]:
+def listen_control(path: Path) -> AbstractContextManager[trio.SocketListener]:
     """Listen while the block lasts; owner and group alone get in.
 
     Raises: OSError — another node is told there, or we may not write there.
     """
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    bound = False
-    try:
-        try:
-            sock.bind(str(path))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or _is_served(path):
-                raise
-            # What a killed node left.
-            path.unlink()
-            sock.bind(str(path))
-        bound = True
-        path.chmod(0o660)
-        sock.listen(_BACKLOG)
-        yield trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-    finally:
-        sock.close()
-        if bound:
-            path.unlink(missing_ok=True)
-
-
-def _is_served(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        try:
-            sock.connect(str(path))
-        except OSError:
-            return False
-    return True
+    return listen_local(path, directory_mode=0o750)
 
 
 async def serve_control(
@@ -78,16 +44,7 @@ async def serve_control(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer managers until cancelled; whatever one of them sends ends its own connection at most."""
-
-    async def handle(stream: trio.SocketStream) -> None:
-        try:
-            await _converse(engine, stream)
-        except (RemoteProtocolError, trio.BrokenResourceError) as error:
-            log.debug("a control connection was closed: %s", error)
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, handle, [listener])
-        task_status.started()
+    await serve_managers(functools.partial(_converse, engine), [listener], task_status=task_status)
 
 
 async def _converse(engine: RealityEngine, stream: trio.SocketStream) -> None:
@@ -114,18 +71,7 @@ def _answer(engine: RealityEngine, request: Request) -> str:
 
 
 async def _report(engine: RealityEngine, stream: trio.SocketStream) -> None:
-    """Send events until the watcher goes, or falls too far behind."""
-    async with engine.server.users.watch() as events, trio.open_nursery() as nursery:
-
-        @nursery.start_soon
-        async def _() -> None:
-            # A watcher has nothing more to say; that it goes has to be noticed though no event comes.
-            while await stream.receive_some(_READ_BYTES):
-                pass
-            nursery.cancel_scope.cancel()
-
+    async with engine.server.users.watch() as events:
         # The first thing a watcher hears is that it hears everything from here on.
         await stream.send_all(render_errno(0).encode())
-        async for event in events:
-            await stream.send_all(render_event(event).encode())
-        nursery.cancel_scope.cancel()
+        await report_to(stream, (render_event(event) async for event in events))

@@ -8,21 +8,9 @@ from typing import Final, NoReturn
 
 import trio
 
-from pharos.wire.errors import RemoteProtocolError, TruncatedError
-from pharos.wire.reality.addresses import Address
 from pharos.wire.reality.connect import ConnectServer
-from pharos.wire.reality.front import (
-    LOOPBACK,
-    READ_BYTES,
-    TUNNEL_ERRORS,
-    Failure,
-    Limits,
-    OpenTcp,
-    dismiss,
-    failure_of,
-    serve_front,
-)
-from pharos.wire.reality.relay import Early, open_for, relay
+from pharos.wire.reality.front import LOOPBACK, Failure, Limits, OpenTcp, serve_front
+from pharos.wire.reality.relay import connect, receive_request
 from pharos.wire.reality.socks import Credentials
 
 STATUSES: Final = {
@@ -60,27 +48,5 @@ async def _handle(
 ) -> None:
     machine = ConnectServer(credentials)
     with trio.fail_after(limits.request_timeout):
-        address = await _receive_request(client, machine)
-    early = Early(machine.take_early())
-    try:
-        upstream = await open_for(client, open_tcp, address.host, address.port, limits, early)
-    except (*TUNNEL_ERRORS, trio.TooSlowError) as error:
-        await dismiss(client, machine.fail(STATUSES[failure_of(error)]))
-        return
-    async with upstream:
-        await client.send_all(machine.succeed())
-        await relay(client, upstream, limits, early)
-
-
-async def _receive_request(client: trio.SocketStream, machine: ConnectServer) -> Address:
-    while True:
-        data = await client.receive_some(READ_BYTES)
-        if not data:
-            raise TruncatedError("HTTP: the client ended before it said what it wants")
-        try:
-            address = machine.receive_data(bytes(data))
-        except RemoteProtocolError:
-            await dismiss(client, machine.take_output())
-            raise
-        if address is not None:
-            return address
+        address = await receive_request(client, machine, "HTTP")
+    await connect(client, machine, address, open_tcp=open_tcp, limits=limits, answers=STATUSES)

@@ -2,16 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol, TypeVar
 
 import trio
 
-from pharos.wire.reality.front import READ_BYTES, TUNNEL_ERRORS, Limits, OpenTcp, reset
+from pharos.wire.errors import RemoteProtocolError, TruncatedError
+from pharos.wire.reality.addresses import Address
+from pharos.wire.reality.front import (
+    READ_BYTES,
+    TUNNEL_ERRORS,
+    Failure,
+    Limits,
+    OpenTcp,
+    dismiss,
+    failure_of,
+    reset,
+)
 from pharos.wire.units import SECONDS
 
 CLOSE_TIMEOUT: Final = 5 * SECONDS
 """For a stream to say that it ends, to a peer that has said so already: two round trips of a bad mobile link."""
+
+RequestT_co = TypeVar("RequestT_co", covariant=True)
+AnswerT_contra = TypeVar("AnswerT_contra", contravariant=True)
+RequestT = TypeVar("RequestT")
+AnswerT = TypeVar("AnswerT")
+
+
+class Asked(Protocol[RequestT_co]):
+    """A proxy's protocol up to the request."""
+
+    def receive_data(self, data: bytes, /) -> RequestT_co | None:
+        """Raises: RemoteProtocolError — say what `take_output` returns, and close the connection."""
+
+    def take_output(self) -> bytes:
+        """Return what is to be sent, once."""
+
+
+class Answering(Protocol[AnswerT_contra]):
+    """A proxy's protocol from the request on."""
+
+    def succeed(self) -> bytes:
+        """Return the answer to a request that was granted."""
+
+    def fail(self, answer: AnswerT_contra, /) -> bytes:
+        """Return the answer to one that was not."""
+
+    def take_early(self) -> bytes:
+        """Return the payload that the client sent before it had its answer, once."""
+
+
+async def receive_request(client: trio.SocketStream, machine: Asked[RequestT], protocol: str) -> RequestT:
+    """Return what a client wants, once it has said so.
+
+    Raises: TruncatedError — it ended before; RemoteProtocolError — it was dismissed; trio.BrokenResourceError.
+    """
+    while True:
+        data = await client.receive_some(READ_BYTES)
+        if not data:
+            raise TruncatedError(f"{protocol}: the client ended before it said what it wants")
+        try:
+            request = machine.receive_data(bytes(data))
+        except RemoteProtocolError:
+            await dismiss(client, machine.take_output())
+            raise
+        await client.send_all(machine.take_output())
+        if request is not None:
+            return request
+
+
+async def connect(
+    client: trio.SocketStream,
+    machine: Answering[AnswerT],
+    address: Address,
+    *,
+    open_tcp: OpenTcp,
+    limits: Limits,
+    answers: Mapping[Failure, AnswerT],
+) -> None:
+    """Open the tunnel's stream, answer, and carry until both have ended; ``answers`` are for who cannot be reached."""
+    early = Early(machine.take_early())
+    try:
+        upstream = await open_for(client, open_tcp, address.host, address.port, limits, early)
+    except (*TUNNEL_ERRORS, trio.TooSlowError) as error:
+        await dismiss(client, machine.fail(answers[failure_of(error)]))
+        return
+    async with upstream:
+        await client.send_all(machine.succeed())
+        await relay(client, upstream, limits, early)
 
 
 class Early:

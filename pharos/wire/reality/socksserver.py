@@ -7,21 +7,9 @@ from typing import Final, NoReturn
 
 import trio
 
-from pharos.wire.errors import RemoteProtocolError, TruncatedError
-from pharos.wire.reality.front import (
-    LOOPBACK,
-    READ_BYTES,
-    TUNNEL_ERRORS,
-    Failure,
-    Limits,
-    OpenTcp,
-    OpenUdp,
-    dismiss,
-    failure_of,
-    serve_front,
-)
-from pharos.wire.reality.relay import Early, open_for, relay
-from pharos.wire.reality.socks import AssociateRequest, ConnectRequest, Credentials, Reply, SocksRequest, SocksServer
+from pharos.wire.reality.front import LOOPBACK, Failure, Limits, OpenTcp, OpenUdp, dismiss, serve_front
+from pharos.wire.reality.relay import connect, receive_request
+from pharos.wire.reality.socks import AssociateRequest, ConnectRequest, Credentials, Reply, SocksServer
 from pharos.wire.reality.socksudp import serve_association
 
 REPLIES: Final = {
@@ -65,35 +53,12 @@ async def _handle(
 ) -> None:
     machine = SocksServer(credentials)
     with trio.fail_after(limits.request_timeout):
-        request = await _receive_request(client, machine)
+        request = await receive_request(client, machine, "SOCKS")
     match request:
         case ConnectRequest(address):
-            early = Early(machine.take_early())
-            try:
-                upstream = await open_for(client, open_tcp, address.host, address.port, limits, early)
-            except (*TUNNEL_ERRORS, trio.TooSlowError) as error:
-                await dismiss(client, machine.fail(REPLIES[failure_of(error)]))
-                return
-            async with upstream:
-                await client.send_all(machine.succeed())
-                await relay(client, upstream, limits, early)
+            await connect(client, machine, address, open_tcp=open_tcp, limits=limits, answers=REPLIES)
         case AssociateRequest():
             if open_udp is None:
                 await dismiss(client, machine.fail(Reply.COMMAND_NOT_SUPPORTED))
                 return
             await serve_association(client, machine, request, open_udp, limits)
-
-
-async def _receive_request(client: trio.SocketStream, machine: SocksServer) -> SocksRequest:
-    while True:
-        data = await client.receive_some(READ_BYTES)
-        if not data:
-            raise TruncatedError("SOCKS: the client ended before it said what it wants")
-        try:
-            request = machine.receive_data(bytes(data))
-        except RemoteProtocolError:
-            await dismiss(client, machine.take_output())
-            raise
-        await client.send_all(machine.take_output())
-        if request is not None:
-            return request
