@@ -105,16 +105,13 @@ class NodeCare:
             return False
         fleet = authority.trust.fleet
         due = await self._store.read(_look, fleet, node, report)
-        if due.told.is_news:
-            await self._store.run(note_report, node.id, report, at=now_us())
-        reality = due.reality
-        if reality.port is not None and not self._may_move(node.id):
-            reality = attrs.evolve(reality, port=None)
-        if reality.is_news:
-            act = Act(actor="helm", at=now_us(), via="helm")
-            await self._store.run(note_reality, act, node.id, report.reality, moves=reality.port is not None)
-        if due.news:
-            await self._store.run(_write_down, self._authorities, node, report, now_us())
+        # What may not be believed yet is looked at again.
+        moves = due.reality.port is not None and self._may_move(node.id)
+        believed = due.reality if moves else attrs.evolve(due.reality, port=None)
+        if due.told.is_news or believed.is_news or due.news:
+            # At once: after a start every node has something of each, and whoever follows the record wakes by commits.
+            written = attrs.evolve(due, reality=believed)
+            await self._store.run(_write_down, self._authorities, node, report, written, now_us())
         if due.checkpoint:
             await keep(due.checkpoint)
         now, shown = datetime.datetime.now(datetime.UTC), report.certificate.hex()
@@ -148,8 +145,14 @@ def _look(db: Database, fleet: FleetId, node: Node, report: NodeReport) -> _Due:
     )
 
 
-def _write_down(db: Database, authorities: LiveAuthority, node: Node, report: NodeReport, at: int) -> None:
+def _write_down(db: Database, authorities: LiveAuthority, node: Node, report: NodeReport, due: _Due, at: int) -> None:
     act = Act(actor="helm", at=at, via="helm")
+    if due.told.is_news:
+        note_report(db, node.id, report, at=at)
+    if due.reality.is_news:
+        note_reality(db, act, node.id, report.reality, moves=due.reality.port is not None)
+    if not due.news:
+        return
     kept = hear_checkpoint(db, authorities.current, act, node.id, report.checkpoint)
     note_member(db, node.id, at=at, checkpoint=kept, certificate=report.certificate.hex())
     if _is_skewed(report):
