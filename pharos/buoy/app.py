@@ -1,17 +1,20 @@
-"""The buoy's task tree, whole: state ⊃ engine ⊃ control port."""
+"""The buoy's task tree, whole: state ⊃ engines ⊃ control port."""
 
 from __future__ import annotations
 
 import datetime
 import functools
 import logging
+from contextlib import ExitStack
 
 import attrs
 import trio
 
 from pharos.buoy.config import BuoyConfig
 from pharos.buoy.control import serve_control
-from pharos.buoy.dataplane.embedded import open_embedded
+from pharos.buoy.dataplane.drivers import open_awg, open_reality
+from pharos.buoy.dataplane.manager import Planes
+from pharos.buoy.dataplane.plans import Planner
 from pharos.buoy.events import EventFeed
 from pharos.buoy.node import Node
 from pharos.buoy.quota import QuotaMeter
@@ -30,6 +33,8 @@ class BuoyAddresses:
 
     control: tuple[str, int]
     awg: tuple[str, int]
+    reality_port: int = 0
+    """TCP; 0 until helm has ordered a target."""
 
 
 async def run_buoy(
@@ -39,32 +44,42 @@ async def run_buoy(
 
     It comes up from disk: peers of the last push are served before helm is heard of.
 
-    Raises: StateFileError — a state file is damaged. AgentError — this machine is not in a fleet.
+    Raises: StateFileError — a state file is damaged. AgentError — this machine is not in a fleet. EngineError — an
+    engine that was asked for by name is not there.
     """
     state_directory = open_state_directory(config.state)
-    with lock_state_directory(state_directory):
+    with lock_state_directory(state_directory), ExitStack() as stack:
         keys = AgentKeys(state_directory, Role.NODE)
         membership = keys.membership(now=datetime.datetime.now(datetime.UTC))
         keeping = Keeping(state_directory, keys, membership)
         state, meter = DesiredState(state_directory), QuotaMeter(state_directory)
         state.load()
-        feed = EventFeed()
-        async with (
-            open_embedded(host=config.host, port=config.awg_port, membership=membership, keys=keys, feed=feed) as plane,
-            trio.open_nursery() as nursery,
-        ):
-            node = Node(keeping=keeping, keys=keys, state=state, plane=plane, meter=meter)
+        feed = EventFeed(keep_sources=config.keep_sources)
+        planner = Planner(membership=membership, keys=keys, awg_port=config.awg_port, reality_port=config.reality_port)
+        plane = Planes(
+            planner,
+            stack.enter_context(open_awg(config, on_event=feed.publish)),
+            stack.enter_context(open_reality(config, on_event=feed.publish)),
+        )
+        node = Node(keeping=keeping, keys=keys, state=state, plane=plane, meter=meter)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(plane.run)
             await node.start()
             nursery.start_soon(node.run_bounds)
             control: tuple[str, int] = await nursery.start(
                 functools.partial(serve_control, node, feed, host=config.host, port=config.control_port)
             )
             log.info(
-                "buoy %s serves %d peers on UDP %d, control on TCP %d, fence %s",
+                "buoy %s serves %d peers on UDP %d (%s) and TCP %d (%s), control on TCP %d, fence %s",
                 membership.identity.id,
                 len(node.desired.peers),
                 plane.port,
+                plane.awg_driver,
+                plane.reality_port,
+                plane.reality_driver,
                 control[1],
                 node.desired.fence,
             )
-            task_status.started(BuoyAddresses(control=control, awg=(config.host, plane.port)))
+            task_status.started(
+                BuoyAddresses(control=control, awg=(config.host, plane.port), reality_port=plane.reality_port)
+            )

@@ -41,6 +41,7 @@ def main() -> None:
 @click.option("--host", help="Address to listen on.")
 @click.option("--control-port", type=int, help="TCP port for helm.")
 @click.option("--awg-port", type=int, help="UDP port for AmneziaWG.")
+@click.option("--reality-port", type=int, help="TCP port for REALITY.")
 @click.option("--verbose", is_flag=True, help="Log more.")
 @reports_errors
 def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:

@@ -55,13 +55,13 @@ class Control(control_grpc.ControlBase):
     async def Status(self, stream: Stream[pb.StatusRequest, pb.StatusReply]) -> None:
         """Say what this node is; UNAVAILABLE to a helm that asks for the lease while another one has it."""
         request = await stream.recv_message()
-        await stream.send_message(self._status(pb.StatusRequest() if request is None else request))
+        await stream.send_message(await self._status(pb.StatusRequest() if request is None else request))
 
-    def _status(self, request: pb.StatusRequest) -> pb.StatusReply:
+    async def _status(self, request: pb.StatusRequest) -> pb.StatusReply:
         # Who only looks asks for no lease.
         if request.HasField("lease"):
             self._claim(request)
-        return report_to(self._teller.tell(self._node.report(), since=request.since))
+        return report_to(self._teller.tell(await self._node.report(), since=request.since))
 
     async def Push(self, stream: Stream[pb.PushRequest, pb.PushReply]) -> None:
         """Take a change set; FAILED_PRECONDITION where it is refused, UNAVAILABLE while another helm has the lease."""
@@ -97,8 +97,9 @@ class Control(control_grpc.ControlBase):
     async def _answer(self, stream: Stream[pb.WatchRequest, pb.EventBatch], turn: trio.Lock) -> None:
         async for request in stream:
             if request.HasField("status"):
+                status = await self._status(request.status)
                 async with turn:
-                    await stream.send_message(pb.EventBatch(status=self._status(request.status)))
+                    await stream.send_message(pb.EventBatch(status=status))
 
     async def Renew(self, stream: Stream[pb.RenewRequest, pb.RenewReply]) -> None:
         """Give the CSR of the fresh key."""

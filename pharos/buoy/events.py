@@ -16,18 +16,25 @@ from pharos.wire.ids import DeviceId
 QUEUE_SIZE: Final = 10_000
 # Events that wait together leave together: a burst costs one message per batch, a lone event leaves at once.
 BATCH_SIZE: Final = 500
+_WITH_SOURCE: Final = frozenset({EventKind.HANDSHAKE, EventKind.CONNECTED})
 
 
 class EventFeed:
-    """Numbers events and hands them to the watchers; publishing never blocks."""
+    """Numbers events and hands them to the watchers; publishing never blocks.
 
-    def __init__(self) -> None:
+    Without ``keep_sources`` nobody is told where a device comes from.
+    """
+
+    def __init__(self, *, keep_sources: bool = True) -> None:
+        self._keep_sources = keep_sources
         self._sequence = 0
         self._watchers: set[Watcher] = set()
 
     def publish(self, kind: EventKind, *, at: int, device_id: DeviceId, detail: str) -> None:
-        """Give an event to every watcher."""
+        """Give an event to every watcher. ``detail`` of one that begins is the device's address."""
         self._sequence += 1
+        if not self._keep_sources and kind in _WITH_SOURCE:
+            detail = ""
         event = TunnelEvent(sequence=self._sequence, at=at, kind=kind, device_id=device_id, detail=detail)
         for watcher in self._watchers:
             watcher.offer(event)

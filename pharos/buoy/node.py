@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from typing import Final, NoReturn, Protocol
 
 import attrs
 import trio
 
-from pharos.buoy.dataplane.base import NO_REASONS, DataPlane
+from pharos.buoy.dataplane.base import NO_REASONS, PeerCounters
 from pharos.buoy.quota import KEPT_EVERY, QuotaMeter
 from pharos.buoy.reality import RealityKeys
 from pharos.buoy.report import report_of
@@ -22,13 +22,47 @@ from pharos.wire.desired import Desired, Push
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.keeping import Keeping
 from pharos.wire.noise.keys import KeyPair
+from pharos.wire.units import SECONDS
 
 log = logging.getLogger(__name__)
+
+# Of what was used, when the agent ends: an engine in another process may be ending, too.
+LAST_COUNT: Final = 1 * SECONDS
 
 
 def now_us() -> int:
     """Microseconds since 1970, by the wall clock."""
     return time.time_ns() // 1000
+
+
+class DataPlane(Protocol):
+    """What a node asks of all that carries packets (`pharos.buoy.dataplane.manager.Planes`)."""
+
+    @property
+    def port(self) -> int:
+        """The UDP port of AmneziaWG, 0 while none is served."""
+        ...
+
+    @property
+    def reality_port(self) -> int:
+        """The TCP port of REALITY, 0 while none is served."""
+        ...
+
+    def check(self, desired: Desired) -> None:
+        """Raises: RemoteProtocolError — it could not be served; nothing is kept then."""
+        ...
+
+    async def apply(self, desired: Desired, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
+        """Serve exactly ``desired``; ``reasons`` say why peers that go are gone."""
+        ...
+
+    async def read_counters(self) -> list[PeerCounters]:
+        """Return what is known of every peer."""
+        ...
+
+    def commitment(self, device_id: DeviceId) -> bytes:
+        """Return HMAC(PSK, "commit")[:8] of a peer, so that helm can compare both ends."""
+        ...
 
 
 class Node:
@@ -93,7 +127,7 @@ class Node:
                         await self._drop_denied()
                 desired = self._state.current.after(without_denied(push, self.keeping.standing.deny_list))
                 self._plane.check(desired)
-                self._meter.read(desired.peers, self._plane.counters())
+                self._meter.read(desired.peers, await self._plane.read_counters())
                 await self._state.replace(desired)
                 await self._apply(desired)
             self._changed.set()
@@ -108,14 +142,15 @@ class Node:
                 with trio.move_on_after(patience(self._state.current.peers.values(), now=self._wall())):
                     await self._changed.wait()
         finally:
-            self._count()
+            with trio.move_on_after(LAST_COUNT, shield=True):
+                await self._count()
             if self._meter.changed:
                 self._save_usage()
 
     async def review(self) -> None:
         """Count what was used, and cut or serve again whoever has come to it."""
         async with self._turn:
-            self._count()
+            await self._count()
             peers = self._state.current.peers
             if reasons_to_cut(peers, now=self._wall(), meter=self._meter) != self._cut:
                 with trio.CancelScope(shield=True):
@@ -124,15 +159,15 @@ class Node:
                 self._saved_at = trio.current_time()
                 await trio.to_thread.run_sync(self._save_usage)
 
-    def report(self) -> NodeReport:
+    async def report(self) -> NodeReport:
         """Return the node's status."""
-        return report_of(self, self._plane, self._meter, now=self._wall())
+        return report_of(self, self._plane, await self._plane.read_counters(), self._meter, now=self._wall())
 
-    def _count(self) -> None:
+    async def _count(self) -> None:
         peers = self._state.current.peers
         # To ask the engine of a thousand peers takes milliseconds, and most fleets have no quota.
         if any(peer.quota is not None for peer in peers.values()):
-            self._meter.read(peers, self._plane.counters())
+            self._meter.read(peers, await self._plane.read_counters())
 
     def _save_usage(self) -> None:
         try:

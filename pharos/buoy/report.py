@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 import attrs
 
 import pharos
-from pharos.buoy.dataplane.base import DataPlane
+from pharos.buoy.dataplane.base import PeerCounters
 from pharos.buoy.quota import QuotaMeter
 from pharos.buoy.reality import RealityKeys
 from pharos.wire.convert import NodeReport, PeerReport
@@ -34,11 +35,23 @@ class Reported(Protocol):
     def desired(self) -> Desired: ...
 
 
-def report_of(node: Reported, plane: DataPlane, meter: QuotaMeter, *, now: int) -> NodeReport:
+class Served(Protocol):
+    """The parts of a node's data plane that a report is made of."""
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def reality_port(self) -> int: ...
+    def commitment(self, device_id: DeviceId) -> bytes: ...
+
+
+def report_of(
+    node: Reported, plane: Served, counted: Iterable[PeerCounters], meter: QuotaMeter, *, now: int
+) -> NodeReport:
     """Return a node's status. A peer that is cut for a time is in it, one that was revoked is not."""
     desired, keeping = node.desired, node.keeping
     membership = keeping.standing.membership
-    counters = {entry.device_id: entry for entry in plane.counters()}
+    counters = {entry.device_id: entry for entry in counted}
     peers = []
     for device_id, peer in desired.peers.items():
         seen = counters.get(device_id)

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pharos.buoy.dataplane.embedded import EmbeddedPlane
+from pharos.buoy.dataplane.manager import Planes
 from pharos.caravel.profiles.store import ProfileStore
 from pharos.caravel.tunnel.amnezia import pairing_of
 from pharos.helm.config import SOCKET_NAME
@@ -124,7 +124,7 @@ def files_below(folder: Path) -> Iterator[bytes]:
 async def test_a59_running_helm_holds_nothing_that_opens_a_tunnel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EmbeddedPlane, "reality_port", 8444)
+    monkeypatch.setattr(Planes, "reality_port", 8444)
     async with running_fleet(tmp_path, timeout=120) as fleet:
         await fleet.helm.stop()
         helm = HelmProcess(fleet)

@@ -79,7 +79,7 @@ async def test_peer_is_cut_when_it_expires(tmp_path: Path, autojump_clock: Clock
         assert now_served(sample) == [TWO]
         assert sample.plane.reasons[-1] == {ONE: "expired"}
         # It is still what helm ordered, so that helm sees no drift.
-        assert [peer.device_id for peer in sample.node.report().peers] == [ONE, TWO]
+        assert [peer.device_id for peer in (await sample.node.report()).peers] == [ONE, TWO]
         await sample.node.push(attrs.evolve(with_peer(expires_at=at(90)), fence=Fence(1, 1, 2)))
         assert now_served(sample) == [ONE, TWO]
 
@@ -122,11 +122,11 @@ async def test_peer_is_cut_when_its_lease_is_used_up_and_back_with_the_next(
         assert now_served(sample) == [TWO]
         assert sample.plane.reasons[-1] == {ONE: "quota"}
         sample.plane.seen = []
-        assert sample.node.report().peers[0].quota_used == 1_000
+        assert (await sample.node.report()).peers[0].quota_used == 1_000
         again = with_peer(quota=QuotaLease(id=2, octets=1_000))
         await sample.node.push(attrs.evolve(again, fence=Fence(1, 1, 2)))
         assert now_served(sample) == [ONE, TWO]
-        assert sample.node.report().peers[0].quota_used == 0
+        assert (await sample.node.report()).peers[0].quota_used == 0
 
 
 async def test_usage_is_on_disk_after_ten_seconds_and_at_the_end(tmp_path: Path, autojump_clock: Clock) -> None:
@@ -143,7 +143,7 @@ async def test_usage_is_on_disk_after_ten_seconds_and_at_the_end(tmp_path: Path,
         # Counted at the very end.
         sample.plane.seen = spent(400)
     again = buoy(tmp_path)
-    assert again.node.report().peers[0].quota_used == 400
+    assert (await again.node.report()).peers[0].quota_used == 400
     # The engine counts from nothing after a restart, the node does not.
     async with running(again):
         again.plane.seen = spent(600)
@@ -197,7 +197,7 @@ async def test_a11_denied_peer_is_not_served_even_if_pushed(
     for node in (sample, buoy(tmp_path)):
         await node.node.push(attrs.evolve(FIRST, fence=Fence(2, 1, 1)))
         assert now_served(node) == [TWO]
-        assert [peer.device_id for peer in node.node.report().peers] == [TWO]
+        assert [peer.device_id for peer in (await node.node.report()).peers] == [TWO]
     assert ONE not in (tmp_path / "desired.json").read_text()
     # Red: a node that does what it is told serves it.
     monkeypatch.setattr(serving, "is_denied", lambda *_: False)
@@ -213,7 +213,7 @@ async def test_a11_deny_list_is_in_force_before_the_peers_and_although_they_are_
         await sample.node.push(bad)
     assert now_served(sample) == [TWO]
     assert sample.node.desired.fence == Fence(1, 1, 1)
-    assert sample.node.report().deny_list == (1, 1)
+    assert (await sample.node.report()).deny_list == (1, 1)
 
 
 async def test_a11_deny_list_is_carried_out_although_what_came_along_is_refused(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ async def test_a12_push_with_older_or_foreign_trust_is_refused_whole(
         with pytest.raises(error):
             await node.node.push(attrs.evolve(push, **{part: blob}))  # type: ignore[arg-type]
         assert (node.node.desired.fence, list(node.node.desired.peers)) == (Fence(1, 1, 1), [TWO])
-        report = node.node.report()
+        report = await node.node.report()
         assert (report.manifest_version, report.deny_list) == (2, (1, 2))
 
 
@@ -282,4 +282,4 @@ async def test_helm_of_an_older_fence_does_not_change_the_trust_either(tmp_path:
     await sample.node.push(attrs.evolve(FIRST, manifest=HELM.manifest()))
     with pytest.raises(RemoteProtocolError, match="older"):
         await sample.node.push(attrs.evolve(FIRST, fence=Fence(1, 0, 9), deny_list=denying(peer_of(1))))
-    assert sample.node.report().deny_list == (0, 0)
+    assert (await sample.node.report()).deny_list == (0, 0)

@@ -98,7 +98,7 @@ async def test_answer_to_a_push_says_what_is_in_force(tmp_path: Path) -> None:
         reply = await push(channel, after(1, manifest=HELM.manifest(4), deny_list=HELM.deny_list(version=3)))
         assert (reply.manifest_version, reply.deny_list.epoch, reply.deny_list.version) == (4, 1, 3)
         report = report_from(await control_grpc.ControlStub(channel).Status(pb.StatusRequest()))
-        assert report == served.sample.node.report() or report.now < served.sample.node.report().now
+        assert report == await served.sample.node.report() or report.now < (await served.sample.node.report()).now
         assert (report.deny_list, report.manifest_version) == ((1, 3), 4)
         assert report.certificate == served.sample.keeping.standing.membership.fingerprint
         assert [(peer.generation, peer.digest) for peer in report.peers] == [

@@ -124,10 +124,10 @@ async def test_pushes_are_taken_one_after_the_other(tmp_path: Path, keys: AgentK
 async def test_report_says_who_the_node_is_and_what_it_serves(tmp_path: Path, keys: AgentKeys) -> None:
     plane = FakePlane(seen=[PeerCounters(device_id=DeviceId("device-2"), last_handshake=9, received=10, sent=11)])
     sample = buoy(tmp_path, keys, plane)
-    fresh = sample.node.report()
+    fresh = await sample.node.report()
     assert (fresh.applied, fresh.awg, fresh.addresses, fresh.peers) == (Fence(), None, (), ())
     await sample.node.push(FIRST)
-    report = sample.node.report()
+    report = await sample.node.report()
     assert (report.node_id, report.version) == ("node-1", pharos.__version__)
     assert report.awg_key == KeyPair.from_private_bytes(keys.awg_key).public
     assert report.derive_key == keys.derive_key.public

@@ -34,13 +34,13 @@ async def test_keys_are_of_what_is_served_and_proven(tmp_path: Path) -> None:
     keys = joined(tmp_path)
     membership = keys.membership(now=utc_now())
     buoy = make_buoy(tmp_path, keys=keys, membership=membership, plane=FakePlane(reality_port=443))
-    assert buoy.node.report().reality == RealityReport(port=443)
+    assert (await buoy.node.report()).reality == RealityReport(port=443)
     await buoy.node.push(FIRST)
-    first = buoy.node.report().reality
+    first = (await buoy.node.report()).reality
     assert first is not None
     assert (first.parameters, [key.generation for key in first.keys]) == (reality_of(1), [1])
     await buoy.node.push(REISSUED)
-    second = buoy.node.report().reality
+    second = (await buoy.node.report()).reality
     assert second is not None
     assert [key.generation for key in second.keys] == [2, 1]
     assert second.keys[1] == first.keys[0]
@@ -56,10 +56,10 @@ async def test_keys_are_of_what_is_served_and_proven(tmp_path: Path) -> None:
             node=node,
             generation=key.generation,
         )
-    report = buoy.node.report()
+    report = await buoy.node.report()
     assert report_from(report_to(report)) == report
     await buoy.node.push(Push(fence=Fence(1, 1, 3), snapshot=False, previous=()))
-    last = buoy.node.report().reality
+    last = (await buoy.node.report()).reality
     assert last is not None
     assert [key.generation for key in last.keys] == [2]
 
@@ -73,7 +73,7 @@ async def test_buoy_that_starts_again_has_the_same_keys(tmp_path: Path) -> None:
     again = make_buoy(tmp_path, keys=AgentKeys(tmp_path, Role.NODE), membership=membership)
     assert again.node.desired.reality == reality_of(2, after=1)
     assert again.node.desired.previous == REISSUED.previous
-    before, after = buoy.node.report().reality, again.node.report().reality
+    before, after = (await buoy.node.report()).reality, (await again.node.report()).reality
     assert before is not None
     assert after is not None
     assert [key.public_key for key in before.keys] == [key.public_key for key in after.keys]
@@ -90,9 +90,9 @@ async def test_private_halves_are_in_no_file_message_or_log(tmp_path: Path, capl
     buoy = make_buoy(tmp_path, keys=keys, membership=membership)
     for push in (FIRST, REISSUED):
         await buoy.node.push(push)
-    said = report_to(buoy.node.report()).SerializeToString()
+    said = report_to(await buoy.node.report()).SerializeToString()
     files = contents_of(tmp_path)
-    shown = f"{caplog.text} {buoy.node.reality_keys!r} {buoy.node.report()!r}".encode()
+    shown = f"{caplog.text} {buoy.node.reality_keys!r} {await buoy.node.report()!r}".encode()
     fleet, node = membership.trust.fleet, NodeId(membership.identity.id)
     for generation in (1, 2):
         pair = derive_reality_key(keys.derive_key, fleet=fleet, node=node, generation=generation)

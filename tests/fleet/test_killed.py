@@ -191,6 +191,6 @@ async def test_reissue_survives_a_helm_that_is_killed(tmp_path: Path, where: str
         assert old.awg is not None
         assert old.reality is not None
         assert (old.awg.as_mapping(), old.reality.as_mapping()) == (before["awg_parameters"], before["reality"])
-        said = made.buoy.node.report().reality
+        said = (await made.buoy.node.report()).reality
         assert said is not None
         assert [key.public_key.hex() for key in said.keys] == [after["reality_key"], before["reality_key"]]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from pharos.buoy.dataplane.embedded import EmbeddedPlane
+from pharos.buoy.dataplane.manager import Planes
 from pharos.helm.fleet import link, reissue
 from tests.support.fleet import Fleet, running_fleet
 
@@ -54,7 +54,7 @@ async def waited_for(fleet: Fleet) -> list[list[int]]:
 async def test_reissue_of_a_fleet_ends_when_its_last_device_knows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EmbeddedPlane, "reality_port", PORT)
+    monkeypatch.setattr(Planes, "reality_port", PORT)
     monkeypatch.setattr(reissue, "LOOK_EVERY", 0.05)
     async with running_fleet(tmp_path, buoys=BUOYS) as fleet:
         before = await keyed(fleet, 1)
@@ -85,7 +85,8 @@ async def test_node_without_an_engine_keeps_derives_and_reports_and_is_no_way_in
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "_until_next_reading", lambda *_: 0.1)
-    async with running_fleet(tmp_path) as fleet:
+    monkeypatch.setattr(Planes, "reality_port", 0)
+    async with running_fleet(tmp_path, reality=False) as fleet:
         (node,) = await keyed(fleet, 1)
         assert node["reality_port"] is None
         assert kept_by(fleet, "a")["reality"] == node["reality"]
@@ -101,7 +102,7 @@ async def test_node_without_an_engine_keeps_derives_and_reports_and_is_no_way_in
 async def test_target_by_hand_reaches_the_node_and_the_profiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EmbeddedPlane, "reality_port", PORT)
+    monkeypatch.setattr(Planes, "reality_port", PORT)
     async with running_fleet(tmp_path) as fleet:
         (node,) = await keyed(fleet, 1)
         await fleet.enrol()

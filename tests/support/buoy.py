@@ -64,7 +64,7 @@ class FakePlane:
         self.reasons.append(dict(reasons))
         self.told.ring()
 
-    def counters(self) -> list[PeerCounters]:
+    async def read_counters(self) -> list[PeerCounters]:
         return self.seen
 
     def commitment(self, device_id: DeviceId) -> bytes:

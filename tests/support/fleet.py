@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -27,10 +27,12 @@ from pharos.helm.cli.api import ask
 from pharos.helm.config import HelmConfig
 from pharos.helm.model.fleet import Posture
 from pharos.helm.store.database import open_store
+from pharos.helm.store.settings import put_setting
 from pharos.wire.agent import AgentGrant, AgentKeys
 from pharos.wire.files import open_state_directory
 from pharos.wire.pki.roles import Role
 from pharos.wire.seal.ticket import TicketLink
+from tests.support.helm import sample_act
 
 HOST = "127.0.0.1"
 
@@ -63,6 +65,10 @@ class Daemon:
         await self._run()
 
 
+# A site of this machine at which nobody is: what a node learns of its target must not come from the Internet.
+TARGET: Final = "127.0.0.1:9 site.example"
+
+
 class Fleet:
     """A running fleet; ``running_fleet`` makes it."""
 
@@ -88,6 +94,7 @@ class Fleet:
         with open_store(state, create=True) as store:
             now = datetime.datetime.now(datetime.UTC)
             self.kit = await store.run(create_fleet, vault, data_key, Posture.PERSONAL, now=now)
+            await store.run(put_setting, sample_act(), "reality.targets", 0, [TARGET])
         await self.helm.start()
 
     async def ask(
@@ -115,6 +122,15 @@ class Fleet:
                 return
             await trio.sleep(0.02)
 
+    async def wait_reality(self) -> None:
+        """Wait until helm believes where each node serves REALITY."""
+        while True:
+            listed = (await self.ask("GET", "/api/v1/nodes"))["items"]
+            nodes = [await self.ask("GET", f"/api/v1/nodes/{node['id']}") for node in listed]
+            if all(node["reality_port"] and node["reality_key"] for node in nodes):
+                return
+            await trio.sleep(0.02)
+
     async def wait_settled(self, peers: int) -> None:
         await self.wait_status(
             lambda picture: (
@@ -133,18 +149,19 @@ class Fleet:
         state = open_state_directory(self.folder / name)
         ports = {"control_port": free_port(socket.SOCK_STREAM), "awg_port": free_port(socket.SOCK_DGRAM)}
         self.ports[name] = ports
+        # An address of its own, as a machine has: helm gives all nodes the same port for what was re-issued.
+        address = f"127.0.0.{len(self.buoys) + 1}"
         keys = AgentKeys(state, Role.NODE)
         answer = await self.ask(
             "POST",
             "/api/v1/nodes",
-            {"name": name, "address": HOST, "tags": [], "request": keys.make_request().render()}
+            {"name": name, "address": address, "tags": [], "request": keys.make_request().render()}
             | ports
             | ({"control_port": seen_at} if seen_at else {}),
         )
         keys.install(AgentGrant.parse(answer["grant"]), now=datetime.datetime.now(datetime.UTC))
-        self.buoys[name] = Daemon(
-            self._nursery, functools.partial(run_buoy, BuoyConfig(state=state, host=HOST, **ports))
-        )
+        config = BuoyConfig(state=state, host=address, **ports, reality_port=free_port(socket.SOCK_STREAM))
+        self.buoys[name] = Daemon(self._nursery, functools.partial(run_buoy, config))
         await self.buoys[name].start()
 
     async def add_beacon(self, name: str = "gate") -> None:
@@ -180,8 +197,13 @@ class Fleet:
 
 
 @asynccontextmanager
-async def running_fleet(folder: Path, *, buoys: tuple[str, ...] = ("a",), timeout: float = 60) -> AsyncIterator[Fleet]:
-    """Run helm, a beacon and the named buoys while the block lasts, all links up; the whole test has ``timeout`` s."""
+async def running_fleet(
+    folder: Path, *, buoys: tuple[str, ...] = ("a",), timeout: float = 60, reality: bool = True
+) -> AsyncIterator[Fleet]:
+    """Run helm, a beacon and the named buoys while the block lasts, all links up; the whole test has ``timeout`` s.
+
+    With ``reality`` it has been believed of each buoy that it serves that, so that profiles are what they shall be.
+    """
     with trio.fail_after(timeout):
         async with trio.open_nursery() as nursery:
             fleet = Fleet(folder, nursery)
@@ -190,5 +212,7 @@ async def running_fleet(folder: Path, *, buoys: tuple[str, ...] = ("a",), timeou
             for name in buoys:
                 await fleet.add_buoy(name)
             await fleet.wait_settled(peers=0)
+            if reality:
+                await fleet.wait_reality()
             yield fleet
             nursery.cancel_scope.cancel()

@@ -163,8 +163,8 @@ class NodeLink:
                     # while it was pushed, and does not concern the node.
                     revision = max(desired.revision, links.stir.revision if links.stir.count(node.id) == seen else 0)
                     links.board.of(node.id).applied = attrs.evolve(observed.applied, revision=revision)
-                    if observed.reality != reality and report.reality is not None and report.reality.port:
-                        # It has derived another key, and profiles wait for that. Otherwise the next look will do.
+                    if observed.reality != reality and report.reality is not None:
+                        # It has derived another key, and serves it where it did not; profiles wait for that.
                         await self._care(await self._status(self._stub.Status))
                 if self._drifted is None:
                     self._settled_at = seen

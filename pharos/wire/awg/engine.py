@@ -17,11 +17,11 @@ import trio
 from pharos.wire.awg.config import PeerConfig
 from pharos.wire.awg.counting import COUNT_EVERY, MAX_COUNTED, CountTeller
 from pharos.wire.awg.device import DEFAULT_MTU, Device
-from pharos.wire.awg.events import Event
+from pharos.wire.awg.events import Event, PeerStatus
 from pharos.wire.awg.inner import InnerEnd
 from pharos.wire.awg.keys import generate_private_key
 from pharos.wire.awg.params import PLAIN, ObfuscationParameters
-from pharos.wire.awg.pump import Pump
+from pharos.wire.awg.pump import EventHandler, Pump
 from pharos.wire.awg.ranges import Range
 from pharos.wire.awg.tun import Tun
 from pharos.wire.awg.uapi import (
@@ -54,15 +54,17 @@ class _Face:
 class Engine:
     """One tunnel; ``open_engine`` makes it. ``apply`` and ``state`` are what the UAPI's `set` and `get` come to."""
 
-    def __init__(self, inner: InnerEnd | Tun, mtu: int) -> None:
+    def __init__(self, inner: InnerEnd | Tun, mtu: int, host: str | None, on_event: EventHandler | None) -> None:
         self._inner = inner
+        self._host = host
+        self._on_event = on_event
         self._private_key = NO_PRIVATE_KEY
         # Without a key of its own it is nobody: whom it might be, none can guess.
         self._device = Device(
             private_key=generate_private_key(os.urandom), random=os.urandom, wall_clock=time.time_ns, mtu=mtu
         )
         self._mark = 0
-        self._faces = {MAIN_FACE: _Face(parameters=PLAIN, port=UdpPort(_bind(0)))}
+        self._faces = {MAIN_FACE: _Face(parameters=PLAIN, port=UdpPort(_bind(0, host)))}
         self._closing: list[socket.socket] = []
         self._pump = self._new_pump()
         self._ports_changed = trio.Event()
@@ -109,6 +111,10 @@ class Engine:
             if watcher.statistics().current_buffer_used <= MAX_WAITING_EVENTS - 2 * MAX_COUNTED:
                 for event in teller.tell(self._device.counts()):
                     self._tell(watcher, event)
+
+    def statuses(self) -> list[PeerStatus]:
+        """Return what is known of every peer, without what it was told to be."""
+        return self._device.statuses(trio.current_time())
 
     def state(self) -> DeviceState:
         """Return everything there is to know."""
@@ -186,7 +192,7 @@ class Engine:
                     continue
                 if known and listen_port and listen_port == self._listen_port(number):
                     continue
-                ports[number] = UdpPort(_bind(listen_port or 0), face=number)
+                ports[number] = UdpPort(_bind(listen_port or 0, self._host), face=number)
                 if mark:
                     set_mark(ports[number].sock, mark)
         except OSError:
@@ -284,6 +290,8 @@ class Engine:
         return Pump(self._device, ports, self._inner, on_event=self._report)
 
     def _report(self, event: Event) -> None:
+        if self._on_event is not None:
+            self._on_event(event)
         for watcher in list(self._watchers):
             self._tell(watcher, event)
 
@@ -309,12 +317,20 @@ class Engine:
 
 
 @contextmanager
-def open_engine(inner: InnerEnd | Tun, *, mtu: int = DEFAULT_MTU) -> Iterator[Engine]:
+def open_engine(
+    inner: InnerEnd | Tun,
+    *,
+    mtu: int = DEFAULT_MTU,
+    host: str | None = None,
+    on_event: EventHandler | None = None,
+) -> Iterator[Engine]:
     """Make an engine, whose ports last as long as the block; ``mtu`` is the inner end's.
+
+    It listens on ``host``, or on every address there is. ``on_event`` is called in the midst of the pump's work.
 
     Raises: OSError — no socket can be had.
     """
-    engine = Engine(inner, mtu)
+    engine = Engine(inner, mtu, host, on_event)
     try:
         yield engine
     finally:
@@ -329,8 +345,10 @@ def _parameters_of(change: DeviceChange) -> Iterator[tuple[int, Mapping[str, Any
             yield face.number, face.parameters
 
 
-def _bind(listen_port: int) -> socket.socket:
-    """Bind a port of both families, or of IPv4 alone where there is no IPv6."""
+def _bind(listen_port: int, host: str | None) -> socket.socket:
+    """Bind a port of one address, or of both families, or of IPv4 alone where there is no IPv6."""
+    if host is not None:
+        return bind_udp(host, listen_port)
     try:
         return bind_udp(ANY_IPV6, listen_port)
     except OSError as error:

@@ -48,6 +48,9 @@ class Change:
     newest_version: Version | None = None
     listen: tuple[tuple[str, int], ...] | None = None
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] | None = None
+    closed_networks: tuple[IPv4Network | IPv6Network, ...] | None = None
+    internet: bool | None = None
+    """Whether users may reach what is neither allowed nor closed."""
     replace_users: bool = False
     """Whoever is not named in this request is removed; who is named as he was goes on."""
     users: tuple[UserChange, ...] = ()
@@ -150,9 +153,11 @@ def render_state(state: State) -> str:
     for key in ("target", "max_time_difference"):
         if (value := getattr(told, key)) is not None:
             lines.append(f"{key}={value}")
-    for key in ("server_names", "short_ids", "allowed_networks"):
+    for key in ("server_names", "short_ids", "allowed_networks", "closed_networks"):
         if (values := getattr(told, key)) is not None:
             lines.append(f"{key}={','.join(map(str, values))}")
+    if told.internet is not None:
+        lines.append(f"internet={str(told.internet).lower()}")
     for key in ("oldest_version", "newest_version"):
         if (value := getattr(told, key)) is not None:
             lines.append(f"{key}={'.'.join(map(str, value))}")

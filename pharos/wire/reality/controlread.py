@@ -142,6 +142,12 @@ def _read_true(text: str) -> bool:
     return True
 
 
+def _read_flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("true or false")
+    return text == "true"
+
+
 def _read_number(most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= most):
@@ -183,6 +189,8 @@ _KEYS: Final[dict[str, Callable[[str], Any]]] = {
     "newest_version": _read_version,
     "listen": _read_places,
     "allowed_networks": _read_networks,
+    "closed_networks": _read_networks,
+    "internet": _read_flag,
     "replace_users": _read_true,
 }
 _USER_KEYS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {

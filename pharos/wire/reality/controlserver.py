@@ -29,6 +29,11 @@ log = logging.getLogger(__name__)
 SOCKET: Final = Path("/run/pharos-reality/control.sock")
 
 
+def spare_socket(path: Path, number: int) -> Path:
+    """Return the control socket of a process's further server, by its number from 1."""
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
 def listen_control(path: Path) -> AbstractContextManager[trio.SocketListener]:
     """Listen while the block lasts; owner and group alone get in.
 

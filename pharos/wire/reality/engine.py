@@ -18,6 +18,7 @@ from pharos.wire.reality.accounts import Account, Accounts
 from pharos.wire.reality.auth import SHORT_ID_LENGTH, Gate
 from pharos.wire.reality.control import Change, State, UserState, as_public_key
 from pharos.wire.reality.params import split_target
+from pharos.wire.reality.routing import Routes
 from pharos.wire.reality.serving import RealityServer, ServerSettings
 
 log = logging.getLogger(__name__)
@@ -32,12 +33,13 @@ class RealityEngine:
         self.server = server
         self._told = Change()
         self._doors: dict[Door, socket.socket] = {}
+        self._stopped = False
         self._doors_changed = trio.Event()
 
     async def run(self) -> NoReturn:
         """Serve until cancelled. Connections outlive a change of where it listens."""
         with ExitStack() as stack:
-            stack.callback(self._close_doors, set())
+            stack.callback(self._stop)
             async with trio.open_nursery() as connections:
                 connections.start_soon(self.server.run_learning)
                 while True:
@@ -56,7 +58,7 @@ class RealityEngine:
             settings = None if told == self._told else _settings(told)
             accounts = self._accounts_after(change)
             self._check_ids(accounts)
-            for door in set(told.listen or ()) - self._doors.keys():
+            for door in self._wanted(told) - self._doors.keys():
                 opened[door] = _bind(*door)
         except ParameterError as error:
             _close(opened)
@@ -70,18 +72,22 @@ class RealityEngine:
         self._change_users(change, accounts)
         if settings is not None:
             self.server.configure(settings)
-        if opened or self._doors.keys() - set(told.listen or ()):
-            self._close_doors(set(told.listen or ()))
+        if opened or self._doors.keys() - self._wanted(told):
+            self._close_doors(self._wanted(told))
             self._doors.update(opened)
             self._doors_changed.set()
         return 0
+
+    def listening(self) -> tuple[Door, ...]:
+        """Where it is served; ports are the real ones."""
+        return tuple(sock.getsockname()[:2] for sock in self._doors.values())
 
     def state(self) -> State:
         """What it is and has carried; nothing in it is secret."""
         told, server = self._told, self.server
         return State(
             told=attrs.evolve(told, private_key=None, mldsa65_seed=None, users=()),
-            listening=tuple(sock.getsockname()[:2] for sock in self._doors.values()),
+            listening=self.listening(),
             public_key=None if told.private_key is None else as_public_key(told.private_key),
             learnt=server.learnt.is_set(),
             strangers=len(server.places),
@@ -164,6 +170,14 @@ class RealityEngine:
             if one.kick:
                 users.kick(one.name)
 
+    def _wanted(self, told: Change) -> set[Door]:
+        # A manager may be in the midst of a change when we are told to end.
+        return set() if self._stopped else set(told.listen or ())
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._close_doors(set())
+
     def _close_doors(self, keep: set[Door]) -> None:
         for door in self._doors.keys() - keep:
             self._doors.pop(door).close()
@@ -185,7 +199,11 @@ def _settings(told: Change) -> ServerSettings | None:
     return ServerSettings(
         gate=gate,
         target=split_target(told.target),
-        allowed=told.allowed_networks or (),
+        routes=Routes(
+            allowed=told.allowed_networks or (),
+            closed=told.closed_networks or (),
+            internet=told.internet is not False,
+        ),
         mldsa65_seed=told.mldsa65_seed or None,
     )
 

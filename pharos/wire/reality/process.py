@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 import trio
 
 from pharos.wire.daemon import run_daemon, set_up_logging
-from pharos.wire.reality.controlserver import SOCKET, listen_control, serve_control
+from pharos.wire.reality.controlserver import SOCKET, listen_control, serve_control, spare_socket
 from pharos.wire.reality.engine import RealityEngine
 from pharos.wire.reality.serving import RealityServer
 
 log = logging.getLogger(__name__)
+
+MAX_PREVIOUS: Final = 2
+"""Endpoints that were replaced, and are served until their devices have heard of it (`pharos.wire.desired`)."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,15 +49,18 @@ def main(socket: Path, *, verbose: bool) -> None:
 
 
 async def run_node(path: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-    """Run a node until cancelled.
+    """Run a node until cancelled: a server, and further ones that are each told what to be on a socket of their own.
 
-    Raises: OSError — the socket cannot be had.
+    Raises: OSError — a socket cannot be had.
     """
-    engine = RealityEngine(RealityServer())
-    with listen_control(path) as listener:
+    with ExitStack() as stack:
+        paths = (path, *(spare_socket(path, number) for number in range(1, 1 + MAX_PREVIOUS)))
+        listeners = [stack.enter_context(listen_control(one)) for one in paths]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(engine.run)
-            await nursery.start(serve_control, engine, listener)
+            for listener in listeners:
+                engine = RealityEngine(RealityServer())
+                nursery.start_soon(engine.run)
+                await nursery.start(serve_control, engine, listener)
             log.info("ready to be told what to be at %s", path)
             task_status.started()
     raise AssertionError("a node ends by cancellation or an error only")

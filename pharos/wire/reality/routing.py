@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, TypeAlias
 
@@ -46,15 +47,23 @@ class Routes:
 
     allowed: tuple[IpNetwork, ...] = ()
     """Networks that may be reached though they are not of the Internet, or are this machine's own."""
+    closed: tuple[IpNetwork, ...] = ()
+    """Networks that may not be reached, allowed or not."""
+    internet: bool = True
+    """Whether the rest may be."""
 
     def permit(self, address: IpAddress) -> bool:
         """Whether a user may reach it."""
-        inner = _embedded(address)
-        if any(
-            one.version == network.version and one in network for one in (address, inner) for network in self.allowed
-        ):
+        both = {address, _embedded(address)}
+        if _among(both, self.closed):
+            return False
+        if _among(both, self.allowed):
             return True
-        return all(_is_public(one) and not is_own(one) for one in {inner, address})
+        return self.internet and all(_is_public(one) and not is_own(one) for one in both)
+
+
+def _among(addresses: Iterable[IpAddress], networks: tuple[IpNetwork, ...]) -> bool:
+    return any(one.version == network.version and one in network for one in addresses for network in networks)
 
 
 def _embedded(address: IpAddress) -> IpAddress:

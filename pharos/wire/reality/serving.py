@@ -9,7 +9,6 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network
 from typing import Final, NoReturn
 
 import attrs
@@ -22,7 +21,6 @@ from pharos.wire.reality.carrying import FAILURES, CarryLimits, carry
 from pharos.wire.reality.certificate import NodeSigner
 from pharos.wire.reality.draws import Random
 from pharos.wire.reality.errors import TargetError
-from pharos.wire.reality.finishing import finish_handshake
 from pharos.wire.reality.flight import TargetFlight
 from pharos.wire.reality.front import reset
 from pharos.wire.reality.hello import ClientHello
@@ -33,6 +31,7 @@ from pharos.wire.reality.replay import SeenHellos
 from pharos.wire.reality.routing import Routes
 from pharos.wire.reality.server import ServerConnection
 from pharos.wire.reality.stream import RealityStream
+from pharos.wire.reality.targetway import TargetWay
 from pharos.wire.reality.throttle import Bucket
 from pharos.wire.reality.users import Session, Users
 from pharos.wire.reality.vlessstream import VlessStream, receive_request
@@ -53,9 +52,13 @@ class ServerSettings:
 
     gate: Gate
     target: tuple[str, int]
-    allowed: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Networks that users may reach beside the Internet."""
+    routes: Routes = attrs.field(factory=Routes)
+    """Where users may go."""
     mldsa65_seed: bytes | None = attrs.field(default=None, repr=False)
+    way: TargetWay = attrs.field(
+        init=False, repr=False, eq=False, default=attrs.Factory(lambda told: TargetWay(*told.target), takes_self=True)
+    )
+    """To the target."""
 
 
 @attrs.define
@@ -173,7 +176,7 @@ class RealityServer:
         limits = self._relay_limits
         try:
             with trio.fail_after(limits.dial_timeout):
-                target = await trio.open_tcp_stream(*settings.target)
+                target = await settings.way.open()
         except (OSError, trio.TooSlowError) as error:
             self._complain("the target cannot be reached", str(error) or "it does not answer")
             reset(client)
@@ -189,9 +192,7 @@ class RealityServer:
                 buckets=RelayBuckets(limits, self._total, now=trio.current_time()),
             )
             connection = await borrowing.run()
-            if connection is None or not await finish_handshake(client, target, connection, limits):
-                return None
-        return RealityStream(client, connection)
+        return None if connection is None else RealityStream(client, connection)
 
     def _note_passed_on(self, error: TargetError) -> None:
         self.counters.not_borrowed += 1
@@ -243,7 +244,7 @@ class RealityServer:
                     return
                 self._sessions += 1
                 try:
-                    whole = await carry(received, vless, session, Routes(allowed=settings.allowed), self._carry_limits)
+                    whole = await carry(received, vless, session, settings.routes, self._carry_limits)
                     if whole:
                         await vless.aclose()
                 finally:

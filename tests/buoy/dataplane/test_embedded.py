@@ -12,7 +12,10 @@ import attrs
 import pytest
 import trio
 
-from pharos.buoy.dataplane.embedded import EmbeddedPlane, open_embedded
+from pharos.buoy.config import BuoyConfig
+from pharos.buoy.dataplane.drivers import open_awg, open_reality
+from pharos.buoy.dataplane.manager import Planes
+from pharos.buoy.dataplane.plans import Planner
 from pharos.buoy.events import EventFeed
 from pharos.wire.agent import AgentKeys, Membership, grant_of
 from pharos.wire.awg.config import PeerConfig
@@ -30,6 +33,7 @@ from pharos.wire.pki.issue import issue
 from pharos.wire.pki.policy import Adoption, authorize_issue
 from pharos.wire.pki.roles import Authority, Role
 from pharos.wire.seal.blind import Pairing, commitment, derive_psk
+from pharos.wire.tasks import open_background
 from tests.support.pki import home_fleet, utc_now
 
 KEY = KeyPair.generate()
@@ -61,12 +65,15 @@ def make_member(folder: Path) -> tuple[AgentKeys, Membership]:
 
 
 @asynccontextmanager
-async def running_plane(folder: Path, feed: EventFeed | None = None) -> AsyncIterator[tuple[EmbeddedPlane, AgentKeys]]:
+async def running_plane(folder: Path, feed: EventFeed | None = None) -> AsyncIterator[tuple[Planes, AgentKeys]]:
     keys, membership = make_member(folder)
-    async with open_embedded(
-        host="127.0.0.1", port=0, membership=membership, keys=keys, feed=feed or EventFeed()
-    ) as plane:
-        yield plane, keys
+    feed = feed or EventFeed()
+    config = BuoyConfig(host="127.0.0.1", awg_port=0, reality_port=0, awg_driver="embedded", reality_driver="embedded")
+    planner = Planner(membership=membership, keys=keys, awg_port=0, reality_port=0)
+    with open_awg(config, on_event=feed.publish) as awg, open_reality(config, on_event=feed.publish) as reality:
+        plane = Planes(planner, awg, reality)
+        async with open_background(plane.run):
+            yield plane, keys
 
 
 async def test_peer_is_served_and_its_secret_is_the_one_the_device_derives(tmp_path: Path) -> None:
@@ -82,16 +89,16 @@ async def test_peer_is_served_and_its_secret_is_the_one_the_device_derives(tmp_p
             device_awg=KEY.public,
             node_awg=KeyPair.from_private_bytes(keys.awg_key).public,
         )
-        assert [entry.device_id for entry in plane.counters()] == ["d1"]
+        assert [entry.device_id for entry in await plane.read_counters()] == ["d1"]
         assert plane.commitment(DeviceId("d1")) == commitment(derive_psk(pairing, DERIVE))
 
 
 async def test_nothing_is_served_without_parameters(tmp_path: Path) -> None:
     async with running_plane(tmp_path / "n") as (plane, _):
         await plane.apply(attrs.evolve(DESIRED, awg=None))
-        assert plane.counters() == []
+        assert await plane.read_counters() == []
         await plane.apply(attrs.evolve(DESIRED, awg=PLAIN))
-        assert len(plane.counters()) == 1
+        assert len(await plane.read_counters()) == 1
 
 
 async def test_peer_with_a_new_key_replaces_the_old_one(tmp_path: Path) -> None:
@@ -99,9 +106,9 @@ async def test_peer_with_a_new_key_replaces_the_old_one(tmp_path: Path) -> None:
         await plane.apply(DESIRED)
         other = attrs.evolve(PEER, awg_key=KeyPair.generate().public)
         await plane.apply(attrs.evolve(DESIRED, peers={"d1": other}))
-        assert [entry.device_id for entry in plane.counters()] == ["d1"]
+        assert [entry.device_id for entry in await plane.read_counters()] == ["d1"]
         await plane.apply(attrs.evolve(DESIRED, peers={}))
-        assert plane.counters() == []
+        assert await plane.read_counters() == []
         assert plane.commitment(DeviceId("d1")) == b""
 
 
@@ -112,7 +119,7 @@ async def test_keys_that_cannot_be_used_are_refused_before_they_are_applied(tmp_
             peer = attrs.evolve(PEER, **bad)
             with pytest.raises(RemoteProtocolError, match="d1"):
                 plane.check(attrs.evolve(DESIRED, peers={"d1": peer}))
-        assert plane.counters() == []
+        assert await plane.read_counters() == []
 
 
 @pytest.mark.parametrize(("reasons", "told"), [({}, "removed"), ({DeviceId("d1"): "expired"}, "expired")])
@@ -135,7 +142,7 @@ async def test_removed_peer_that_was_connected_is_reported_as_gone(
         assert events[-1].detail == told
 
 
-async def connect_once(plane: EmbeddedPlane, keys: AgentKeys) -> None:
+async def connect_once(plane: Planes, keys: AgentKeys) -> None:
     node_awg = KeyPair.from_private_bytes(keys.awg_key).public
     pairing = Pairing(
         fleet=home_fleet().id,

@@ -1,0 +1,196 @@
+"""All that carries users' packets: one driver for each protocol, told the same orders, asked as one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NoReturn, TypeVar
+
+import attrs
+import trio
+
+from pharos.buoy.dataplane.base import (
+    NO_REASONS,
+    AwgDriver,
+    AwgPlan,
+    EngineError,
+    PeerCounters,
+    RealityDriver,
+    RealityPlan,
+)
+from pharos.buoy.dataplane.plans import Planner
+from pharos.wire.desired import Desired
+from pharos.wire.ids import DeviceId
+from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY
+from pharos.wire.units import MINUTES, SECONDS
+
+log = logging.getLogger(__name__)
+
+RETRY_EVERY: Final = 5 * SECONDS
+"""An engine that could not be told its plan is told again so often, if its driver has not done it by itself."""
+RESTART_AFTER: Final = 1 * MINUTES
+"""Of being told in vain: as the last resort its process begins anew, which ends the sessions that it may have."""
+
+
+@attrs.frozen(kw_only=True)
+class EngineHealth:
+    """One protocol's engine as the operator sees it."""
+
+    protocol: str
+    driver: str
+    ok: bool
+    detail: str
+    """What is wrong; empty where nothing is."""
+
+
+class Planes:
+    """The node's data planes; what `Node` asks of them is `pharos.buoy.node.DataPlane`."""
+
+    def __init__(self, planner: Planner, awg: AwgDriver, reality: RealityDriver) -> None:
+        self._planner = planner
+        self._awg = awg
+        self._reality = reality
+        self._desired = Desired()
+        self._failures: dict[str, str] = {}
+        self._failed_since: dict[str, float] = {}
+        self._turn = trio.Lock()
+
+    @property
+    def port(self) -> int:
+        """The UDP port of AmneziaWG, 0 while none is served."""
+        return self._awg.port
+
+    @property
+    def reality_port(self) -> int:
+        """The TCP port of REALITY, 0 while none is served."""
+        return self._reality.port
+
+    @property
+    def awg_driver(self) -> str:
+        """Which engine carries AmneziaWG."""
+        return self._awg.name
+
+    @property
+    def reality_driver(self) -> str:
+        """Which server carries REALITY."""
+        return self._reality.name
+
+    def health(self) -> tuple[EngineHealth, ...]:
+        """Return how both engines are."""
+        return tuple(
+            EngineHealth(
+                protocol=protocol,
+                driver=driver.name,
+                ok=protocol not in self._failures,
+                detail=self._failures.get(protocol, ""),
+            )
+            for protocol, driver in self._drivers()
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Run both drivers until cancelled. ``started`` is called when they can be told."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._awg.run)
+            await nursery.start(self._reality.run)
+            task_status.started()
+            while True:
+                await trio.sleep(RETRY_EVERY)
+                if self._failures:
+                    await self._try_again()
+
+    def check(self, desired: Desired) -> None:
+        """Make sure that ``apply`` could not fail for what is ordered, before anything is kept.
+
+        Raises: RemoteProtocolError — a key cannot be used; the message names the device.
+        """
+        self._planner.check(desired)
+
+    async def apply(self, desired: Desired, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
+        """Make the engines serve exactly ``desired``; peers that stay keep their sessions.
+
+        An engine that is away is told when it is back: what helm ordered is kept either way, and the other protocol
+        is served.
+        """
+        async with self._turn:
+            self._desired = desired
+            await self._tell(AMNEZIAWG, reasons)
+            await self._tell(VLESS_REALITY, reasons)
+
+    async def read_counters(self) -> list[PeerCounters]:
+        """Return what both engines know of every peer, together."""
+        found: dict[DeviceId, PeerCounters] = {}
+        for driver in (self._awg, self._reality):
+            for one in await driver.read_counters():
+                other = found.get(one.device_id)
+                found[one.device_id] = one if other is None else _together(one, other)
+        return list(found.values())
+
+    def commitment(self, device_id: DeviceId) -> bytes:
+        """Return HMAC(PSK, "commit")[:8] of a peer, so that helm can compare both ends; empty for one not served."""
+        return self._planner.commitment(device_id)
+
+    async def restart(self, protocol: str) -> None:
+        """Have an engine begin anew; its sessions end.
+
+        Raises: EngineError — it could not be done.
+        """
+        driver = dict(self._drivers())[protocol]
+        log.warning("the engine of %s (%s) begins anew", protocol, driver.name)
+        await driver.restart()
+
+    def _drivers(self) -> tuple[tuple[str, AwgDriver | RealityDriver], ...]:
+        return ((AMNEZIAWG, self._awg), (VLESS_REALITY, self._reality))
+
+    async def _tell(self, protocol: str, reasons: Mapping[DeviceId, str]) -> None:
+        try:
+            if protocol == AMNEZIAWG:
+                await _apply(self._awg.apply, self._planner.awg(self._desired), reasons)
+            else:
+                await _apply(self._reality.apply, self._planner.reality(self._desired), reasons)
+        except EngineError as error:
+            if self._failures.get(protocol) != str(error):
+                log.error("%s is not served as ordered: %s", protocol, error)
+            self._failures[protocol] = str(error)
+            self._failed_since.setdefault(protocol, trio.current_time())
+        else:
+            if self._failures.pop(protocol, None) is not None:
+                log.warning("%s is served as ordered again", protocol)
+            self._failed_since.pop(protocol, None)
+
+    async def _try_again(self) -> None:
+        async with self._turn:
+            for protocol in list(self._failures):
+                await self._tell(protocol, NO_REASONS)
+                since = self._failed_since.get(protocol)
+                if since is None or trio.current_time() - since < RESTART_AFTER:
+                    continue
+                self._failed_since[protocol] = trio.current_time()
+                try:
+                    await self.restart(protocol)
+                except EngineError as error:
+                    log.warning("it could not: %s", error)
+
+
+Plan = TypeVar("Plan", AwgPlan, RealityPlan)
+
+
+async def _apply(apply: Callable[..., Awaitable[None]], plan: Plan, reasons: Mapping[DeviceId, str]) -> None:
+    """Raises: EngineError — not all of it is served; what is in use is, if it can be."""
+    try:
+        await apply(plan, reasons=reasons)
+    except EngineError:
+        if len(plan.endpoints) > 1:
+            # Somebody else may have the port of the endpoint before; those who know the one in use shall not miss it.
+            with contextlib.suppress(EngineError):
+                await apply(attrs.evolve(plan, endpoints=plan.endpoints[:1]), reasons=reasons)
+        raise
+
+
+def _together(one: PeerCounters, other: PeerCounters) -> PeerCounters:
+    return PeerCounters(
+        device_id=one.device_id,
+        last_handshake=max(one.last_handshake, other.last_handshake),
+        received=one.received + other.received,
+        sent=one.sent + other.sent,
+    )
