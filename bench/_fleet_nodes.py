@@ -113,8 +113,11 @@ class SimulatedNode(control_grpc.ControlBase):
             now=time.time_ns() // 1000,
             policy=desired.policy,
             previous=desired.previous,
-            # As with a buoy of today: no engine serves it.
-            reality=RealityReport(parameters=desired.reality, keys=self._reality.of(desired)),
+            reality=RealityReport(
+                parameters=desired.reality,
+                keys=self._reality.of(desired),
+                port=0 if desired.reality is None else 443,
+            ),
         )
         return report_to(self._teller.tell(report, since=since))
 
@@ -128,6 +131,14 @@ class SimulatedNode(control_grpc.ControlBase):
             self._trust_held = (self._trust_held[0], self._trust_held[1] or 1)
         fence = fence_to(self._desired.fence)
         await stream.send_message(pb.PushReply(applied=fence, peers=len(self._desired.peers)))
+
+    async def Restart(self, stream: Stream[pb.RestartRequest, pb.RestartReply]) -> None:
+        await stream.recv_message()
+        await stream.send_message(pb.RestartReply())
+
+    async def SetLogLevel(self, stream: Stream[pb.LogLevelRequest, pb.LogLevelReply]) -> None:
+        await stream.recv_message()
+        await stream.send_message(pb.LogLevelReply())
 
     async def Watch(self, stream: Stream[pb.WatchRequest, pb.EventBatch]) -> None:
         await stream.recv_message()

@@ -22,7 +22,7 @@ from pharos.wire.pki.tls import Credentials, client_context, server_context
 from pharos.wire.pki.trust import Trust
 from pharos.wire.pki.verify import authorize_peer
 from pharos.wire.rpc.transport import SecureStream, open_tls
-from tests.support.pki import make_fleet
+from tests.support.pki import SampleFleet, make_fleet
 from tests.support.rpc import HOST
 
 HELM_KEY: Final = KeyPair.from_private_bytes(bytes([200] * 32))
@@ -39,9 +39,9 @@ MEMBERS: Final = {
 }
 
 
-def make(folder: Path) -> str:
+def make(folder: Path, fleet: SampleFleet | None = None) -> str:
     """Fill ``folder``; return what a TLS client asks the server for."""
-    fleet = make_fleet()
+    fleet = fleet or make_fleet()
     device_ca = fleet.trust.device_ca
     assert device_ca is not None
     for name, authority in (("root", fleet.trust.root), ("ca", fleet.trust.fleet_ca), ("device_ca", device_ca)):

@@ -15,7 +15,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TREES = (("pharos/wire/proto", "pharos/wire/gen"), ("tests/support/proto", "tests/support/gen"))
+TREES = (
+    ("pharos/wire/proto", "pharos/wire/gen"),
+    ("pharos/buoy/xray/proto", "pharos/buoy/xray/gen"),
+    ("tests/support/proto", "tests/support/gen"),
+)
 
 
 def generate(out: Path) -> list[Path]:

@@ -33,6 +33,7 @@ CRYPTOGRAPHY = ("wire/pki/", "wire/seal/", "wire/noise/", "wire/awg/", "wire/rea
 ENVIRONMENT = {
     "wire/daemon.py": "systemd says there where it listens",
     "helm/ca/providers.py": "systemd says there where its credentials are, and a passphrase may come that way",
+    "buoy/roothelper/server.py": "systemd says there which socket it passes",
     "demo/processes.py": "hands the environment on to the daemons that it starts",
 }
 ABSENT = {"asyncio", "trio_asyncio", "anyio", "sniffio", "attr"}

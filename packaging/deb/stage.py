@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-from deb.agents import ENGINES, PYTHONS, Agent, Engine
+from deb.agents import PYTHONS, Agent
 from deb.errors import PackagingError
 from deb.imports import Closure, import_closure
 from deb.wheels import GLIBC, Target, unpack_wheel
@@ -57,11 +57,11 @@ def debian_version(version: str) -> str:
 def stage(agent: Agent, build: Build, wheels: Wheels, tree: Path) -> None:
     """Make ``tree`` hold what dpkg-deb packs. Raises: PackagingError — the agent imports what is not there."""
     closure = import_closure(build.root, "pharos", agent.module)
-    for one in _engines(agent):
-        engine = import_closure(build.root, "pharos", one.module)
-        closure = Closure(
-            files=tuple(sorted({*closure.files, *engine.files})), external=closure.external | engine.external
-        )
+    for companion in agent.companions:
+        if companion.module is None:
+            continue
+        more = import_closure(build.root, "pharos", companion.module)
+        closure = Closure(files=tuple(sorted({*closure.files, *more.files})), external=closure.external | more.external)
     for path in closure.files:
         _put(tree / "usr/lib" / agent.package / "app" / path, (build.root / path).read_bytes())
     _put_libraries(agent, closure, wheels, tree / "usr/lib" / agent.package / "site")
@@ -74,10 +74,6 @@ def stage(agent: Agent, build: Build, wheels: Wheels, tree: Path) -> None:
         executable = path.is_dir() or path.parent == tree / "usr/bin" or path in scripts
         path.chmod(0o755 if executable else 0o644)
         os.utime(path, (build.epoch, build.epoch))
-
-
-def _engines(agent: Agent) -> tuple[Engine, ...]:
-    return ENGINES if agent.engine else ()
 
 
 def _put(path: Path, content: str | bytes) -> None:
@@ -95,8 +91,16 @@ def _values(agent: Agent, build: Build) -> dict[str, str]:
         "package": agent.package,
         "command": agent.command,
         "module": agent.module,
-        "users": " ".join([f"{agent.package}.conf", *(f"{engine.command}.conf" for engine in _engines(agent))]),
-        "services": " ".join([f"{agent.package}.service", *(engine.running for engine in _engines(agent))]),
+        "users": " ".join([f"{agent.package}.conf", *(f"{one.user}.conf" for one in agent.companions if one.user)]),
+        "services": " ".join([f"{agent.package}.service", *(one.running for one in agent.companions)]),
+        "restarts": "".join(
+            f"        systemctl --system try-restart {one.command}.service >/dev/null || true\n"
+            for one in agent.companions
+            if one.restarts
+        ),
+        "farewells": "".join(f"    {one.farewell} || true\n" for one in agent.companions if one.farewell),
+        "traces": "".join(f" {folder}" for folder in agent.traces),
+        "depends": "".join(f", {package}" for package in agent.depends),
         "version": debian_version(build.version),
         "arch": build.arch,
         "maintainer": MAINTAINER,
@@ -137,11 +141,15 @@ def _put_system_files(agent: Agent, build: Build, tree: Path) -> None:
     ):
         name = f"{agent.package}.{suffix}"
         _put(tree / place / name, (source / folder / name).read_bytes())
-    for engine in _engines(agent):
-        values = _values(agent, build) | {"command": engine.command, "module": engine.module}
-        _put(tree / "usr/bin" / engine.command, _fill(templates / "launcher", values))
-        for place, name in (("systemd/system", engine.unit), ("sysusers.d", f"{engine.command}.conf")):
-            _put(tree / "usr/lib" / place / name, (source / place.partition("/")[0] / name).read_bytes())
+    for companion in agent.companions:
+        if companion.module is not None:
+            values = _values(agent, build) | {"command": companion.command, "module": companion.module}
+            _put(tree / "usr/bin" / companion.command, _fill(templates / "launcher", values))
+        for unit in companion.units:
+            _put(tree / "usr/lib/systemd/system" / unit, (source / "systemd" / unit).read_bytes())
+        if companion.user is not None:
+            user = f"{companion.user}.conf"
+            _put(tree / "usr/lib/sysusers.d" / user, (source / "sysusers.d" / user).read_bytes())
     conffile = f"{agent.command}.toml"
     _put(tree / "etc/pharos" / conffile, (source / "deb/conffiles" / conffile).read_bytes())
     _put(

@@ -39,20 +39,24 @@ def main() -> None:
 @config_option
 @click.option("--host", help="Address to listen on.")
 @click.option("--ingress-port", type=int, help="TCP port for clients.")
+@click.option(
+    "--more-ingress-port", "ingress_ports", type=int, multiple=True, help="One more of them; may be repeated."
+)
 @click.option("--tunnel-port", type=int, help="TCP port for helm.")
+@click.option("--decoy-site", help="Directory or file of the web site that strangers are shown.")
 @click.option("--verbose", is_flag=True, help="Log more.")
 @reports_errors
-def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:
-    """Serve until stopped.
+def run(config_file: Path | None, *, ingress_ports: tuple[int, ...], verbose: bool, **options: Any) -> None:
+    """Serve until stopped. What strangers are shown besides has keys in the file: decoy_certificate and others.
 
     \b
     Example:
-      beacon run --state /var/lib/pharos-beacon --ingress-port 443 --tunnel-port 7444
+      beacon run --state /var/lib/pharos-beacon --ingress-port 443 --more-ingress-port 8443
     """
     # Engines and services take half a second to import; no other command needs them.
     from pharos.beacon.app import run_beacon
 
-    config = read_config(BeaconConfig, config_file, options)
+    config = read_config(BeaconConfig, config_file, options | {"ingress_ports": ingress_ports or None})
     set_up_logging(verbose=verbose)
     run_daemon(functools.partial(run_beacon, config))
 

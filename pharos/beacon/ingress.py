@@ -6,6 +6,7 @@ import functools
 import hashlib
 import logging
 import math
+import random
 from contextlib import nullcontext
 from typing import Final, NoReturn
 
@@ -13,22 +14,25 @@ import trio
 from grpclib.const import Status
 from h2.errors import ErrorCodes
 
+from pharos.beacon.decoy.front import Decoy
 from pharos.beacon.forward import forward
 from pharos.beacon.limiter import ENROLMENT_TIME, LOGIN_TIME, STRANGER_OCTETS, PassageLimiter
 from pharos.beacon.sanitize import Headers, Refusal, forwarded_headers
+from pharos.beacon.shares import Device
 from pharos.beacon.upstream import NoUpstreamError, Upstreams
 from pharos.wire.errors import PeerRejectedError
 from pharos.wire.passage.metadata import PURPOSE_HEADER, Purpose
 from pharos.wire.pki.roles import INGRESS
+from pharos.wire.rpc.admission import Admission
 from pharos.wire.rpc.flow import EDGE, Holdings
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.limits import EDGE_STREAMS, FIRST_REQUEST_TIMEOUT
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.server import refuse, turn_away
-from pharos.wire.rpc.transport import SecureStream, serve_tls
+from pharos.wire.rpc.transport import SecureStream, TlsStream, serve_tls
 from pharos.wire.standing import Standing
-from pharos.wire.units import SECONDS
+from pharos.wire.units import MILLISECONDS, SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,26 @@ _STATUS: Final = {
     Refusal.NEEDS_CERTIFICATE: Status.UNAUTHENTICATED,
     Refusal.BAD_REQUEST: Status.INVALID_ARGUMENT,
     Refusal.TOO_OFTEN: Status.RESOURCE_EXHAUSTED,
+    # To a device, as RESOURCE_EXHAUSTED would read like helm's last word.
+    Refusal.DEVICE_TOO_OFTEN: Status.UNAVAILABLE,
+    Refusal.TOO_MANY: Status.UNAVAILABLE,
     Refusal.BUSY: Status.UNAVAILABLE,
+    Refusal.HELM_AWAY: Status.UNAVAILABLE,
+}
+
+RETRY_FIELD: Final = "grpc-retry-pushback-ms"
+"""After so many milliseconds to try again is worth it (gRPC proposal A6, "Server Pushback")."""
+# Seconds, from and to. What is drawn in between keeps those who were refused together from coming back together.
+_RETRY_AFTER: Final = {
+    # A token of a source comes each 5 s, of a device each 2 s.
+    Refusal.TOO_OFTEN: (5.0, 10.0),
+    Refusal.DEVICE_TOO_OFTEN: (2.0, 6.0),
+    # Its other passages end, or are found dead after 45 s.
+    Refusal.TOO_MANY: (5.0, 45.0),
+    # 1,000 who wait at 400 a second are in after 2.5 s.
+    Refusal.BUSY: (1.0, 5.0),
+    # helm dials again within 30 s, the cap of its back-off.
+    Refusal.HELM_AWAY: (5.0, 30.0),
 }
 
 
@@ -53,13 +76,21 @@ async def serve_ingress(
     host: str,
     port: int,
     limiter: PassageLimiter | None = None,
+    admission: Admission | None = None,
     holdings: Holdings | None = None,
+    decoy: Decoy | None = None,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Serve the client port; ``started`` is called with the bound address."""
+    """Serve one client port; ``started`` is called with the bound address.
+
+    Ports that share ``limiter`` and ``admission`` have one set of limits together. Who does not ask for this relay by
+    its name is shown the ``decoy``, or its certificate if there is none.
+    """
     limiter = limiter or PassageLimiter()
 
     async def handle(stream: SecureStream) -> None:
+        if decoy is not None and await decoy.serve(stream):
+            return
         certificate = stream.peer_certificate
         try:
             identity = standing.admit(INGRESS, certificate)
@@ -71,7 +102,15 @@ async def serve_ingress(
             await serve_client(upstreams, limiter, stream, peer=peer, holdings=holdings)
 
     context = functools.partial(standing.context, INGRESS)
-    await serve_tls(handle, host=host, port=port, context=context, task_status=task_status)
+    await serve_tls(
+        handle,
+        host=host,
+        port=port,
+        context=context,
+        admission=admission,
+        transport=TlsStream if decoy is None else decoy.transport,
+        task_status=task_status,
+    )
 
 
 async def serve_client(
@@ -94,7 +133,11 @@ async def serve_client(
         idle_timeout=FIRST_REQUEST_TIMEOUT if stranger else DEVICE_IDLE,
         holdings=holdings,
     )
-    with trio.move_on_after(STRANGER_TIME if stranger else math.inf):
+    device = _device(peer)
+    with (
+        trio.move_on_after(STRANGER_TIME if stranger else math.inf),
+        nullcontext() if device is None else limiter.shares.connection(device, connection.close_now),
+    ):
         await connection.run()
 
 
@@ -104,23 +147,33 @@ async def forward_passage(upstreams: Upstreams, limiter: PassageLimiter, peer: P
     fingerprint = None if certificate is None else hashlib.sha256(certificate).hexdigest()
     headers = forwarded_headers(down.headers or [], fingerprint=fingerprint)
     if isinstance(headers, Refusal):
-        await refuse(down, _STATUS[headers], headers.value)
+        await _refuse(down, headers)
         return
-    stranger = peer.address[0] if certificate is None and peer.address is not None else None
-    refusal = limiter.admit(trio.current_time(), stranger=stranger)
+    device, now = _device(peer), trio.current_time()
+    stranger = peer.address[0] if device is None and peer.address is not None else None
+    # Who has used up its own share takes nothing of what is for all.
+    refusal = None if device is None else limiter.shares.admit(device, now)
+    if refusal is None:
+        refusal = limiter.admit(now, stranger=stranger)
     if refusal is not None:
-        await refuse(down, _STATUS[refusal], refusal.value)
-    elif certificate is not None:
-        await _forward(upstreams, down, headers)
+        await _refuse(down, refusal)
+    elif device is not None:
+        with limiter.shares.passage(device):
+            await _forward(upstreams, down, headers)
     else:
         await _forward_stranger(upstreams, limiter, down, headers)
+
+
+def _device(peer: Peer) -> Device | None:
+    """Return who a peer is, whichever of its certificates it shows; None is a stranger."""
+    return None if peer.certificate is None else peer.identity or peer.certificate
 
 
 async def _forward_stranger(upstreams: Upstreams, limiter: PassageLimiter, down: H2Stream, headers: Headers) -> None:
     login = dict(headers)[PURPOSE_HEADER] == Purpose.LOGIN.value
     with limiter.login() if login else nullcontext() as refusal:
         if refusal is not None:
-            await refuse(down, _STATUS[refusal], refusal.value)
+            await _refuse(down, refusal)
             return
         with trio.move_on_after(LOGIN_TIME if login else ENROLMENT_TIME) as patience:
             await _forward(upstreams, down, headers, octets=STRANGER_OCTETS)
@@ -134,4 +187,11 @@ async def _forward(upstreams: Upstreams, down: H2Stream, headers: Headers, *, oc
         async with upstreams.place() as up:
             await forward(down, up, headers, octets=octets)
     except NoUpstreamError as error:
-        await refuse(down, Status.UNAVAILABLE, str(error))
+        await _refuse(down, error.refusal)
+
+
+async def _refuse(down: H2Stream, refusal: Refusal) -> None:
+    hint: Headers = []
+    if (after := _RETRY_AFTER.get(refusal)) is not None:
+        hint = [(RETRY_FIELD, str(round(random.uniform(*after) / MILLISECONDS)))]  # noqa: S311 -- no secret
+    await refuse(down, _STATUS[refusal], refusal.value, fields=hint)

@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from pharos.beacon.sanitize import Refusal
+from pharos.beacon.shares import ShareBounds, Shares
 from pharos.wire.rpc.admission import source_of
 from pharos.wire.rpc.guard import TokenBucket
 from pharos.wire.units import KIB, MINUTES, SECONDS
@@ -52,6 +53,8 @@ class Rates:
     source_rate: float = SOURCE_RATE
     sources: int = SOURCES
     logins: int = LOGINS
+    shares: ShareBounds = attrs.field(factory=ShareBounds)
+    """Of one device."""
 
 
 class PassageLimiter:
@@ -59,6 +62,8 @@ class PassageLimiter:
 
     def __init__(self, rates: Rates | None = None) -> None:
         self._rates: Final = rates or Rates()
+        self.shares: Final = Shares(self._rates.shares)
+        """What each device has."""
         self._passages = TokenBucket(self._rates.passage_burst, self._rates.passage_rate)
         self._strangers = TokenBucket(self._rates.strangers_burst, self._rates.strangers_rate)
         self._sources: OrderedDict[bytes, TokenBucket] = OrderedDict()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -20,6 +21,7 @@ from pharos.wire.errors import AgentError, DenyListError, ManifestError, PeerRej
 from pharos.wire.gen.pharos.relay.v1 import orders_grpc
 from pharos.wire.gen.pharos.relay.v1 import orders_pb2 as pb
 from pharos.wire.keeping import Keeping
+from pharos.wire.passage.metadata import RUN_HEADER
 from pharos.wire.rpc.client import Channel
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.units import SECONDS
@@ -29,23 +31,35 @@ log = logging.getLogger(__name__)
 # A helm that failed in the middle of a call is asked again after that; a tunnel that it drains is let go as soon.
 ASK_AGAIN: Final = 5 * SECONDS
 
+Announce = Callable[[Connection, str], None]
 
-async def follow_orders(keeping: Keeping, connection: Connection) -> None:
-    """Obey on one tunnel until helm ends it or says goodbye; a helm of an earlier version orders nothing."""
+_RUN: Final = re.compile(r"[0-9a-f]{16}")
+
+
+async def follow_orders(keeping: Keeping, connection: Connection, *, announce: Announce | None = None) -> None:
+    """Obey on one tunnel until helm ends it or says goodbye; a helm of an earlier version orders nothing.
+
+    ``announce`` is told which run of helm it is, if helm says so.
+    """
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_follow, keeping, connection, nursery.cancel_scope)
+        nursery.start_soon(_follow, keeping, connection, announce, nursery.cancel_scope)
         # A call that is open would keep the tunnel from ending, and nobody calls out that helm has said goodbye.
         while not connection.leaving:  # noqa: ASYNC110
             await trio.sleep(ASK_AGAIN)
         nursery.cancel_scope.cancel()
 
 
-async def _follow(keeping: Keeping, connection: Connection, scope: trio.CancelScope) -> None:
+async def _follow(keeping: Keeping, connection: Connection, announce: Announce | None, scope: trio.CancelScope) -> None:
     stub = orders_grpc.OrdersStub(Channel(connection, authority="helm"))
     while not connection.leaving:
         try:
             async with stub.Follow.open() as stream:
                 await stream.send_message(report_of(keeping))
+                await stream.recv_initial_metadata()
+                metadata = stream.initial_metadata
+                run = None if metadata is None else metadata.get(RUN_HEADER)
+                if announce is not None and isinstance(run, str) and _RUN.fullmatch(run):
+                    announce(connection, run)
                 async for order in stream:
                     report = await obey(keeping, order)
                     if report is not None:

@@ -27,7 +27,10 @@ class Refusal(enum.Enum):
     NEEDS_CERTIFICATE = "this passage needs a device certificate"
     BAD_REQUEST = "not a passage request"
     TOO_OFTEN = "too many tries from this address"
+    DEVICE_TOO_OFTEN = "too many tries by this device"
+    TOO_MANY = "this device has too many passages open"
     BUSY = "this relay is busy"
+    HELM_AWAY = "helm is not connected to this relay"
 
 
 def forwarded_headers(headers: Iterable[tuple[str, str]], *, fingerprint: str | None) -> Headers | Refusal:

@@ -12,12 +12,13 @@ import trio
 
 from pharos.buoy.config import BuoyConfig
 from pharos.buoy.control import serve_control
-from pharos.buoy.dataplane.drivers import open_awg, open_reality
+from pharos.buoy.dataplane.drivers import open_drivers
 from pharos.buoy.dataplane.manager import Planes
 from pharos.buoy.dataplane.plans import Planner
 from pharos.buoy.events import EventFeed
 from pharos.buoy.node import Node
 from pharos.buoy.quota import QuotaMeter
+from pharos.buoy.roothelper.local import LocalRootHelper
 from pharos.buoy.state import DesiredState
 from pharos.wire.agent import AgentKeys
 from pharos.wire.files import lock_state_directory, open_state_directory
@@ -53,16 +54,15 @@ async def run_buoy(
         membership = keys.membership(now=datetime.datetime.now(datetime.UTC))
         keeping = Keeping(state_directory, keys, membership)
         state, meter = DesiredState(state_directory), QuotaMeter(state_directory)
-        state.load()
+        state.load(mend=True)
         feed = EventFeed(keep_sources=config.keep_sources)
         planner = Planner(membership=membership, keys=keys, awg_port=config.awg_port, reality_port=config.reality_port)
-        plane = Planes(
-            planner,
-            stack.enter_context(open_awg(config, on_event=feed.publish)),
-            stack.enter_context(open_reality(config, on_event=feed.publish)),
-        )
+        drivers = stack.enter_context(open_drivers(config, on_event=feed.publish))
+        plane = Planes(planner, drivers.awg, drivers.reality, drivers.network)
         node = Node(keeping=keeping, keys=keys, state=state, plane=plane, meter=meter)
         async with trio.open_nursery() as nursery:
+            if isinstance(drivers.helper, LocalRootHelper):
+                nursery.start_soon(drivers.helper.run)
             await nursery.start(plane.run)
             await node.start()
             nursery.start_soon(node.run_bounds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,7 @@ _INTERFACE: Final = re.compile(r"(?:awg[0-9])?")
 """The root helper touches interfaces of these names and no others."""
 
 
-def _check_driver(*names: str) -> object:
+def _check_driver(*names: str) -> Callable[[object, attrs.Attribute[str], str], None]:
     def check(_instance: object, attribute: attrs.Attribute[str], value: str) -> None:
         if value not in names:
             raise ValueError(f"{attribute.name} = {value!r} is none of {', '.join(names)}")

@@ -13,12 +13,14 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
+from pharos.buoy.dataplane.base import EngineError
 from pharos.buoy.events import EventFeed
 from pharos.buoy.lease import Lease, LeaseHeldError
 from pharos.buoy.node import Node
 from pharos.buoy.report import Teller
 from pharos.buoy.targets import LookRefusedError, TargetDesk
 from pharos.wire.convert import deny_order_to, event_to, fence_to, inventory_to, push_from, report_to
+from pharos.wire.daemon import set_verbose
 from pharos.wire.errors import (
     AgentError,
     DenyListError,
@@ -82,15 +84,17 @@ class Control(control_grpc.ControlBase):
         )
 
     async def Watch(self, stream: Stream[pb.WatchRequest, pb.EventBatch]) -> None:
-        """Send every event from now on, and the status as often as it is asked for."""
-        await stream.recv_message()
+        """Send every event from now on or from where the watcher was, and the status as often as it is asked for."""
+        request = await stream.recv_message()
+        resume = b"" if request is None else request.resume
         turn = trio.Lock()
-        async with self._feed.open_watcher() as watcher, trio.open_nursery() as nursery:
+        async with self._feed.open_watcher(resume=resume) as watcher, trio.open_nursery() as nursery:
             # The watcher is in place before helm hears that it is: no event falls between.
             await stream.send_initial_metadata()
             nursery.start_soon(self._answer, stream, turn)
             while True:
-                batch = pb.EventBatch(events=map(event_to, await watcher.receive_batch()))
+                events = await watcher.receive_batch()
+                batch = pb.EventBatch(events=map(event_to, events), resume=watcher.resume_of(events))
                 async with turn:
                     await stream.send_message(batch)
 
@@ -134,6 +138,23 @@ class Control(control_grpc.ControlBase):
             raise GRPCError(Status.RESOURCE_EXHAUSTED, str(error)) from error
         await stream.send_message(found_to(report))
 
+    async def Restart(self, stream: Stream[pb.RestartRequest, pb.RestartReply]) -> None:
+        """Have an engine begin anew; FAILED_PRECONDITION where that cannot be done."""
+        request = await stream.recv_message()
+        try:
+            await self._node.restart("" if request is None else request.protocol)
+        except KeyError as error:
+            raise GRPCError(Status.INVALID_ARGUMENT, "no such protocol is served here") from error
+        except EngineError as error:
+            raise GRPCError(Status.FAILED_PRECONDITION, str(error)) from error
+        await stream.send_message(pb.RestartReply())
+
+    async def SetLogLevel(self, stream: Stream[pb.LogLevelRequest, pb.LogLevelReply]) -> None:
+        """Write more to the log, or as much as usual, until the next start."""
+        request = await stream.recv_message()
+        set_verbose(verbose=request is not None and request.verbose)
+        await stream.send_message(pb.LogLevelReply())
+
     def _claim(self, request: pb.StatusRequest | pb.PushRequest) -> None:
         try:
             claim = lease_from(request.lease) if request.HasField("lease") else None
@@ -156,6 +177,10 @@ def refusals(what: str) -> Iterator[None]:
     except (RemoteProtocolError, ManifestError, DenyListError, AgentError, PeerRejectedError) as error:
         log.warning("%s refused: %s", what, error)
         raise GRPCError(Status.FAILED_PRECONDITION, str(error)) from error
+    except OSError as error:
+        # What was before holds and is served; helm says it again until there is room.
+        log.error("%s refused: the disk does not take it: %s", what, error)
+        raise GRPCError(Status.RESOURCE_EXHAUSTED, f"the disk does not take it: {error.strerror}") from error
 
 
 async def serve_control(

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from pharos.buoy.dataplane.base import NO_REASONS, PeerCounters
+from pharos.buoy.machine import read_machine
 from pharos.buoy.quota import KEPT_EVERY, QuotaMeter
 from pharos.buoy.reality import RealityKeys
 from pharos.buoy.report import report_of
@@ -18,10 +19,11 @@ from pharos.buoy.serving import REVOKED, is_denied, patience, reasons_to_cut, se
 from pharos.buoy.state import DesiredState
 from pharos.wire.agent import AgentKeys
 from pharos.wire.convert import NodeReport
-from pharos.wire.desired import Desired, Push
+from pharos.wire.desired import Desired, Peer, Push
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.keeping import Keeping
 from pharos.wire.noise.keys import KeyPair
+from pharos.wire.reports import EngineReport
 from pharos.wire.units import SECONDS
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,14 @@ class DataPlane(Protocol):
         """Return HMAC(PSK, "commit")[:8] of a peer, so that helm can compare both ends."""
         ...
 
+    def health(self) -> tuple[EngineReport, ...]:
+        """Return what carries each protocol, and how it is."""
+        ...
+
+    async def restart(self, protocol: str) -> None:
+        """Have an engine begin anew. Raises: KeyError — no such protocol. EngineError — it cannot be done."""
+        ...
+
 
 class Node:
     """Between the control service and the data plane."""
@@ -89,6 +99,7 @@ class Node:
         self._meter = meter
         self._wall = wall
         self._turn = trio.Lock()
+        self._folder = state.folder
         self._cut: dict[DeviceId, str] = {}
         self._changed = trio.Event()
         self._saved_at = trio.current_time()
@@ -127,7 +138,7 @@ class Node:
                         await self._drop_denied()
                 desired = self._state.current.after(without_denied(push, self.keeping.standing.deny_list))
                 self._plane.check(desired)
-                self._meter.read(desired.peers, await self._plane.read_counters())
+                await self._count(desired.peers)
                 await self._state.replace(desired)
                 await self._apply(desired)
             self._changed.set()
@@ -143,15 +154,15 @@ class Node:
                     await self._changed.wait()
         finally:
             with trio.move_on_after(LAST_COUNT, shield=True):
-                await self._count()
+                await self._count(self._state.current.peers)
             if self._meter.changed:
                 self._save_usage()
 
     async def review(self) -> None:
         """Count what was used, and cut or serve again whoever has come to it."""
         async with self._turn:
-            await self._count()
             peers = self._state.current.peers
+            await self._count(peers)
             if reasons_to_cut(peers, now=self._wall(), meter=self._meter) != self._cut:
                 with trio.CancelScope(shield=True):
                     await self._apply(self._state.current)
@@ -161,12 +172,20 @@ class Node:
 
     async def report(self) -> NodeReport:
         """Return the node's status."""
-        return report_of(self, self._plane, await self._plane.read_counters(), self._meter, now=self._wall())
+        counted = await self._plane.read_counters()
+        report = report_of(self, self._plane, counted, self._meter, now=self._wall())
+        return attrs.evolve(report, engines=self._plane.health(), machine=read_machine(self._folder))
 
-    async def _count(self) -> None:
-        peers = self._state.current.peers
+    async def restart(self, protocol: str) -> None:
+        """Have the engine of a protocol begin anew, which ends its sessions; it is told again what to be.
+
+        Raises: KeyError — no such protocol is served. EngineError — it cannot be done.
+        """
+        await self._plane.restart(protocol)
+
+    async def _count(self, peers: Mapping[DeviceId, Peer]) -> None:
         # To ask the engine of a thousand peers takes milliseconds, and most fleets have no quota.
-        if any(peer.quota is not None for peer in peers.values()):
+        if self._meter.is_used or any(peer.quota is not None for peer in peers.values()):
             self._meter.read(peers, await self._plane.read_counters())
 
     def _save_usage(self) -> None:

@@ -50,6 +50,11 @@ class QuotaMeter:
         self.changed = False
         """Whether more is known than is on disk."""
 
+    @property
+    def is_used(self) -> bool:
+        """Whether a peer had a quota when they were read last, or when this was kept."""
+        return bool(self._usages)
+
     def used(self, device_id: DeviceId) -> int:
         """Return the octets of the peer's present lease."""
         usage = self._usages.get(device_id)

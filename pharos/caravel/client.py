@@ -4,6 +4,8 @@ async with open_client(path) as client:
     await client.sync()
     async with client.connect("amsterdam") as tunnel:
         await tunnel.wait_up(5)
+    async with client.connect_reality("amsterdam") as tunnel:
+        stream = await tunnel.open_tcp_stream("example.org", 443)
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ from pharos.caravel.profiles.store import ProfileStore, microseconds
 from pharos.caravel.profiles.ways import Examined, examine
 from pharos.caravel.sync import SyncOutcome, sync
 from pharos.caravel.tunnel.amnezia import Tunnel, open_node_tunnel
+from pharos.caravel.tunnel.reality import RealityTunnel
+from pharos.caravel.tunnel.realityways import link_of_node, open_node_reality
 from pharos.wire.ids import NodeId
-from pharos.wire.profile import Profile, ProfileNode
+from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY, Profile, ProfileNode
+from pharos.wire.reality.sharelink import ShareLink
 
 
 class Client:
@@ -63,6 +68,33 @@ class Client:
         profile = self.profile()
         found = examine(profile.fleet, choose_node(profile, self.standings(), node)).node
         return open_node_tunnel(profile, found, self._store.enrolled().secrets)
+
+    def connect_reality(self, node: str | None = None) -> AbstractAsyncContextManager[RealityTunnel]:
+        """Return a context manager that holds a REALITY tunnel to a node, for streams and datagrams; as `connect`.
+
+        Keys of REALITY without the node's own word for them are not used.
+
+        Raises: NoSuchNodeError — the profile has no such node, or it offers no REALITY. NodeRefusedError.
+        """
+        profile, believed = self._reality_node(node)
+        return open_node_reality(profile, believed, self._store.enrolled().secrets)
+
+    def share_link(self, node: str) -> ShareLink:
+        """Return a link by which another program is this device to a node, with the secret in it.
+
+        Raises: as `connect_reality`.
+        """
+        profile, believed = self._reality_node(node)
+        return link_of_node(profile, believed, self._store.enrolled().secrets)
+
+    def _reality_node(self, node: str | None) -> tuple[Profile, ProfileNode]:
+        """Return the profile, and a node of it without the ways in that are not believed."""
+        profile = self.profile()
+        chosen = choose_node(profile, self.standings(), node, protocol=VLESS_REALITY)
+        examined = examine(profile.fleet, chosen)
+        if examined.refused and not examined.node.reality:
+            raise NodeRefusedError(f"node {chosen.name}: " + "; ".join(examined.refused))
+        return profile, examined.node
 
     def standings(self) -> dict[NodeId, Standing]:
         """Return what this device makes of each node of its profile.
@@ -105,14 +137,16 @@ async def open_client(path: Path) -> AsyncIterator[Client]:
     yield Client(store)
 
 
-def choose_node(profile: Profile, standings: Mapping[NodeId, Standing], wanted: str | None) -> ProfileNode:
-    """Return the node with that id or name; None takes the first that is known.
+def choose_node(
+    profile: Profile, standings: Mapping[NodeId, Standing], wanted: str | None, *, protocol: str = AMNEZIAWG
+) -> ProfileNode:
+    """Return the node with that id or name; None takes the first that is known, one with ``protocol`` if there is one.
 
     Raises: NoSuchNodeError — there is none. NodeRefusedError — it is there, and not to be trusted.
     """
     if wanted is None:
         # One that no tunnel leads to is better than none to say so.
-        nodes = sorted(profile.nodes, key=lambda node: not node.amneziawg)
+        nodes = sorted(profile.nodes, key=lambda node: not (node.amneziawg if protocol == AMNEZIAWG else node.reality))
         known = [node for node in nodes if standings[node.id] is Standing.KNOWN]
         if known or not profile.nodes:
             return known[0] if known else find_node(profile, None)

@@ -5,6 +5,8 @@ CaravelError
 ├── AlreadyEnrolledError    it belongs to one, and a second never replaces the first
 ├── HelmRefusedError        helm said no: the ticket is used up, or the device was revoked
 ├── NoSuchNodeError
+├── NoSuchLinkError
+├── LinkNameTakenError
 ├── NodeRefusedError        a node's keys are not those that this device knows, or the fleet lock has not signed it
 └── NoAnswerError           nobody answered in time
 """
@@ -30,6 +32,14 @@ class HelmRefusedError(CaravelError):
 
 class NoSuchNodeError(CaravelError):
     """The profile has no such node; see: caravel profiles."""
+
+
+class NoSuchLinkError(CaravelError):
+    """This device keeps no such link; see: caravel profiles."""
+
+
+class LinkNameTakenError(CaravelError):
+    """Another link has that name; choose another, or say --replace."""
 
 
 class NodeRefusedError(CaravelError):

@@ -16,7 +16,8 @@ import click
 import trio
 
 from pharos.demo.errors import DemoError
-from pharos.demo.processes import Crew, open_crew
+from pharos.demo.processes import open_crew
+from pharos.demo.site import open_site
 from pharos.demo.steps import Steps
 from pharos.demo.story import Story
 from pharos.wire.console import Exit, reports_errors
@@ -63,13 +64,12 @@ async def _run(home: Path, steps: Steps, stay: bool) -> None:
                     nursery.cancel_scope.cancel()
 
             nursery.start_soon(stop_on_signal)
-            async with open_crew(home) as crew:
-                await _tell(home, crew, steps, stay=stay)
+            async with open_site() as site, open_crew(home) as crew:
+                await _tell(Story(home, crew, steps, site), stay=stay)
             nursery.cancel_scope.cancel()
 
 
-async def _tell(home: Path, crew: Crew, steps: Steps, *, stay: bool) -> None:
-    story = Story(home, crew, steps)
+async def _tell(story: Story, *, stay: bool) -> None:
     try:
         await story.tell()
     except Exception as error:

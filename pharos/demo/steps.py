@@ -65,7 +65,7 @@ class Steps:
             return
         mark = click.style("ok", fg="green") if step.ok else click.style("no", fg="red", bold=True)
         back = "\r" if sys.stdout.isatty() else ""
-        click.echo(f"{back}  {mark}  {step.name:<14}{step.seconds:7.2f} s   {step.detail}")
+        click.echo(f"{back}  {mark}  {step.name:<20}{step.seconds:7.2f} s   {step.detail}")
 
 
 def _sentence(error: BaseException) -> str:

@@ -12,13 +12,15 @@ from typing import Any, Final
 import attrs
 import trio
 
-from pharos.caravel.client import Client, open_client
+from pharos.caravel.client import Client, find_node, open_client
 from pharos.caravel.errors import NoAnswerError
 from pharos.caravel.tunnel.amnezia import Tunnel
 from pharos.demo.errors import DemoError
 from pharos.demo.feed import Feed, open_feed, wait_status
 from pharos.demo.processes import Crew, Daemon, free_port, run_command, run_json
+from pharos.demo.site import NAME, Site
 from pharos.demo.steps import Steps
+from pharos.wire.files import write_atomic
 from pharos.wire.units import MILLISECONDS, SECONDS
 
 ECHOES: Final = 20
@@ -26,6 +28,16 @@ HOST: Final = "127.0.0.1"
 NODES: Final = ("a", "b")
 # The first initiation may meet a buoy that is still starting; the next one follows after five seconds.
 TUNNEL_TIMEOUT: Final = 12 * SECONDS
+# A node tells helm its REALITY key when they first talk, and helm seals new profiles then.
+PROFILE_INTERVAL: Final = 100 * MILLISECONDS
+# Engines inside the agents: no root, no interface, and nothing that outlives the demo. What devices reach by REALITY is
+# on this machine, and nodes let nobody go there unless they are told to.
+BUOY_CONFIG: Final = """\
+awg_driver = "embedded"
+reality_driver = "embedded"
+reality_allowed = ["127.0.0.0/8"]
+network = false
+"""
 # A revoked device must be cut within two seconds of the act (security design, row 11).
 CUT_DEADLINE: Final = 2 * SECONDS
 # Refused means silence, so it can only be waited for: three initiations' worth on loopback.
@@ -41,16 +53,18 @@ class Ports:
     tunnel: int = attrs.field(factory=lambda: free_port(socket.SOCK_STREAM))
     control: dict[str, int] = attrs.field(factory=lambda: {n: free_port(socket.SOCK_STREAM) for n in NODES})
     awg: dict[str, int] = attrs.field(factory=lambda: {n: free_port(socket.SOCK_DGRAM) for n in NODES})
+    reality: dict[str, int] = attrs.field(factory=lambda: {n: free_port(socket.SOCK_STREAM) for n in NODES})
 
 
 class Story:
     """One fleet from nothing to cold start."""
 
-    def __init__(self, folder: Path, crew: Crew, steps: Steps) -> None:
+    def __init__(self, folder: Path, crew: Crew, steps: Steps, site: Site) -> None:
         self.ports = Ports()
         self._folder = folder
         self._crew = crew
         self._steps = steps
+        self._site = site
         self._buoys: dict[str, Daemon] = {}
         self._helm: Daemon | None = None
         self._link = ""
@@ -75,8 +89,11 @@ class Story:
                     await step("live-event", lambda: self._see_handshake(client, feed))
                     async with client.connect("b") as b:
                         await step("tunnel-b", lambda: _use(b))
+                        await step("reality-a", lambda: self._fetch(client, "a"))
+                        await step("reality-b", lambda: self._fetch(client, "b"))
                         await step("revoke", self._revoke_phone)
                         await step("helm-stopped", lambda: self._stop_helm(a, b))
+                        await step("reality-helm-stopped", lambda: self._fetch_everywhere(client))
                 await step("cold-start", lambda: self._cold_start(client))
 
     async def restart_helm(self) -> None:
@@ -114,9 +131,15 @@ class Story:
             state,
             ["nodes", "add", "--name", name, "--address", HOST, "--control-port", control, "--awg-port", awg],
         )
+        # Before the node is there: it never hears of another target, and asks nobody outside.
+        target = f"{HOST}:{self._site.target_port}"
+        await run_json("helm", "nodes", "target", name, target, NAME, "--state", str(self._state("helm")))
+        config = self._folder / f"buoy-{name}.toml"
+        write_atomic(config, BUOY_CONFIG.encode())
         self._buoys[name] = await self._crew.start(
             f"buoy-{name}",
-            *("buoy", "run", "--state", state, "--host", HOST, "--control-port", control, "--awg-port", awg),
+            *("buoy", "run", "--state", state, "--config", str(config), "--host", HOST, "--control-port", control),
+            *("--awg-port", awg, "--reality-port", str(self.ports.reality[name])),
         )
 
     async def _enrol_beacon(self) -> str:
@@ -175,6 +198,23 @@ class Story:
         event, arrived = await feed.wait_event(lambda e: e["kind"] == "handshake" and e["device"] == device)
         happened = datetime.datetime.fromisoformat(event["at"]).timestamp()
         return f"buoy → helm → browser in {(arrived - happened) * 1000:.1f} ms"
+
+    async def _fetch(self, client: Client, name: str) -> str:
+        while not find_node(client.profile(), name).reality:
+            await trio.sleep(PROFILE_INTERVAL)
+            await client.sync()
+        return await self._fetch_through(client, name)
+
+    async def _fetch_everywhere(self, client: Client) -> str:
+        return "; ".join([f"{name}: {await self._fetch_through(client, name)}" for name in NODES])
+
+    async def _fetch_through(self, client: Client, name: str) -> str:
+        async with client.connect_reality(name) as tunnel:
+            handshake = await tunnel.wait_up(TUNNEL_TIMEOUT)
+            start = time.perf_counter()
+            size = await self._site.fetch(tunnel.open_tcp_stream)
+            seconds = time.perf_counter() - start
+        return f"page of {size} octets in {seconds * 1000:.1f} ms, handshake {handshake * 1000:.1f} ms"
 
     async def _revoke_phone(self) -> str:
         helm = str(self._state("helm"))

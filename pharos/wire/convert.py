@@ -14,7 +14,10 @@ from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.ids import DeviceId, NodeId, check_label
 from pharos.wire.reality.params import RealityParameters
 from pharos.wire.reports import (
+    MAX_ENGINES,
+    EngineReport,
     EventKind,
+    MachineReport,
     NodeReport,
     PeerReport,
     PeerSummary,
@@ -264,9 +267,37 @@ def report_from(message: pb.StatusReply) -> NodeReport:
             token=message.token,
             summary=_summary_from(message.summary) if message.HasField("summary") else None,
             reality=_reality_status_from(message.reality) if message.HasField("reality") else None,
+            engines=tuple(_engine_from(engine) for engine in message.engines[:MAX_ENGINES]),
+            machine=_machine_from(message.machine) if message.HasField("machine") else None,
         )
     except ValueError as error:
         raise RemoteProtocolError(f"status: {error}") from error
+
+
+def _engine_from(message: pb.Engine) -> EngineReport:
+    return EngineReport(
+        protocol=check_label(message.protocol), driver=check_label(message.driver), trouble=_text(message.trouble)
+    )
+
+
+def _machine_from(message: pb.Machine) -> MachineReport:
+    return MachineReport(
+        load=message.load_milli / 1000,
+        memory=message.memory_bytes,
+        memory_available=message.memory_available_bytes,
+        disk=message.disk_bytes,
+        disk_free=message.disk_free_bytes,
+    )
+
+
+def _machine_to(machine: MachineReport) -> pb.Machine:
+    return pb.Machine(
+        load_milli=round(machine.load * 1000),
+        memory_bytes=machine.memory,
+        memory_available_bytes=machine.memory_available,
+        disk_bytes=machine.disk,
+        disk_free_bytes=machine.disk_free,
+    )
 
 
 def _summary_from(message: pb.PeerSummary) -> PeerSummary:
@@ -329,6 +360,8 @@ def report_to(report: NodeReport) -> pb.StatusReply:
         token=report.token,
         summary=None if report.summary is None else pb.PeerSummary(**attrs.asdict(report.summary)),
         reality=None if report.reality is None else _reality_status_to(report.reality),
+        engines=[pb.Engine(**attrs.asdict(engine)) for engine in report.engines],
+        machine=None if report.machine is None else _machine_to(report.machine),
     )
 
 

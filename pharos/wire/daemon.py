@@ -49,10 +49,15 @@ class Notifier:
 def set_up_logging(*, verbose: bool = False) -> None:
     """Log to standard error, one line a record; ``verbose`` adds DEBUG of our own packages."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr, force=True)
-    logging.getLogger("pharos").setLevel(logging.DEBUG if verbose else logging.INFO)
+    set_verbose(verbose=verbose)
     # hpack logs every header field at DEBUG; hypercorn repeats its own start-up line.
     for noisy in ("hpack", "hypercorn.error", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def set_verbose(*, verbose: bool) -> None:
+    """Log DEBUG of our own packages from now on, or not."""
+    logging.getLogger("pharos").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def raise_file_limit() -> None:

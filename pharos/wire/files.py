@@ -120,18 +120,19 @@ class StateFile:
         if document["format"] != self.format:
             raise self._corrupt(f"it has the format {document['format']!r}, not {self.format!r}")
         body = document["body"]
-        if not isinstance(body, dict) or document["sha256"] != _checksum(body):
+        if not isinstance(body, dict) or document["sha256"] != checksum(body):
             raise self._corrupt("its checksum does not match")
         return body
 
     def save(self, body: Json) -> None:
         """Replace the document; durable when this returns."""
-        document = {"format": self.format, "sha256": _checksum(body), "body": body}
+        document = {"format": self.format, "sha256": checksum(body), "body": body}
         write_atomic(self.path, json.dumps(document, indent=1).encode() + b"\n")
 
     def _corrupt(self, why: str) -> StateFileError:
         return StateFileError(f"{self.path} is corrupt ({why}) and was left as it is; {self.remedy}")
 
 
-def _checksum(body: Json) -> str:
+def checksum(body: Json) -> str:
+    """Return the SHA-256 of a document's body, which does not depend on how the file spells it."""
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -76,6 +76,36 @@ def refuse(sock: socket.socket) -> None:
     sock.close()
 
 
+async def peek(sock: socket.socket, size: int) -> bytes:
+    """Wait until ``size`` octets have come, and return them; they stay where they are, to be received.
+
+    Whoever sends them one by one does not wake us for each. ``sock`` does not block.
+
+    Raises: trio.BrokenResourceError — the peer ended before. OSError.
+    """
+    heard = raised = 0
+    try:
+        while True:
+            try:
+                data = sock.recv(size, socket.MSG_PEEK)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(sock)
+                continue
+            if len(data) >= size:
+                return data
+            if len(data) == heard:
+                # Readable, and nothing new: that is the end of the stream.
+                raise trio.BrokenResourceError("the peer left in the middle of its first word")
+            heard = len(data)
+            if raised != size:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+                raised = size
+            await trio.lowlevel.wait_readable(sock)
+    finally:
+        if raised and sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+
 async def accept_forever(
     listeners: Sequence[trio.SocketListener], take: Take, *, exhausted: Callable[[], None]
 ) -> NoReturn:

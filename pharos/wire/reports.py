@@ -16,6 +16,8 @@ KEY_SIZE: Final = 32
 PROOF_SIZE: Final = 64
 # Of the parameters in use, and of as many before them as a node serves.
 MAX_REALITY_KEYS: Final = 1 + MAX_PREVIOUS
+# One for each protocol, and room for those of newer nodes.
+MAX_ENGINES: Final = 8
 
 
 class EventKind(enum.Enum):
@@ -109,6 +111,30 @@ class RealityReport:
 
 
 @attrs.frozen(kw_only=True)
+class EngineReport:
+    """What carries one protocol, and how it is."""
+
+    protocol: str
+    driver: str
+    trouble: str = ""
+    """What keeps it from being what was ordered; empty: it is that."""
+
+
+@attrs.frozen(kw_only=True)
+class MachineReport:
+    """How a node's machine is; 0 is not known."""
+
+    load: float = 0.0
+    """Processes that ran or wanted to, of the last minute."""
+    memory: int = 0
+    """Octets; likewise the next three."""
+    memory_available: int = 0
+    disk: int = 0
+    """Where the state is kept."""
+    disk_free: int = 0
+
+
+@attrs.frozen(kw_only=True)
 class NodeReport:
     """What a node says of itself."""
 
@@ -142,3 +168,6 @@ class NodeReport:
     summary: PeerSummary | None = None
     reality: RealityReport | None = None
     """None from a node of an earlier version, which knows no REALITY."""
+    engines: tuple[EngineReport, ...] = ()
+    machine: MachineReport | None = None
+    """None from a node of an earlier version."""

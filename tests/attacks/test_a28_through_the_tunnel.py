@@ -27,6 +27,7 @@ from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2core import Accept
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.server import Service
+from tests.support.evilbeacon import fleet_behind
 from tests.support.helm import SampleHelm, open_helm
 
 UNIMPLEMENTED = "12"
@@ -105,3 +106,18 @@ async def test_a28_turns_red_where_the_tunnel_carries_one_service_more(tmp_path:
 def test_a28_orders_name_no_target() -> None:
     fields = {field.name for field in orders_pb2.Report.DESCRIPTOR.fields}
     assert not {name for name in fields if any(word in name for word in ("host", "port", "address", "url", "target"))}
+
+
+async def test_a28_stolen_beacon_finds_nothing_else_behind_the_tunnel_that_helm_dialled(tmp_path: Path) -> None:
+    """Over the sockets and TLS of a helm that dialled it."""
+    async with fleet_behind(tmp_path) as fleet:
+        for path in (
+            "/pharos.account.v1.Account/Sync",
+            "/api/v1/status",
+            "/127.0.0.1:8440/",
+            "/pharos.relay.v1.Orders/",
+        ):
+            assert (await answer_to(fleet.evil.upstream(), path)).get("grpc-status") == UNIMPLEMENTED, path
+        assert (await answer_to(fleet.evil.upstream(), "/", "CONNECT"))[":status"] == "405"
+        # It is a tunnel all the same.
+        await fleet.enrol()

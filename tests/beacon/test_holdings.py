@@ -52,8 +52,11 @@ ENVIRONMENT = ("MALLOC_MMAP_THRESHOLD_=16384",)
 
 RELAY = """
 import sys
+from pharos.beacon import shares
 from pharos.wire.rpc import limits
 limits.RELAY_HOLDINGS = int(sys.argv.pop(1))
+# All devices of this test have one certificate.
+shares.DEVICE_CONNECTIONS = shares.DEVICE_PASSAGES = shares.DEVICE_BURST = 10**6
 from pharos.beacon.cli import main
 main()
 """

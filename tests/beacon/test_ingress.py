@@ -9,7 +9,7 @@ from grpclib.const import Status
 from grpclib.exceptions import StreamTerminatedError
 from h2.errors import ErrorCodes
 
-from pharos.beacon.ingress import DEVICE_IDLE, STRANGER_TIME
+from pharos.beacon.ingress import DEVICE_IDLE, RETRY_FIELD, STRANGER_TIME
 from pharos.beacon.limiter import (
     ENROLMENT_TIME,
     LOGIN_TIME,
@@ -20,6 +20,7 @@ from pharos.beacon.limiter import (
     PassageLimiter,
     Rates,
 )
+from pharos.beacon.shares import DEVICE_BURST, DEVICE_CONNECTIONS, DEVICE_PASSAGES
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.limits import EDGE_STREAMS, FIRST_REQUEST_TIMEOUT
 from pharos.wire.rpc.status import StreamResetError
@@ -86,6 +87,58 @@ async def test_while_helm_is_away_it_is_said_so(autojump_clock: Clock) -> None:
     async with memory_beacon() as beacon:
         client = await beacon.dial()
         assert await fate(await client.open()) == "UNAVAILABLE: helm is not connected to this relay"
+
+
+async def hint_of(stream: H2Stream) -> float:
+    """Return after how many seconds the beacon says that a try is worth it."""
+    return int(dict(await stream.recv_headers())[RETRY_FIELD]) / 1000
+
+
+async def test_whoever_is_sent_away_is_told_when_to_come_again(autojump_clock: Clock) -> None:
+    async with memory_beacon(limiter=PassageLimiter(Rates(passage_burst=1, passage_rate=0.01))) as beacon:
+        assert 5 <= await hint_of(await (await beacon.dial()).open()) <= 30, "helm is away"
+        busy = [await hint_of(await (await beacon.dial()).open()) for _ in range(5)]
+        assert all(1 <= seconds <= 5 for seconds in busy)
+        assert len(set(busy)) > 1, "they do not come back all at once"
+
+
+async def test_refusal_for_good_gives_no_hope(autojump_clock: Clock) -> None:
+    async with memory_beacon() as beacon, beacon.linked():
+        client = await beacon.dial(certificate=None)
+        assert RETRY_FIELD not in dict(await (await client.open("device")).recv_headers())
+
+
+# -- shares
+
+
+async def test_device_is_known_on_whatever_connection_it_comes(autojump_clock: Clock) -> None:
+    async with memory_beacon(limiter=PassageLimiter()) as beacon, beacon.linked():
+        clients = [await beacon.dial(certificate=b"greedy") for _ in range(3)]
+        fates = [await fate(await client.open()) for client in clients for _ in range(EDGE_STREAMS)]
+        assert fates[:DEVICE_PASSAGES] == ["open"] * DEVICE_PASSAGES
+        assert set(fates[DEVICE_PASSAGES:]) == {"UNAVAILABLE: this device has too many passages open"}
+        assert await fate(await (await beacon.dial(certificate=b"good")).open()) == "open"
+
+
+async def test_device_that_opens_and_ends_passages_is_slowed_down(autojump_clock: Clock) -> None:
+    async with memory_beacon(limiter=PassageLimiter()) as beacon, beacon.linked():
+        client = await beacon.dial(certificate=b"greedy")
+        fates = []
+        for _ in range(DEVICE_BURST + 5):
+            stream = await client.open()
+            fates.append(await fate(stream))
+            stream.close()
+            await trio.testing.wait_all_tasks_blocked()
+        assert fates == ["open"] * DEVICE_BURST + ["UNAVAILABLE: too many tries by this device"] * 5
+        # What it was refused it has not taken from others, either.
+        assert len(await beacon.open_passages(200)) == 200
+
+
+async def test_newest_connections_of_a_device_stay(autojump_clock: Clock) -> None:
+    async with memory_beacon(limiter=PassageLimiter()) as beacon, beacon.linked():
+        clients = [await beacon.dial(certificate=b"roaming") for _ in range(DEVICE_CONNECTIONS + 2)]
+        await trio.testing.wait_all_tasks_blocked()
+        assert [client.connection.closed for client in clients] == [True] * 2 + [False] * DEVICE_CONNECTIONS
 
 
 # -- what a stranger may send and hold

@@ -27,6 +27,7 @@ from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.gen.pharos.relay.v1 import orders_grpc
 from pharos.wire.gen.pharos.relay.v1 import orders_pb2 as pb
 from pharos.wire.keeping import Keeping
+from pharos.wire.passage.metadata import RUN_HEADER
 from pharos.wire.pki.roles import Authority, Identity, Role
 from pharos.wire.pki.sessions import Sessions
 from pharos.wire.pki.tls import client_context
@@ -51,7 +52,8 @@ CUT_WITHIN = 3 * 2
 class Orders(orders_grpc.OrdersBase):
     """helm's side: says what the test says, and remembers what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: str = "") -> None:
+        self._run = run
         self.orders, self._said = trio.open_memory_channel[pb.Order](math.inf)
         self._told, self.reports = trio.open_memory_channel[pb.Report](math.inf)
 
@@ -61,6 +63,8 @@ class Orders(orders_grpc.OrdersBase):
                 self._told.send_nowait(report)
             nursery.cancel_scope.cancel()
 
+        if self._run:
+            await stream.send_initial_metadata(metadata={RUN_HEADER: self._run})
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hear)
             async for order in self._said:
@@ -135,7 +139,8 @@ async def running(folder: Path) -> AsyncIterator[RunningBeacon]:
     new = not (folder / "identity.json").exists()
     keys = joined(folder, Role.RELAY, "gate") if new else AgentKeys(folder, Role.RELAY)
     keeping, upstreams = Keeping(folder, keys, keys.membership(now=utc_now())), Upstreams()
-    serve: Callable[..., object] = functools.partial(serve_tunnel, attend=functools.partial(follow_orders, keeping))
+    attend = functools.partial(follow_orders, keeping, announce=upstreams.announce)
+    serve: Callable[..., object] = functools.partial(serve_tunnel, attend=attend)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             ports = []
@@ -157,11 +162,11 @@ async def test_beacon_reports_at_the_start_and_after_each_order(tmp_path: Path) 
         report = await helm.reports.receive()
         assert (report.manifest_version, report.deny_epoch, report.deny_version) == (0, 0, 0)
         assert report.certificate_fingerprint == beacon.keeping.standing.membership.fingerprint
-        checkpoint = HELM.checkpoint(4)
-        report = await helm.order(manifest=HELM.manifest(2), deny_list=HELM.deny_list(version=3), checkpoint=checkpoint)
+        checkpoint, deny_list = HELM.checkpoint(4), HELM.deny_list(version=3)
+        report = await helm.order(manifest=HELM.manifest(2), deny_list=deny_list, checkpoint=checkpoint)
         assert (report.manifest_version, report.deny_epoch, report.deny_version) == (2, 1, 3)
         assert (report.checkpoint, report.deny_list) == (checkpoint, b"")
-        assert (await helm.order(tell_deny_list=True)).deny_list == HELM.deny_list(version=3)
+        assert (await helm.order(tell_deny_list=True)).deny_list == deny_list
     # It comes up with all of that.
     async with running(tmp_path) as beacon:
         helm = Orders()
@@ -188,6 +193,30 @@ async def test_refused_order_is_not_reported_and_the_next_is_obeyed(tmp_path: Pa
         assert (report.manifest_version, report.deny_version) == (2, 3)
         with pytest.raises(trio.WouldBlock):
             helm.reports.receive_nowait()
+
+
+async def test_helm_that_says_which_run_it_is_takes_over_from_another(tmp_path: Path) -> None:
+    async with running(tmp_path) as beacon:
+        first, second = Orders("0" * 16), Orders("1" * 16)
+        for helm in (first, second):
+            await beacon.dial_as_helm(helm)
+            await helm.reports.receive()
+            while beacon.upstreams._tunnels[-1].run is None:
+                await trio.testing.wait_all_tasks_blocked()
+        assert [tunnel.run for tunnel in beacon.upstreams._tunnels] == [1, 2]
+        passage = await beacon.open_passage("ann")
+        assert [tunnel.passages for tunnel in beacon.upstreams._tunnels] == [0, 1]
+        passage.close()
+
+
+@pytest.mark.parametrize("run", ["", "0" * 15, "X" * 16, "0" * 17])
+async def test_run_that_is_none_is_not_heard(tmp_path: Path, run: str) -> None:
+    async with running(tmp_path) as beacon:
+        helm = Orders(run)
+        await beacon.dial_as_helm(helm)
+        await helm.reports.receive()
+        await helm.order(manifest=HELM.manifest(2))
+        assert [tunnel.run for tunnel in beacon.upstreams._tunnels] == [None]
 
 
 async def test_older_helm_orders_nothing_and_has_its_passages(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from pharos.beacon.upstream import MAX_WAITING, PATIENCE, NoUpstreamError, Upstreams
+from pharos.beacon.upstream import MAX_TUNNELS, MAX_WAITING, PATIENCE, SETTLE_TIME, NoUpstreamError, Upstreams
 from pharos.wire.rpc.limits import KEEPALIVE_INTERVAL, TUNNEL_STREAMS
 
 Clock = trio.testing.MockClock
@@ -23,6 +23,16 @@ class FakeConnection:
     open: bool = True
     max_streams: int = TUNNEL_STREAMS
     heard_at: float = attrs.field(factory=trio.current_time)
+    answers: bool = True
+    """Whether its helm lives."""
+    lost: str = ""
+
+    def ping(self) -> None:
+        if self.answers:
+            self.heard_at = trio.current_time()
+
+    def lose(self, reason: str) -> None:
+        self.open, self.lost = False, reason
 
     @property
     def leaving(self) -> bool:
@@ -117,7 +127,7 @@ async def test_tunnel_that_closed_or_drains_is_not_chosen(scene: Scene, autojump
 
 
 async def test_tunnel_that_is_silent_is_the_last_choice(scene: Scene, autojump_clock: Clock) -> None:
-    silent = FakeConnection()
+    silent = FakeConnection(answers=False)
     scene.join(silent)
     await trio.sleep(KEEPALIVE_INTERVAL + 6)
     assert await scene.chosen() is silent
@@ -217,3 +227,106 @@ async def test_tunnel_that_fails_is_withdrawn() -> None:
     with pytest.raises(ZeroDivisionError), upstreams.joined(FakeConnection()):  # type: ignore[arg-type]
         raise ZeroDivisionError
     assert len(upstreams) == 0
+
+
+# -- helm comes back, or another one comes
+
+
+async def test_newer_tunnel_comes_first_until_the_older_ones_answer(scene: Scene, autojump_clock: Clock) -> None:
+    dead, alive = FakeConnection(answers=False), FakeConnection()
+    scene.join(dead)
+    scene.join(alive, 3)
+    await trio.sleep(1)
+    newest = FakeConnection()
+    scene.join(newest, 400)
+    assert await scene.chosen() is alive, "it has answered, and is emptier"
+    alive.open = False
+    assert await scene.chosen() is newest, "the dead one would be emptier"
+
+
+async def settled(scene: Scene, *older: FakeConnection) -> list[bool]:
+    """Let a helm come back beside older tunnels; return which of them have been ended by when that has settled."""
+    for connection in older:
+        scene.join(connection)
+    await trio.sleep(1)
+    newest = FakeConnection()
+    scene.join(newest)
+    scene.nursery.start_soon(scene.upstreams.settle, scene.upstreams._tunnels[-1])
+    await trio.sleep(SETTLE_TIME - 1)
+    assert not any(connection.lost for connection in older)
+    await trio.sleep(2)
+    assert newest.open
+    return [bool(connection.lost) for connection in older]
+
+
+async def test_tunnels_of_a_helm_that_died_end_ten_seconds_after_it_came_back(
+    scene: Scene, autojump_clock: Clock
+) -> None:
+    assert SETTLE_TIME < 45
+    assert await settled(scene, FakeConnection(answers=False), FakeConnection(answers=False)) == [True, True]
+
+
+async def test_tunnels_that_a_living_helm_opens_on_purpose_are_left_alone(scene: Scene, autojump_clock: Clock) -> None:
+    assert await settled(scene, FakeConnection(), FakeConnection()) == [False, False]
+
+
+async def test_newest_tunnel_is_never_turned_away(scene: Scene, autojump_clock: Clock) -> None:
+    tunnels = [FakeConnection(answers=number != 3) for number in range(MAX_TUNNELS)]
+    for connection in tunnels:
+        scene.join(connection)
+        await trio.sleep(0.1)
+    newest = FakeConnection()
+    scene.join(newest)
+    assert newest.open
+    assert [connection.lost != "" for connection in tunnels] == [number == 3 for number in range(MAX_TUNNELS)]
+
+
+OLD, NEW = "0" * 16, "1" * 16
+
+
+def announce(scene: Scene, connection: FakeConnection, run: str) -> None:
+    scene.upstreams.announce(connection, run)  # type: ignore[arg-type]
+
+
+async def test_newest_run_of_helm_has_all_new_passages_while_it_is_here(scene: Scene, autojump_clock: Clock) -> None:
+    old, new = FakeConnection(), FakeConnection()
+    scene.join(old)
+    announce(scene, old, OLD)
+    assert await scene.chosen() is old
+    leave = scene.join(new, 400)
+    assert await scene.chosen() is old, "what it is has not been said yet"
+    announce(scene, new, NEW)
+    assert await scene.chosen() is new
+    assert [tunnel.superseded.is_set() for tunnel in scene.upstreams._tunnels] == [True, False]
+    # The older one dials once more, and stays the older one.
+    again = FakeConnection()
+    scene.join(again)
+    announce(scene, again, OLD)
+    assert await scene.chosen() is new
+    # A helm that is full is waited for.
+    new.max_streams = 400
+    with pytest.raises(NoUpstreamError, match="busy"):
+        await scene.chosen()
+    # One that has gone is not.
+    leave.cancel()
+    await blocked()
+    assert await scene.chosen() in {old, again}
+
+
+async def test_tunnels_of_one_run_share_the_passages(scene: Scene, autojump_clock: Clock) -> None:
+    first, second = FakeConnection(), FakeConnection()
+    for connection in (first, second):
+        scene.join(connection)
+        announce(scene, connection, OLD)
+    for _ in range(10):
+        scene.hold()
+    await blocked()
+    assert scene.passages == [5, 5]
+    assert not any(tunnel.superseded.is_set() for tunnel in scene.upstreams._tunnels)
+
+
+async def test_helm_of_an_earlier_version_says_nothing_and_is_taken(scene: Scene, autojump_clock: Clock) -> None:
+    first, second = FakeConnection(), FakeConnection()
+    scene.join(first, 2)
+    scene.join(second, 1)
+    assert await scene.chosen() is second

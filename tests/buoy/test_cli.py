@@ -119,6 +119,8 @@ def test_buoy_with_a_damaged_state_file_does_not_start_and_leaves_it_alone(state
     QuotaMeter(state).save()
     damaged = (state / name).read_bytes()[:-9]
     (state / name).write_bytes(damaged)
+    # Orders are kept twice.
+    (state / "desired.copy.json").write_bytes(damaged)
     done = run_program("buoy", "run", "--state", state, "--host", "127.0.0.1", "--control-port", "0", "--awg-port", "0")
     assert done.returncode == Exit.FAILED
     assert f"{state / name} is corrupt" in done.stderr

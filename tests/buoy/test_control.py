@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
+import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,11 +20,12 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from pharos.buoy.control import serve_control
 from pharos.buoy.events import EventFeed
 from pharos.wire.agent import AgentKeys
-from pharos.wire.convert import INVENTORY_PART, peer_from, push_to, report_from
+from pharos.wire.convert import INVENTORY_PART, EventKind, peer_from, push_to, report_from
 from pharos.wire.desired import Fence, Push
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
+from pharos.wire.ids import DeviceId
 from pharos.wire.pki.roles import Authority, Role
 from pharos.wire.pki.sessions import Sessions
 from pharos.wire.pki.tls import client_context
@@ -289,3 +293,81 @@ async def inventory(channel: Channel) -> AsyncIterator[pb.InventoryPart]:
         await stream.send_message(pb.InventoryRequest(), end=True)
         async for part in stream:
             yield part
+
+
+# -- engines, the log, the disk, events
+
+
+async def test_engine_is_restarted_by_its_protocol(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, served.connected() as channel:
+        stub = control_grpc.ControlStub(channel)
+        await stub.Restart(pb.RestartRequest(protocol="amneziawg"))
+        assert served.sample.plane.restarts == 1
+        with pytest.raises(GRPCError) as refused:
+            await stub.Restart(pb.RestartRequest(protocol="openvpn"))
+        assert refused.value.status is Status.INVALID_ARGUMENT
+
+
+async def test_log_says_more_until_it_is_told_otherwise(tmp_path: Path) -> None:
+    level = logging.getLogger("pharos").level
+    try:
+        async with serving(tmp_path) as served, served.connected() as channel:
+            stub = control_grpc.ControlStub(channel)
+            for verbose, wanted in ((True, logging.DEBUG), (False, logging.INFO)):
+                await stub.SetLogLevel(pb.LogLevelRequest(verbose=verbose))
+                assert logging.getLogger("pharos").level == wanted
+    finally:
+        logging.getLogger("pharos").setLevel(level)
+
+
+async def test_status_says_what_carries_the_packets_and_how_the_machine_is(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, served.connected() as channel:
+        report = report_from(await control_grpc.ControlStub(channel).Status(pb.StatusRequest()))
+        assert [(one.protocol, one.driver) for one in report.engines] == [("amneziawg", "fake")]
+        assert report.machine is not None
+        assert report.machine.disk > 0
+
+
+async def test_push_on_a_full_disk_is_refused_and_the_next_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path) as served, served.connected() as channel:
+        await push(channel, after(1))
+        applied = len(served.sample.plane.applied)
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            with pytest.raises(GRPCError) as refused:
+                await push(channel, after(2))
+        assert refused.value.status is Status.RESOURCE_EXHAUSTED
+        assert "No space left" in caplog.text
+        caplog.clear()
+        assert len(served.sample.plane.applied) == applied
+        assert served.sample.node.desired.fence == Fence(1, 1, 1)
+        await push(channel, after(3))
+        assert served.sample.node.desired.fence == Fence(1, 1, 3)
+
+
+async def test_watcher_that_comes_back_misses_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, served.connected() as channel:
+        stub = control_grpc.ControlStub(channel)
+
+        async def watch(resume: bytes) -> pb.EventBatch:
+            async with stub.Watch.open() as stream:
+                await stream.send_message(pb.WatchRequest(resume=resume))
+                await stream.recv_initial_metadata()
+                served.feed.publish(EventKind.CONNECTED, at=1, device_id=DeviceId("phone"), detail="a")
+                batch = await stream.recv_message()
+                assert batch is not None
+                await stream.cancel()
+                return batch
+
+        first = await watch(b"")
+        served.feed.publish(EventKind.DISCONNECTED, at=2, device_id=DeviceId("phone"), detail="silent")
+        second = await watch(first.resume)
+        while len(second.events) < 2:
+            second.MergeFrom(await watch(second.resume))
+        assert [event.sequence for event in second.events][:2] == [2, 3]

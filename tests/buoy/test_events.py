@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import trio
 import trio.testing
 
-from pharos.buoy.events import BATCH_SIZE, QUEUE_SIZE, EventFeed, Watcher
+from pharos.buoy import events as events_module
+from pharos.buoy.events import BATCH_EVERY, BATCH_SIZE, QUEUE_SIZE, EventFeed, Watcher
 from pharos.wire.convert import EventKind, TunnelEvent
 from pharos.wire.ids import DeviceId
 
@@ -105,3 +107,68 @@ async def test_numbers_go_on_over_watchers() -> None:
             publish(feed, 2)
             sequences += [event.sequence for event in await watcher.receive_batch()]
     assert all(later == earlier + 1 for earlier, later in itertools.pairwise(sequences))
+
+
+async def test_watcher_that_comes_back_gets_what_came_meanwhile_and_nothing_twice() -> None:
+    feed = EventFeed()
+    async with feed.open_watcher() as watcher:
+        publish(feed, 3)
+        resume = watcher.resume_of(await watcher.receive_batch())
+    publish(feed, 2)
+    async with feed.open_watcher(resume=resume) as watcher:
+        publish(feed, 1)
+        batch = await watcher.receive_batch()
+    assert [(event.kind, event.sequence) for event in batch] == [(EventKind.HANDSHAKE, number) for number in (4, 5, 6)]
+
+
+async def test_what_is_not_remembered_any_more_is_a_gap_of_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "MEMORY", 10)
+    feed = EventFeed()
+    async with feed.open_watcher() as watcher:
+        publish(feed, 1)
+        resume = watcher.resume_of(await watcher.receive_batch())
+    publish(feed, 25)
+    async with feed.open_watcher(resume=resume) as watcher:
+        gap, *rest = await watcher.receive_batch()
+    assert (gap.kind, gap.detail) == (EventKind.GAP, "15")
+    assert [event.sequence for event in rest] == list(range(17, 27))
+
+
+@pytest.mark.parametrize("resume", [bytes(16), b"x", bytes(7), b"\xff" * 16])
+async def test_what_another_run_of_the_agent_said_is_a_gap_and_all_of_this_one(resume: bytes) -> None:
+    feed = EventFeed()
+    publish(feed, 2)
+    async with feed.open_watcher(resume=resume) as watcher:
+        gap, *rest = await watcher.receive_batch()
+    assert gap.kind is EventKind.GAP
+    assert [event.sequence for event in rest] == [1, 2]
+
+
+async def test_events_soon_after_a_batch_wait_for_each_other(autojump_clock: trio.testing.MockClock) -> None:
+    feed = EventFeed()
+    async with feed.open_watcher() as watcher, trio.open_nursery() as nursery:
+        publish(feed, 1)
+        await watcher.receive_batch()
+        first = trio.current_time()
+
+        @nursery.start_soon
+        async def _() -> None:
+            for _ in range(4):
+                await trio.sleep(BATCH_EVERY / 10)
+                publish(feed, 1)
+
+        assert len(await watcher.receive_batch()) == 4
+        assert trio.current_time() - first == pytest.approx(BATCH_EVERY)
+        await trio.sleep(2 * BATCH_EVERY)
+        quiet = trio.current_time()
+        publish(feed, 1)
+        await watcher.receive_batch()
+        assert trio.current_time() == quiet
+
+
+async def test_where_devices_come_from_is_told_to_nobody_where_it_shall_not_be() -> None:
+    feed = EventFeed(keep_sources=False)
+    async with feed.open_watcher() as watcher:
+        for kind, detail in ((EventKind.CONNECTED, "192.0.2.7:1"), (EventKind.DISCONNECTED, "expired")):
+            feed.publish(kind, at=1, device_id=DeviceId("d"), detail=detail)
+        assert [event.detail for event in await watcher.receive_batch()] == ["", "expired"]

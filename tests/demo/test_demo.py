@@ -20,8 +20,11 @@ STEPS = [
     "tunnel-a",
     "live-event",
     "tunnel-b",
+    "reality-a",
+    "reality-b",
     "revoke",
     "helm-stopped",
+    "reality-helm-stopped",
     "cold-start",
 ]
 

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from pharos.helm.fleet import link
+from tests.support.buoy import orders_on_disk
 from tests.support.fleet import Fleet, running_fleet
 
 CUT = 2.0
@@ -28,18 +29,18 @@ async def test_revoked_device_is_gone_from_the_node_and_on_its_deny_list(tmp_pat
         await fleet.wait_settled(peers=1)
         with trio.fail_after(3 * CUT):
             await fleet.move_device("laptop", "revoke")
-            await fleet.until(lambda: kept_by(fleet, "a", "desired.json")["peers"] == [])
+            await fleet.until(lambda: orders_on_disk(fleet.folder / "a")["peers"] == [])
         (status,) = [node for node in (await fleet.ask("GET", "/api/v1/nodes"))["items"] if node["name"] == "a"]
         assert status["state"] == "active"
 
 
 async def test_helm_that_starts_again_leads_its_nodes_at_once(tmp_path: Path) -> None:
     async with running_fleet(tmp_path) as fleet:
-        before = kept_by(fleet, "a", "desired.json")["fence"]
+        before = orders_on_disk(fleet.folder / "a")["fence"]
         await fleet.helm.stop()
         await fleet.helm.start()
         with trio.fail_after(15):
-            await fleet.until(lambda: kept_by(fleet, "a", "desired.json")["fence"][1] == before[1] + 1)
+            await fleet.until(lambda: orders_on_disk(fleet.folder / "a")["fence"][1] == before[1] + 1)
 
 
 async def test_certificate_of_a_node_is_renewed_over_its_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,11 +69,11 @@ async def test_reissued_parameters_are_served_beside_the_old_until_the_device_kn
             await client.sync()
             await fleet.wait_settled(peers=1)
             (node,) = (await fleet.ask("GET", "/api/v1/nodes"))["items"]
-            old = kept_by(fleet, "a", "desired.json")["awg"]
+            old = orders_on_disk(fleet.folder / "a")["awg"]
             await fleet.ask("POST", f"/api/v1/nodes/{node['id']}/reissue", version=node["version"])
             with trio.fail_after(15):
-                await fleet.until(lambda: kept_by(fleet, "a", "desired.json")["awg"] != old)
-                assert [entry["awg"] for entry in kept_by(fleet, "a", "desired.json")["previous"]] == [old]
+                await fleet.until(lambda: orders_on_disk(fleet.folder / "a")["awg"] != old)
+                assert [entry["awg"] for entry in orders_on_disk(fleet.folder / "a")["previous"]] == [old]
                 shown = await fleet.ask("GET", f"/api/v1/nodes/{node['id']}")
                 assert [entry["devices"] for entry in shown["previous_parameters"]] == [1]
                 # The first brings the new bundle, the second says that it is held.

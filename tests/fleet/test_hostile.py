@@ -178,6 +178,8 @@ async def test_agent_with_a_corrupt_state_file_does_not_start(tmp_path: Path, na
         path = fleet.folder / name / file
         damaged = path.read_bytes().replace(b'"', b"'", 3)
         path.write_bytes(damaged)
+        # Orders are kept twice.
+        (path.parent / "desired.copy.json").write_bytes(damaged)
         with pytest.raises(StateFileError, match=file) as caught:
             await daemon.run_once()
         assert "left as it is" in str(caught.value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import trio
 
 from pharos.buoy.dataplane.manager import Planes
 from pharos.helm.fleet import link, reissue
+from tests.support.buoy import orders_on_disk
 from tests.support.fleet import Fleet, running_fleet
 
 DEVICES = ("laptop", "phone", "tablet")
@@ -20,8 +20,7 @@ PORT = 8444
 
 def kept_by(fleet: Fleet, name: str) -> dict[str, Any]:
     """What a buoy has on disk of its orders."""
-    body: dict[str, Any] = json.loads((fleet.folder / name / "desired.json").read_text())["body"]
-    return body
+    return orders_on_disk(fleet.folder / name)
 
 
 async def nodes_of(fleet: Fleet) -> list[dict[str, Any]]:

@@ -29,7 +29,8 @@ from pharos.wire.profile import (
     parse_profile,
     render_profile,
 )
-from tests.fuzz import proxies, traffic
+from pharos.wire.reality.serverhello import RETRY_RANDOM
+from tests.fuzz import nodes, proxies, tlsends, tlshellos, tlsrecords, traffic
 
 
 @attrs.frozen
@@ -223,5 +224,58 @@ TARGETS = {
     ),
     "share_link": Target(
         proxies.share_link, proxies.links(), (b"&pbk=", b"&sid=", b"&type=tcp", b"%20", b"#", b"[::1]:", b"&x=")
+    ),
+    "client_hello": Target(
+        tlshellos.client_hello, tlshellos.hellos(), (b"\0\x2b\0\3\2\3\4", b"\0\x33\0\x26\0\x24\0\x1d\0\x20")
+    ),
+    "server_hello": Target(
+        tlshellos.server_hello, tlshellos.server_hellos(), (b"\0\x2b\0\2\3\4", b"\0\x33\0\2\0\x17", RETRY_RANDOM)
+    ),
+    "offer": Target(
+        tlshellos.offer,
+        tuple(bytes((look, 0, group)) + b"cookie" for look in (0, 1, 2, 128) for group in (0, 0x17, 0x19)),
+    ),
+    "records": Target(
+        tlsrecords.records, tlsrecords.record_streams(), (b"\x14\3\3\0\1\1", b"\x17\3\3\0\x11", b"\x15\3\3\0\2")
+    ),
+    "sealed_records": Target(
+        tlsrecords.sealed_records,
+        tuple(tlsrecords.part(kind, b"content" * size) * 3 for kind in range(4) for size in (1, 40)),
+    ),
+    "handshake_messages": Target(
+        tlsrecords.handshake_messages,
+        tlsrecords.messages(),
+        (b"\x08\0\0\2\0\0", b"\x0b\0\0\4\0\0\0\0", b"\x18\0\0\1\0", b"\x08\7\0\0"),
+    ),
+    "certificate": Target(
+        tlsrecords.certificate, tlsrecords.certificates(), (b"\x30\0", b"\x30\x80", b"\x30\x82\1\0", b"\xa0\3\2\1\2")
+    ),
+    "flight": Target(
+        tlshellos.flight,
+        tuple(bytes((step,)) + answer for step in (0, 20, 255) for answer in tlshellos.answers()),
+        (b"\x17\3\3\0\x64", b"\x17\3\3\x0b\xb8", b"\x14\3\3\0\1\1"),
+    ),
+    "target_answer": Target(
+        tlshellos.target_answer, tlshellos.answers(), (b"\x17\3\3\0\x64", b"\x15\3\3\0\2\2\x28", b"\x16\3\3")
+    ),
+    "device": Target(
+        tlsends.device,
+        tlsends.to_devices(),
+        (tlsrecords.part(2, b"\x19\0\0\0"), tlsrecords.part(1, b"\1\0"), RETRY_RANDOM),
+    ),
+    "node": Target(
+        tlsends.node,
+        tlsends.to_nodes(),
+        (tlsrecords.part(2, b"\x18\0\0\1\1"), tlsrecords.part(1, b"\1\0"), tlsrecords.part(0, b"\1")),
+    ),
+    "reality_parameters": Target(
+        nodes.reality_parameters,
+        nodes.mappings(),
+        (b'"target"', b"[]", b"null", b"true", b"4294967296", b'"[::1]:443"'),
+    ),
+    "control": Target(
+        nodes.control,
+        nodes.requests(),
+        (b"set=1\n", b"get=1\n", b"\n\n", b"user=", b"id=", b"true", b"[::1]:443", b"::/0"),
     ),
 }

@@ -2,9 +2,10 @@ import itertools
 
 import pytest
 
-from tests.fuzz import traffic
+from tests.fuzz import tlsends, tlshellos, traffic
 from tests.fuzz.mutate import mutations
 from tests.fuzz.targets import TARGETS, Target
+from tests.support.reality import NOW, gate
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -39,3 +40,27 @@ def test_a_broken_promise_is_noticed(monkeypatch):
     with pytest.raises(AssertionError):
         traffic.stranger(bytes(2))
     hosts[0].device.take_output()
+
+
+def test_a_device_that_believes_any_finished_is_noticed(monkeypatch):
+    data = next(seed for seed in tlsends.to_devices() if seed[0] == tlsends.SEALED << 2)
+    genuine = tlsends.handshake().messages[-1]
+    touched = data.replace(genuine[-8:], bytes(8))
+    assert touched != data
+    tlsends.device(data)
+    tlsends.device(touched)
+    monkeypatch.setattr("pharos.wire.reality.client.hmac.compare_digest", lambda *_: True)
+    tlsends.device(data)
+    with pytest.raises(AssertionError, match="believed somebody else"):
+        tlsends.device(touched)
+
+
+def test_a_gate_that_opens_to_anybody_is_noticed(monkeypatch):
+    device, stranger, *_ = tlshellos.hellos()
+    tlshellos.client_hello(device)
+    tlshellos.client_hello(stranger)
+    opened = gate().judge(tlshellos.device_hello(), now=NOW)
+    monkeypatch.setattr("pharos.wire.reality.auth._open_mark", lambda *_: opened)
+    tlshellos.client_hello(device)
+    with pytest.raises(AssertionError):
+        tlshellos.client_hello(stranger)

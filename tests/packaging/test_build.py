@@ -40,8 +40,8 @@ def test_agent_that_imports_what_it_would_not_hold_is_not_packed(agent: Agent, t
     (tmp_path / f"pharos/{agent.command}/cli.py").write_text("import json, quart, trio\n")
     build = Build(root=tmp_path, version="1.0", arch="amd64", epoch=0)
     with pytest.raises(PackagingError, match=f"imports quart, trio, which {agent.package} would not hold"):
-        # The engine is a program of its own, and imports what it wants.
-        stage(attrs.evolve(agent, engine=False), build, {Target("3.11", "amd64"): {}}, tmp_path / "tree")
+        # Companions are programs of their own, and import what they want.
+        stage(attrs.evolve(agent, companions=()), build, {Target("3.11", "amd64"): {}}, tmp_path / "tree")
 
 
 def test_version_is_read_without_importing(tmp_path: Path) -> None:

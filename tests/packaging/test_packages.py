@@ -30,13 +30,18 @@ PLACES = (
     "usr/share/doc/{name}/*",
     "usr/share/lintian/overrides/{name}",
 )
-ENGINE_PLACES = (
+COMPANION_PLACES = (
     "usr/bin/pharos-awg",
     "usr/lib/systemd/system/pharos-awg@.service",
     "usr/lib/sysusers.d/pharos-awg.conf",
     "usr/bin/pharos-reality",
     "usr/lib/systemd/system/pharos-reality.service",
     "usr/lib/sysusers.d/pharos-reality.conf",
+    "usr/lib/systemd/system/pharos-xray.service",
+    "usr/lib/sysusers.d/pharos-xray.conf",
+    "usr/bin/pharos-buoy-helper",
+    "usr/lib/systemd/system/pharos-buoy-helper.service",
+    "usr/lib/systemd/system/pharos-buoy-helper.socket",
 )
 CONFIGS = {"buoy": BuoyConfig, "beacon": BeaconConfig}
 
@@ -54,7 +59,7 @@ def own_modules(package: Package) -> set[str]:
 def test_every_file_has_a_place_that_is_ours(package: Package) -> None:
     # `*` stops at no slash here, as in fnmatch(3) without FNM_PATHNAME.
     places = [place.format(command=package.command, name=package.name) for place in PLACES]
-    for path in package.files() - {*(ENGINE_PLACES if package.command == "buoy" else ())}:
+    for path in package.files() - {*(COMPANION_PLACES if package.command == "buoy" else ())}:
         assert any(path == p or (p.endswith("*") and path.startswith(p[:-1])) for p in places), path
 
 
@@ -78,19 +83,20 @@ def test_buoy_carries_its_engine_and_neither_controller_nor_client(packages: Map
 
 
 @pytest.mark.parametrize(
-    ("engine", "says"),
+    ("command", "says"),
     [
         ("pharos-awg", "WG_QUICK_USERSPACE_IMPLEMENTATION=pharos-awg"),
         ("pharos-reality", "Serve VLESS with REALITY"),
+        ("pharos-buoy-helper", "what takes root: a closed list of acts"),
     ],
 )
-def test_buoy_brings_its_engines_as_processes_of_their_own(
-    packages: Mapping[str, Package], engine: str, says: str
+def test_buoy_brings_its_engines_and_its_helper_as_processes_of_their_own(
+    packages: Mapping[str, Package], command: str, says: str
 ) -> None:
     buoy = packages["buoy"]
-    assert set(ENGINE_PLACES) <= buoy.files()
-    command = [sys.executable, "-IS", "-B", str(buoy.tree / "usr/bin" / engine), "--help"]
-    assert says in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert set(COMPANION_PLACES) <= buoy.files()
+    words = [sys.executable, "-IS", "-B", str(buoy.tree / "usr/bin" / command), "--help"]
+    assert says in subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
 def test_libraries_are_those_of_the_lock(package: Package) -> None:
@@ -122,9 +128,22 @@ def test_control_fields_say_what_is_needed(package: Package) -> None:
     assert package.deb.name == f"{package.name}_{said['Version']}_{said['Architecture']}.deb"
     depends = said["Depends"].split(", ")
     assert {"python3 (>= 3.11)", "python3 (<< 3.15)", "libc6 (>= 2.28)"} <= set(depends)
+    # What the helper calls.
+    assert {"iproute2", "nftables"}.issubset(depends) == (package.command == "buoy")
     size = sum(-(-p.stat().st_size // 1024) if p.is_file() else 1 for p in package.tree.rglob("*"))
     assert int(said["Installed-Size"]) == size
     assert package.deb.stat().st_size < 12e6
+
+
+def test_helper_is_told_of_an_update_and_of_its_end(packages: Mapping[str, Package], tmp_path: Path) -> None:
+    said = {}
+    for command, package in packages.items():
+        subprocess.run(["dpkg-deb", "--control", str(package.deb), str(tmp_path / command)], check=True)
+        said[command] = [(tmp_path / command / script).read_text() for script in ("postinst", "prerm")]
+    postinst, prerm = said["buoy"]
+    assert "try-restart pharos-buoy-helper.service" in postinst
+    assert prerm.index("stop pharos-buoy.service") < prerm.index("pharos-buoy-helper --undo")
+    assert not [text for text in said["beacon"] if "helper" in text.replace("deb-systemd-helper", "")]
 
 
 def test_dpkg_knows_the_sum_of_every_file(package: Package, tmp_path: Path) -> None:
@@ -164,7 +183,14 @@ def test_conffile_shows_every_key_with_its_default(command: str) -> None:
     assert tomllib.loads(text) == {}
     shown = tomllib.loads("".join(f"{line[1:]}\n" for line in text.splitlines() if line[:1] == "#" and " = " in line))
     defaults = attrs.asdict(CONFIGS[command](), value_serializer=lambda _config, _field, v: v)
-    assert shown == {key: str(value) if isinstance(value, Path) else value for key, value in defaults.items()}
+    assert shown == {key: as_toml(value) for key, value in defaults.items()}
+
+
+def as_toml(value: object) -> object:
+    """A default as TOML has it."""
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 @pytest.mark.system

@@ -10,7 +10,7 @@ import pytest
 
 from tests.packaging.built import AGENTS, ROOT, Package
 
-EXPOSURE = 1.6
+EXPOSURE = {"buoy": 1.5, "beacon": 1.6}
 """On the scale of systemd-analyze from 0 (nothing to lose) to 10; a running service scores 0.2 lower than its file."""
 
 
@@ -28,12 +28,30 @@ def settings(command: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("command", AGENTS)
-def test_agent_may_bind_low_ports_and_nothing_else(command: str) -> None:
-    said = settings(command)
+def test_beacon_may_bind_low_ports_and_nothing_else() -> None:
+    said = settings("beacon")
     assert said["AmbientCapabilities"] == said["CapabilityBoundingSet"] == ["CAP_NET_BIND_SERVICE"]
+
+
+def test_buoy_has_no_right_at_all() -> None:
+    said = settings("buoy")
+    assert "AmbientCapabilities" not in said
+    assert said["CapabilityBoundingSet"] == [""]
+
+
+@pytest.mark.parametrize("command", AGENTS)
+def test_agent_has_a_user_of_its_own_and_gets_no_right_later(command: str) -> None:
+    said = settings(command)
     assert said["NoNewPrivileges"] == ["yes"]
     assert said["User"] == [f"pharos-{command}"]
+
+
+def test_engines_and_helper_come_along_with_the_buoy_and_do_not_go_with_it() -> None:
+    said = settings("buoy")
+    (wants,), (after,) = said["Wants"], said["After"]
+    assert wants == after
+    assert set(wants.split()) > {"pharos-buoy-helper.socket", "pharos-awg@awg0.service", "pharos-reality.service"}
+    assert not {"Requires", "BindsTo"} & said.keys()
 
 
 @pytest.mark.parametrize("command", AGENTS)
@@ -48,7 +66,7 @@ def test_agent_waits_for_an_identity_and_comes_back_whatever_happens(command: st
 def test_user_and_folder_are_the_units_own(command: str) -> None:
     (user,) = (ROOT / f"packaging/sysusers.d/pharos-{command}.conf").read_text().splitlines()
     assert user.split()[:3] == ["u", f"pharos-{command}", "-"]
-    _, folder, contents = (ROOT / f"packaging/tmpfiles.d/pharos-{command}.conf").read_text().splitlines()
+    _, folder, contents, *_ = (ROOT / f"packaging/tmpfiles.d/pharos-{command}.conf").read_text().splitlines()
     name = f"pharos-{command}"
     assert folder.split() == ["d", f"/var/lib/{name}", "0700", name, name, "-"]
     assert contents.split() == ["Z", f"/var/lib/{name}", "-", name, name, "-"]
@@ -83,5 +101,7 @@ def test_systemd_understands_the_unit(package: Package, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", AGENTS)
 def test_unit_exposes_little(command: str) -> None:
-    done = analyze("security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE * 10:.0f}", str(unit(command)))
+    done = analyze(
+        "security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE[command] * 10:.0f}", str(unit(command))
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,7 +8,6 @@ I7 what is desired is so.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -26,6 +25,7 @@ from pharos.wire.console import CommandError
 from pharos.wire.errors import WireError
 from tests.attacks.test_a59_blind_helm import HelmProcess, files_below, found_in, secrets_of
 from tests.sim.strait import Strait
+from tests.support.buoy import orders_on_disk
 from tests.support.fleet import Fleet, running_fleet
 
 pytestmark = pytest.mark.sim
@@ -352,8 +352,7 @@ class Storm:
 
     def kept(self, name: str) -> dict[str, Any]:
         """What a node has on disk of its orders."""
-        body: dict[str, Any] = json.loads((self.fleet.folder / name / "desired.json").read_text())["body"]
-        return body
+        return orders_on_disk(self.fleet.folder / name)
 
     def peers(self, name: str) -> set[str]:
         return {peer["device_id"] for peer in self.kept(name)["peers"]}

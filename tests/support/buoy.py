@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
@@ -11,12 +12,13 @@ import trio
 from pharos.buoy.dataplane.base import NO_REASONS, PeerCounters
 from pharos.buoy.node import Node, now_us
 from pharos.buoy.quota import QuotaMeter
-from pharos.buoy.state import DesiredState
+from pharos.buoy.state import DesiredState, desired_to_json
 from pharos.wire.agent import AgentKeys, Membership
 from pharos.wire.desired import Desired
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.ids import DeviceId
 from pharos.wire.keeping import Keeping
+from pharos.wire.reports import EngineReport
 
 
 class Bell:
@@ -50,6 +52,7 @@ class FakePlane:
     before_apply: trio.Event | None = None
     """Set when an ``apply`` has begun; it goes on when ``may_apply`` is set."""
     may_apply: trio.Event = attrs.field(factory=trio.Event)
+    restarts: int = 0
 
     def check(self, desired: Desired) -> None:
         for device_id in desired.peers:
@@ -67,8 +70,21 @@ class FakePlane:
     async def read_counters(self) -> list[PeerCounters]:
         return self.seen
 
+    def health(self) -> tuple[EngineReport, ...]:
+        return (EngineReport(protocol="amneziawg", driver="fake"),)
+
+    async def restart(self, protocol: str) -> None:
+        if protocol != "amneziawg":
+            raise KeyError(protocol)
+        self.restarts += 1
+
     def commitment(self, device_id: DeviceId) -> bytes:
         return device_id.encode()[-8:].rjust(8, b"\0")
+
+
+def orders_on_disk(folder: Path) -> dict[str, Any]:
+    """What a buoy would come up with, as its file spells it."""
+    return desired_to_json(DesiredState(folder).load())
 
 
 @attrs.frozen(kw_only=True)

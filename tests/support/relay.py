@@ -13,6 +13,7 @@ from grpclib.exceptions import StreamTerminatedError
 from pharos.beacon.ingress import serve_client
 from pharos.beacon.limiter import PassageLimiter, Rates
 from pharos.beacon.sanitize import PASSAGE_PATH
+from pharos.beacon.shares import UNSHARED
 from pharos.beacon.tunnel import run_tunnel
 from pharos.beacon.upstream import Upstreams
 from pharos.helm.relay.link import RelayLink, open_relay_link
@@ -29,7 +30,12 @@ Ours = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryRece
 
 UNBOUNDED = float("inf")
 NO_RATES = Rates(
-    passage_burst=UNBOUNDED, strangers_burst=UNBOUNDED, source_burst=UNBOUNDED, sources=10**9, logins=10**9
+    passage_burst=UNBOUNDED,
+    strangers_burst=UNBOUNDED,
+    source_burst=UNBOUNDED,
+    sources=10**9,
+    logins=10**9,
+    shares=UNSHARED,
 )
 """A beacon that lets everybody in."""
 
@@ -118,8 +124,8 @@ class MemoryBeacon:
         """Open ``count`` passages of devices at once; return those that helm answered with 200."""
         opened: list[H2Stream] = []
 
-        async def device(passages: int) -> None:
-            client = await self.dial()
+        async def device(number: int, passages: int) -> None:
+            client = await self.dial(certificate=f"device {number}".encode())
             streams = [await client.open() for _ in range(passages)]
             for stream in streams:
                 try:
@@ -131,7 +137,7 @@ class MemoryBeacon:
 
         async with trio.open_nursery() as devices:
             for left in range(count, 0, -EDGE_STREAMS):
-                devices.start_soon(device, min(left, EDGE_STREAMS))
+                devices.start_soon(device, left, min(left, EDGE_STREAMS))
         return opened
 
     def link(self, accept: Accept = echo) -> AbstractAsyncContextManager[RelayLink]:

@@ -1,4 +1,4 @@
-"""What is frozen: the help of every command and the shape of every message on the wire.
+"""What is frozen: the help of every command, the shape of every message on the wire, a node's firewall.
 
 ``python -m tests.update_snapshots`` writes them anew; the difference is then read like any other change.
 """
@@ -17,6 +17,7 @@ import platformdirs
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor, ServiceDescriptor
 
 import pharos.wire.gen
+from tests.support.netplans import render_document
 
 TESTS = Path(__file__).resolve().parent.parent
 # A program and the module of its `main`; a new one is one line.
@@ -51,7 +52,8 @@ def all_snapshots() -> list[Snapshot]:
         for name, module in PROGRAMS.items()
     ]
     tunnel = Snapshot(TESTS / "wire" / "awg" / "snapshots" / "cli.txt", render_tunnel_help)
-    return [*helps, tunnel, Snapshot(TESTS / "wire" / "snapshots" / "proto.txt", render_protos)]
+    wire = TESTS / "wire" / "snapshots"
+    return [*helps, tunnel, Snapshot(wire / "proto.txt", render_protos), Snapshot(wire / "nft.txt", render_document)]
 
 
 def render_tunnel_help() -> str:

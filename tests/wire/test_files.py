@@ -133,7 +133,7 @@ def test_saved_document_loads_as_it_was(tmp_path_factory: pytest.TempPathFactory
 
 
 def good_document() -> bytes:
-    return json.dumps({"format": "pharos/test/v1", "sha256": files._checksum({"n": 1}), "body": {"n": 1}}).encode()
+    return json.dumps({"format": "pharos/test/v1", "sha256": files.checksum({"n": 1}), "body": {"n": 1}}).encode()
 
 
 DAMAGE = {

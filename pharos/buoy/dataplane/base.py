@@ -124,8 +124,10 @@ class OnEvent(Protocol):
 class AwgDriver(Protocol):
     """One AmneziaWG engine under the agent's hand."""
 
-    name: str
-    """As it is chosen and reported: kernel, userspace or embedded."""
+    @property
+    def name(self) -> str:
+        """As it is chosen and reported: kernel, userspace or embedded."""
+        ...
 
     @property
     def port(self) -> int:
@@ -163,8 +165,10 @@ class AwgDriver(Protocol):
 class RealityDriver(Protocol):
     """One REALITY server under the agent's hand; the verbs are those of `AwgDriver`."""
 
-    name: str
-    """As it is chosen and reported: xray, userspace or embedded."""
+    @property
+    def name(self) -> str:
+        """As it is chosen and reported: xray, userspace or embedded."""
+        ...
 
     @property
     def port(self) -> int:

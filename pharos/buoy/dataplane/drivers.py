@@ -1,37 +1,136 @@
-"""Which drivers a buoy's settings ask for, made and ready to be told."""
+"""Which drivers a buoy's settings ask for and its machine has, made and ready to be told."""
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import attrs
 
 from pharos.buoy.config import BuoyConfig
-from pharos.buoy.dataplane.base import AwgDriver, OnEvent, RealityDriver
+from pharos.buoy.dataplane.base import AwgDriver, AwgPlan, EngineError, OnEvent, RealityDriver, Restart
+from pharos.buoy.dataplane.choose import EMBEDDED, KERNEL, USERSPACE, choose
 from pharos.buoy.dataplane.embedded import open_embedded_awg
+from pharos.buoy.dataplane.kernel import make_kernel_awg
+from pharos.buoy.dataplane.links import link_by_helper, main_link
+from pharos.buoy.dataplane.outside import interfaces_from
+from pharos.buoy.dataplane.probing import probe_awg, probe_reality
 from pharos.buoy.dataplane.reality import make_embedded, make_userspace
 from pharos.buoy.dataplane.realityplan import Place, hosts_of
+from pharos.buoy.dataplane.userspace import make_userspace_awg, restart_by_helper
+from pharos.buoy.network import Network
+from pharos.buoy.roothelper.acts import Unit, UnitAct, UnitVerb
+from pharos.buoy.roothelper.client import SOCKET, RootHelper, SocketRootHelper
+from pharos.buoy.roothelper.local import LocalRootHelper
+
+log = logging.getLogger(__name__)
+
+XRAY_RUNTIME: Final = Path("/run/pharos-xray")
+"""Where Xray's unit reads what it is to be; a directory of its group, empty after a reboot."""
+LOCAL_MEMORY: Final = Path("/run/pharos-buoy-network")
+"""What the network was before a policy that an agent put in force as root; of no use after a reboot."""
+_TUNNELS: Final = frozenset({KERNEL, USERSPACE})
+
+
+@attrs.frozen(kw_only=True)
+class Drivers:
+    """What carries the packets of one node."""
+
+    awg: AwgDriver
+    reality: RealityDriver
+    network: Network | None
+    """None where there is no tunnel interface, or the operator keeps the rules."""
+    helper: RootHelper
 
 
 @contextmanager
-def open_awg(config: BuoyConfig, *, on_event: OnEvent) -> Iterator[AwgDriver]:
-    """Have the AmneziaWG driver while the block lasts.
+def open_drivers(config: BuoyConfig, *, on_event: OnEvent) -> Iterator[Drivers]:
+    """Have the drivers while the block lasts.
 
-    Raises: EngineError — the one that was asked for is not there. OSError — a port cannot be had.
+    Raises: EngineError — one that was asked for is not there. OSError — a port or an interface cannot be had.
     """
-    with open_embedded_awg(
-        host=config.host, port=config.awg_port, on_event=on_event, interface=config.embedded_interface
-    ) as driver:
-        yield driver
+    awg = choose(config.awg_driver, probe_awg(interface=config.interface))
+    reality = choose(config.reality_driver, probe_reality())
+    log.info("AmneziaWG by %s: %s; REALITY by %s: %s", awg.name, awg.reason, reality.name, reality.reason)
+    interfaces = _interfaces(config, awg.name)
+    helper = find_helper(needed=bool(interfaces))
+    network = Network(helper, interfaces) if config.network and interfaces else None
+    with _open_awg(config, awg.name, helper, on_event) as driver:
+        yield Drivers(
+            awg=driver,
+            reality=_make_reality(config, reality.name, helper, on_event),
+            network=network,
+            helper=helper,
+        )
+
+
+def find_helper(*, needed: bool) -> RootHelper:
+    """Return who does what takes root: the helper's process, or this one where it is root and there is no helper."""
+    if needed and os.geteuid() == 0 and not SOCKET.exists():
+        return LocalRootHelper(LOCAL_MEMORY)
+    return SocketRootHelper()
+
+
+def _interfaces(config: BuoyConfig, name: str) -> tuple[str, ...]:
+    if name in _TUNNELS:
+        return tuple(interfaces_from(config.interface))
+    return (config.embedded_interface,) if config.embedded_interface else ()
 
 
 @contextmanager
-def open_reality(config: BuoyConfig, *, on_event: OnEvent) -> Iterator[RealityDriver]:
-    """Have the REALITY driver while the block lasts.
+def _open_awg(config: BuoyConfig, name: str, helper: RootHelper, on_event: OnEvent) -> Iterator[AwgDriver]:
+    if name == EMBEDDED:
+        interface = config.embedded_interface
+        by_helper = link_by_helper(helper)
 
-    Raises: EngineError — the one that was asked for is not there.
-    """
-    place = Place(hosts=hosts_of(config.host), allowed=config.reality_allowed)
-    if config.reality_driver == "userspace":
-        yield make_userspace(place=place, on_event=on_event)
+        async def set_link(plan: AwgPlan) -> None:
+            await by_helper(main_link(plan, interface))
+
+        with open_embedded_awg(
+            host=config.host, port=config.awg_port, on_event=on_event, interface=interface, set_link=set_link
+        ) as driver:
+            yield driver
+    elif name == KERNEL:
+        yield make_kernel_awg(on_event=on_event, helper=helper, interfaces=_interfaces(config, name))
     else:
-        yield make_embedded(place=place, on_event=on_event)
+        yield make_userspace_awg(
+            on_event=on_event,
+            set_link=link_by_helper(helper),
+            restart=restart_by_helper(helper, config.interface),
+            interfaces=_interfaces(config, name),
+        )
+
+
+def _make_reality(config: BuoyConfig, name: str, helper: RootHelper, on_event: OnEvent) -> RealityDriver:
+    place = Place(hosts=hosts_of(config.host), allowed=config.reality_allowed)
+    if name == EMBEDDED:
+        return make_embedded(place=place, on_event=on_event)
+    if name == USERSPACE:
+        return make_userspace(place=place, on_event=on_event, restart=_restarting(helper, Unit.REALITY))
+    # Half of Xray's driver is its gRPC and its model, which no other node needs to load.
+    from pharos.buoy.xray.driver import XrayDriver
+    from pharos.buoy.xray.runner import UnitRunner, kill_through
+
+    program = shutil.which("xray")
+    if program is None:
+        raise EngineError("the program xray is not on the PATH")
+    return XrayDriver(
+        program=Path(program),
+        runtime=XRAY_RUNTIME,
+        place=place,
+        runner=UnitRunner(helper),
+        kill=kill_through(helper),
+        on_event=on_event,
+    )
+
+
+def _restarting(helper: RootHelper, unit: Unit) -> Restart:
+    async def restart() -> None:
+        await helper.perform(UnitAct(unit, UnitVerb.RESTART))
+
+    return restart

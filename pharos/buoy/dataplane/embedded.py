@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
-from pharos.buoy.dataplane.awgchange import change_for
+from pharos.buoy.dataplane.awgchange import NOTHING, change_for, state_after
 from pharos.buoy.dataplane.base import (
     NO_REASONS,
     REMOVED,
@@ -34,7 +34,7 @@ from pharos.wire.awg.engine import Engine, open_engine
 from pharos.wire.awg.events import Event, HandshakeCompleted, SessionEnded
 from pharos.wire.awg.hostnet import HostNetwork
 from pharos.wire.awg.tun import Tun, open_tun
-from pharos.wire.awg.uapi import DeviceChange
+from pharos.wire.awg.uapi import DeviceChange, DeviceState
 from pharos.wire.convert import EventKind
 from pharos.wire.ids import DeviceId
 
@@ -61,11 +61,14 @@ class EmbeddedAwg:
         self._reporter = reporter
         self._set_link = set_link
         self._peers: Mapping[DeviceId, AwgPeer] = {}
+        # Nobody else tells the engine anything; to ask it of a thousand peers takes longer than to tell it of one.
+        self._state: DeviceState | None = None
+        self._told: AwgPlan | None = None
 
     @property
     def port(self) -> int:
         """The UDP port."""
-        return self._engine.state().listen_port
+        return self._known_state().listen_port
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Carry packets until cancelled.
@@ -82,10 +85,9 @@ class EmbeddedAwg:
     async def apply(self, plan: AwgPlan, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
         """Make the engine be ``plan``; peers that stay keep their sessions."""
         self._tell_owners(plan.peers, reasons)
-        state = self._engine.state()
-        number = self._engine.apply(change_for(_on_port(plan, state.listen_port), state))
-        if number:
-            raise EngineError(f"the engine refused its plan: {os.strerror(number)}")
+        state = self._known_state()
+        self._tell(state, change_for(_on_port(plan, state.listen_port), state, before=self._told))
+        self._told = plan
         if isinstance(self._inner, EchoEnd):
             self._inner.set_addresses([ipaddress.ip_address(address) for address in plan.addresses])
         elif self._set_link is not None:
@@ -107,6 +109,24 @@ class EmbeddedAwg:
     async def restart(self) -> None:
         """Raises: EngineError — always: it is this process that would have to begin anew."""
         raise EngineError("an embedded engine restarts with its agent")
+
+    def _known_state(self) -> DeviceState:
+        """Return what the engine was told to be; counters in it are old."""
+        if self._state is None:
+            self._state = self._engine.state()
+        return self._state
+
+    def _tell(self, state: DeviceState, change: DeviceChange) -> None:
+        """Raises: EngineError — the engine refused; what it is now is asked next time."""
+        if change == NOTHING:
+            return
+        self._state = self._told = None
+        number = self._engine.apply(change)
+        if number:
+            raise EngineError(f"the engine refused its plan: {os.strerror(number)}")
+        if change.listen_port is None and not change.faces:
+            # Where ports were bound, the engine knows which.
+            self._state = state_after(state, change)
 
     def _tell_owners(self, peers: Mapping[DeviceId, AwgPeer], reasons: Mapping[DeviceId, str]) -> None:
         for device_id, peer in self._peers.items():

@@ -20,12 +20,21 @@ from pharos.buoy.dataplane.base import (
     RealityPlan,
 )
 from pharos.buoy.dataplane.plans import Planner
+from pharos.buoy.network import NAME as NFTABLES
+from pharos.buoy.network import Network
 from pharos.wire.desired import Desired
 from pharos.wire.ids import DeviceId
 from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY
+from pharos.wire.reports import EngineReport
+from pharos.wire.rpc.status import leaves
 from pharos.wire.units import MINUTES, SECONDS
 
 log = logging.getLogger(__name__)
+
+NETWORK: Final = "network"
+"""What carries no packets and decides where they go."""
+MAX_TROUBLE: Final = 200
+"""Characters; a report takes a few more (`pharos.wire.convert.MAX_TEXT`)."""
 
 RETRY_EVERY: Final = 5 * SECONDS
 """An engine that could not be told its plan is told again so often, if its driver has not done it by itself."""
@@ -33,22 +42,14 @@ RESTART_AFTER: Final = 1 * MINUTES
 """Of being told in vain: as the last resort its process begins anew, which ends the sessions that it may have."""
 
 
-@attrs.frozen(kw_only=True)
-class EngineHealth:
-    """One protocol's engine as the operator sees it."""
-
-    protocol: str
-    driver: str
-    ok: bool
-    detail: str
-    """What is wrong; empty where nothing is."""
-
-
 class Planes:
     """The node's data planes; what `Node` asks of them is `pharos.buoy.node.DataPlane`."""
 
-    def __init__(self, planner: Planner, awg: AwgDriver, reality: RealityDriver) -> None:
+    def __init__(
+        self, planner: Planner, awg: AwgDriver, reality: RealityDriver, network: Network | None = None
+    ) -> None:
         self._planner = planner
+        self._network = network
         self._awg = awg
         self._reality = reality
         self._desired = Desired()
@@ -76,28 +77,34 @@ class Planes:
         """Which server carries REALITY."""
         return self._reality.name
 
-    def health(self) -> tuple[EngineHealth, ...]:
-        """Return how both engines are."""
+    def health(self) -> tuple[EngineReport, ...]:
+        """Return how both engines are, and the network policy where it is ours to keep."""
+        names = [(protocol, driver.name) for protocol, driver in self._drivers()]
+        if self._network is not None:
+            names.append((NETWORK, NFTABLES))
         return tuple(
-            EngineHealth(
-                protocol=protocol,
-                driver=driver.name,
-                ok=protocol not in self._failures,
-                detail=self._failures.get(protocol, ""),
-            )
-            for protocol, driver in self._drivers()
+            EngineReport(protocol=protocol, driver=name, trouble=self._failures.get(protocol, "")[:MAX_TROUBLE])
+            for protocol, name in names
         )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Run both drivers until cancelled. ``started`` is called when they can be told."""
+        """Run both drivers until cancelled; one whose engine is not there yet is begun anew until it is."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._awg.run)
-            await nursery.start(self._reality.run)
+            for protocol, driver in self._drivers():
+                nursery.start_soon(self._run_driver, protocol, driver)
             task_status.started()
             while True:
                 await trio.sleep(RETRY_EVERY)
                 if self._failures:
                     await self._try_again()
+
+    async def _run_driver(self, protocol: str, driver: AwgDriver | RealityDriver) -> NoReturn:
+        while True:
+            try:
+                await driver.run()
+            except* EngineError as group:
+                self._note(protocol, next(leaves(group)))
+            await trio.sleep(RETRY_EVERY)
 
     def check(self, desired: Desired) -> None:
         """Make sure that ``apply`` could not fail for what is ordered, before anything is kept.
@@ -114,6 +121,8 @@ class Planes:
         """
         async with self._turn:
             self._desired = desired
+            # What devices may reach is settled before they come.
+            await self._tell(NETWORK, reasons)
             await self._tell(AMNEZIAWG, reasons)
             await self._tell(VLESS_REALITY, reasons)
 
@@ -144,19 +153,25 @@ class Planes:
 
     async def _tell(self, protocol: str, reasons: Mapping[DeviceId, str]) -> None:
         try:
-            if protocol == AMNEZIAWG:
+            if protocol == NETWORK:
+                if self._network is not None:
+                    await self._network.apply(self._planner.awg(self._desired), self._desired.policy)
+            elif protocol == AMNEZIAWG:
                 await _apply(self._awg.apply, self._planner.awg(self._desired), reasons)
             else:
                 await _apply(self._reality.apply, self._planner.reality(self._desired), reasons)
         except EngineError as error:
-            if self._failures.get(protocol) != str(error):
-                log.error("%s is not served as ordered: %s", protocol, error)
-            self._failures[protocol] = str(error)
-            self._failed_since.setdefault(protocol, trio.current_time())
+            self._note(protocol, error)
         else:
             if self._failures.pop(protocol, None) is not None:
                 log.warning("%s is served as ordered again", protocol)
             self._failed_since.pop(protocol, None)
+
+    def _note(self, protocol: str, error: BaseException) -> None:
+        if self._failures.get(protocol) != str(error):
+            log.error("%s is not served as ordered: %s", protocol, error)
+        self._failures[protocol] = str(error)
+        self._failed_since.setdefault(protocol, trio.current_time())
 
     async def _try_again(self) -> None:
         async with self._turn:
@@ -166,6 +181,8 @@ class Planes:
                 if since is None or trio.current_time() - since < RESTART_AFTER:
                     continue
                 self._failed_since[protocol] = trio.current_time()
+                if protocol == NETWORK:
+                    continue
                 try:
                     await self.restart(protocol)
                 except EngineError as error:

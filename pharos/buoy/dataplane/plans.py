@@ -7,8 +7,8 @@ of ten thousand costs what one costs.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -18,11 +18,13 @@ from pharos.wire.desired import Desired, Peer
 from pharos.wire.errors import ParameterError, RemoteProtocolError
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.noise.keys import KeyPair
-from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY
+from pharos.wire.profile import AMNEZIAWG
 from pharos.wire.reality.params import RealityParameters
 from pharos.wire.seal.blind import Pairing, commitment, derive_psk, derive_uuid
 from pharos.wire.seal.realitykey import derive_reality_key
 
+REALITY: Final = "reality"
+"""As helm names the protocol where it grants it; in profiles it has VLESS in its name."""
 IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -47,7 +49,9 @@ class Planner:
         self._awg_key = KeyPair.from_private_bytes(keys.awg_key)
         self._awg_port = awg_port
         self._reality_port = reality_port
+        self._peers: Mapping[DeviceId, Peer] = {}
         self._made: dict[DeviceId, _Made] = {}
+        """Of ``_peers``, which nobody changes."""
         self._reality_keys: dict[int, bytes] = {}
         self._networks: tuple[IpNetwork, ...] = ()
 
@@ -83,7 +87,7 @@ class Planner:
         before = (self._door(one.port, one.reality) for one in desired.previous if one.reality is not None)
         return RealityPlan(
             endpoints=(self._door(self._reality_port, desired.reality), *before),
-            users={device_id: one.reality for device_id, one in made.items() if _may(one.peer, VLESS_REALITY)},
+            users={device_id: one.reality for device_id, one in made.items() if _may(one.peer, REALITY)},
             policy=desired.policy,
         )
 
@@ -93,6 +97,9 @@ class Planner:
         return b"" if made is None else made.commitment
 
     def _make(self, desired: Desired) -> dict[DeviceId, _Made]:
+        # What was checked is then asked for by each protocol.
+        if desired.peers is self._peers:
+            return self._made
         known, made = self._made, {}
         for device_id, peer in desired.peers.items():
             one = known.get(device_id)
@@ -104,7 +111,7 @@ class Planner:
         self._networks = collapsed(
             (*self._networks, *(ipaddress.ip_network(network) for peer in fresh for network in peer.addresses))
         )
-        self._made = made
+        self._peers, self._made = desired.peers, made
         return made
 
     def _make_one(self, peer: Peer, before: _Made | None) -> _Made:

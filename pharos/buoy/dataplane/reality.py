@@ -70,6 +70,7 @@ class OurReality:
         self._plan: RealityPlan | None = None
         self._told: list[Told | None] = [None] * len(slots)
         self._sessions: list[dict[int, DeviceId]] = [{} for _ in slots]
+        self._started = [0] * len(slots)
         self._port = 0
         self._turn = trio.Lock()
 
@@ -113,6 +114,9 @@ class OurReality:
                 except EngineError as error:
                     log.debug("REALITY is not counted: %s", error)
                     continue
+                if seen.started_ns != self._started[index]:
+                    self._sums.begin_anew(index)
+                    self._started[index] = seen.started_ns
                 for user in seen.users:
                     self._sums.set(index, DeviceId(user.name), user.received_bytes, user.sent_bytes)
         users = {} if self._plan is None else self._plan.users

@@ -67,6 +67,7 @@ class EmbeddedSlot:
     async def look(self) -> Seen:
         users = self.engine.server.users
         return Seen(
+            started_ns=self.engine.started_ns,
             listening=tuple(map(write_place, self.engine.listening())),
             users=tuple(
                 UserCounters(

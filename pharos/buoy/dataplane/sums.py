@@ -24,6 +24,12 @@ class Sums:
             self._keep(device_id, old)
         self._last[engine][device_id] = (received, sent)
 
+    def begin_anew(self, engine: int) -> None:
+        """It is another engine now: whatever it says next is on top of what the one before said last."""
+        for device_id, octets in self._last[engine].items():
+            self._keep(device_id, octets)
+        self._last[engine].clear()
+
     def forget(self, device_id: DeviceId) -> None:
         """The device is nobody any more."""
         self._before.pop(device_id, None)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import trio
@@ -14,26 +13,25 @@ from rich.console import Console
 from rich.table import Table
 
 import pharos
-from pharos.caravel.client import Client, find_node, open_client
-from pharos.caravel.config import DEFAULT_STATE
+from pharos.caravel.cli.common import json_option, run, state_option, with_client
+from pharos.caravel.cli.links import export, import_, link_facts
+from pharos.caravel.cli.proxy import proxy_
+from pharos.caravel.client import Client, find_node
 from pharos.caravel.enroll import ENROLMENT_TIMEOUT, enroll
-from pharos.caravel.errors import CaravelError, HelmRefusedError, NoAnswerError
+from pharos.caravel.errors import CaravelError, NoAnswerError, NotEnrolledError
+from pharos.caravel.profiles.links import LinkStore
 from pharos.caravel.profiles.pins import Standing
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
 from pharos.caravel.profiles.ways import Examined
 from pharos.caravel.tunnel.amnezia import FIRST_LOOK
 from pharos.wire.console import CommandError, Exit, completion_command, print_facts, print_json, reports_errors
+from pharos.wire.errors import WireError
 from pharos.wire.ids import NodeId
-from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY, Access, AmneziaWgAccess
+from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY, Access, AmneziaWgAccess, ProfileNode
 from pharos.wire.seal.ticket import TicketLink
 from pharos.wire.units import SECONDS
 
 HANDSHAKE_TIMEOUT = 5 * SECONDS
-
-state_option = click.option(
-    "--state", type=click.Path(path_type=Path), default=DEFAULT_STATE, show_default=True, help="State directory."
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,10 +43,14 @@ def main() -> None:
     Example:
       caravel enroll 'pharosvpn://enroll?…'    join, with the link you were given
       caravel doctor                           see whether every node answers
+      caravel proxy                            carry programs' connections through a node
     """
 
 
 main.add_command(completion_command("caravel"))
+main.add_command(import_)
+main.add_command(export)
+main.add_command(proxy_)
 
 
 @main.command("enroll")
@@ -73,7 +75,7 @@ def enroll_(link: str, state: Path, name: str, *, as_json: bool) -> None:
             return await enroll(store, ticket, device_name=name)
         raise NoAnswerError(f"no relay of the fleet let us in within {ENROLMENT_TIMEOUT:.0f} s; try again")
 
-    enrolled = _run(join)
+    enrolled = run(join)
     profile = store.profile(datetime.datetime.now(datetime.UTC))
     facts = {
         "device": enrolled.device_id,
@@ -92,24 +94,59 @@ def enroll_(link: str, state: Path, name: str, *, as_json: bool) -> None:
 @state_option
 @click.option("--sync/--no-sync", default=True, help="Ask helm for the newest profile first.")
 @click.option("--confirm", help="Trust this node, by id or name, with the keys that it has: you have asked its owner.")
+@click.option("--forget", help="Forget the share link of this name.")
 @json_option
 @reports_errors
-def profiles(state: Path, *, sync: bool, confirm: str | None, as_json: bool) -> None:
-    """List the nodes this device may use, and what it makes of each.
+def profiles(state: Path, *, sync: bool, confirm: str | None, forget: str | None, as_json: bool) -> None:
+    """List the nodes this device may use and what it makes of each, and the share links it keeps.
 
     \b
     Example:
       caravel profiles --json
       caravel profiles --confirm amsterdam
+      caravel profiles --forget cafe
     """
+    store = LinkStore(state)
+    if forget is not None:
+        store.remove(forget)
+    links = [link_facts(kept) for kept in store.all()]
+    # Links need no fleet around them.
+    fleet = _fleet_facts(state, sync=sync, confirm=confirm) if _in_fleet(state) or not (links or forget) else _NO_FLEET
+    if as_json:
+        print_json({**fleet, "links": links})
+        return
+    console = Console()
+    if fleet["nodes"] or not links:
+        table = Table("node", "standing", "tags", "access", box=None, pad_edge=False)
+        for node in fleet["nodes"]:
+            table.add_row(node["name"], node["standing"], ", ".join(node["tags"]), ", ".join(node["access"]))
+        console.print(table)
+    if links:
+        table = Table("link", "address", "server name", "fingerprint", box=None, pad_edge=False)
+        for link in links:
+            table.add_row(link["name"], link["address"], link["server_name"], link["fingerprint"])
+        console.print(table)
 
+
+_NO_FLEET: Final[dict[str, Any]] = {"fleet": None, "device": None, "synced": False, "nodes": []}
+
+
+def _in_fleet(state: Path) -> bool:
+    try:
+        ProfileStore(state).enrolled()
+    except NotEnrolledError:
+        return False
+    return True
+
+
+def _fleet_facts(state: Path, *, sync: bool, confirm: str | None) -> dict[str, Any]:
     async def read(client: Client) -> tuple[str | None, dict[NodeId, Standing], dict[NodeId, Examined]]:
         trouble = await _try_sync(client) if sync else None
         if confirm is not None:
             client.confirm(confirm)
         return trouble, client.standings(), client.examined()
 
-    trouble, standings, examined = _with_client(state, read)
+    trouble, standings, examined = with_client(state, read)
     if trouble is not None:
         click.echo(f"{trouble}; this is the kept profile", err=True)
     profile = ProfileStore(state).profile(datetime.datetime.now(datetime.UTC))
@@ -124,13 +161,7 @@ def profiles(state: Path, *, sync: bool, confirm: str | None, as_json: bool) -> 
         }
         for node in profile.nodes
     ]
-    if as_json:
-        print_json({"fleet": profile.fleet, "device": profile.device_id, "synced": trouble is None, "nodes": nodes})
-        return
-    table = Table("node", "standing", "tags", "access", box=None, pad_edge=False)
-    for node in nodes:
-        table.add_row(str(node["name"]), str(node["standing"]), ", ".join(node["tags"]), ", ".join(node["access"]))
-    Console().print(table)
+    return {"fleet": profile.fleet, "device": profile.device_id, "synced": trouble is None, "nodes": nodes}
 
 
 @main.command()
@@ -167,6 +198,8 @@ def status(state: Path, *, as_json: bool) -> None:
 def doctor(state: Path, wanted: str | None, count: int, *, as_json: bool) -> None:
     """Try helm, and send echoes through a tunnel to each node; fails if a node does not answer.
 
+    A node that is open by REALITY alone is asked whether it lets this device in.
+
     \b
     Example:
       caravel doctor
@@ -180,18 +213,17 @@ def doctor(state: Path, wanted: str | None, count: int, *, as_json: bool) -> Non
         nodes = profile.nodes if wanted is None else (find_node(profile, wanted),)
         for node in nodes:
             try:
-                async with client.connect(node.id) as tunnel:
-                    await tunnel.wait_up(HANDSHAKE_TIMEOUT + FIRST_LOOK * (len(node.amneziawg) - 1))
-                    report = await tunnel.ping(count)
-            except CaravelError as error:
-                findings.append({"what": node.name, "ok": False, "detail": str(error)})
-                continue
-            middle = report.median
-            detail = f"{report.received} of {count} echoes" + ("" if middle is None else f", {middle * 1000:.1f} ms")
-            findings.append({"what": node.name, "ok": report.received == count, "detail": detail})
+                # A node that has REALITY alone answers no echoes.
+                if node.reality and not node.amneziawg:
+                    ok, detail = await _look_by_reality(client, node)
+                else:
+                    ok, detail = await _echo(client, node, count)
+            except WireError as error:
+                ok, detail = False, str(error)
+            findings.append({"what": node.name, "ok": ok, "detail": detail})
         return findings
 
-    findings = _with_client(state, examine)
+    findings = with_client(state, examine)
     if as_json:
         print_json(findings)
     else:
@@ -200,6 +232,21 @@ def doctor(state: Path, wanted: str | None, count: int, *, as_json: bool) -> Non
     # helm may be away, and that harms nothing; a node that does not answer is why one calls the doctor.
     if not all(finding["ok"] for finding in findings[1:]):
         raise CommandError("a node did not answer", Exit.UNREACHABLE)
+
+
+async def _echo(client: Client, node: ProfileNode, count: int) -> tuple[bool, str]:
+    async with client.connect(node.id) as tunnel:
+        await tunnel.wait_up(HANDSHAKE_TIMEOUT + FIRST_LOOK * (len(node.amneziawg) - 1))
+        report = await tunnel.ping(count)
+    middle = report.median
+    detail = f"{report.received} of {count} echoes" + ("" if middle is None else f", {middle * 1000:.1f} ms")
+    return report.received == count, detail
+
+
+async def _look_by_reality(client: Client, node: ProfileNode) -> tuple[bool, str]:
+    async with client.connect_reality(node.id) as tunnel:
+        seconds = await tunnel.wait_up(HANDSHAKE_TIMEOUT)
+    return True, f"REALITY lets this device in, {seconds * 1000:.1f} ms"
 
 
 def _named(way: Access) -> str:
@@ -214,20 +261,3 @@ async def _try_sync(client: Client) -> str | None:
     except CaravelError as error:
         return str(error)
     return None
-
-
-def _with_client(state: Path, act: Callable[[Client], Any]) -> Any:
-    async def main_task() -> Any:
-        async with open_client(state) as client:
-            return await act(client)
-
-    return _run(main_task)
-
-
-def _run(act: Callable[[], Any]) -> Any:
-    try:
-        return trio.run(act)
-    except HelmRefusedError as error:
-        raise CommandError(str(error), Exit.REFUSED) from error
-    except NoAnswerError as error:
-        raise CommandError(str(error), Exit.UNREACHABLE) from error

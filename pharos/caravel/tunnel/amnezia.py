@@ -77,7 +77,9 @@ async def open_node_tunnel(profile: Profile, node: ProfileNode, secrets: DeviceS
     """
     if not node.amneziawg:
         if node.reality:
-            raise NoSuchNodeError(f"node {node.name} is open to this device by REALITY alone, which is no tunnel yet")
+            raise NoSuchNodeError(
+                f"node {node.name} is open to this device by REALITY alone; use: caravel proxy --node {node.name}"
+            )
         raise NoSuchNodeError(f"node {node.name} offers no protocol that this version speaks; upgrade caravel")
     places = await _places(node.amneziawg)
     tries = [

@@ -49,6 +49,7 @@ from pharos.wire.desired import Fence, PeerSet, Policy
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
+from pharos.wire.ids import NodeId
 from pharos.wire.pki.roles import Role
 from pharos.wire.rpc.client import Channel, ClientStream, open_channel
 from pharos.wire.rpc.flow import CONTROL
@@ -86,6 +87,8 @@ class NodeLinks:
     """The fleet's, which a restored helm may raise by what it reads at a node."""
     stir: Stir = attrs.field(factory=Stir)
     acks: Acks = attrs.field(factory=Acks)
+    heard: dict[NodeId, bytes] = attrs.field(factory=dict)
+    """What stands for the events that we have of a node, so that a link that was lost loses none."""
     trust: Callable[[], Awaitable[DesiredTrust]] = no_trust
     """Whom nodes shall believe, as of now."""
     first: Callable[[Node, control_grpc.ControlStub], Awaitable[None]] = nothing_first
@@ -273,11 +276,12 @@ class NodeLink:
     async def _listen(self) -> None:
         with errors_as_fates():
             async with self._stub.Watch.open() as stream:
-                await stream.send_message(pb.WatchRequest())
+                await stream.send_message(pb.WatchRequest(resume=self._links.heard.get(self._node.id, b"")))
                 self._stream = cast("ClientStream[pb.WatchRequest, pb.EventBatch]", stream)
                 async for batch in stream:
                     if batch.events:
                         self._take([event for event in map(event_from, batch.events) if event is not None], now_us())
+                        self._links.heard[self._node.id] = batch.resume
                     if batch.HasField("status"):
                         self._answers = [batch.status]
                         self._answered.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import secrets
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +13,7 @@ from pharos.helm.accounts.tickets import PSK_VERSION, psk_name
 from pharos.helm.context import HelmContext
 from pharos.helm.live.board import now_us
 from pharos.helm.relay.online import OnlineDevices
+from pharos.helm.relay.refusals import Refusals
 from pharos.helm.store.database import Database
 from pharos.helm.store.devices import find_by_noise_key, fingerprints_of, is_allowed
 from pharos.helm.store.tickets import find_ticket
@@ -21,17 +22,13 @@ from pharos.wire.gen.pharos.relay.v1 import passage_pb2 as pb
 from pharos.wire.ids import DeviceId, RelayId, TicketId
 from pharos.wire.passage.accepted import AcceptedPassage, DeviceRecord
 from pharos.wire.passage.admission import Door
+from pharos.wire.passage.beaconpace import BeaconPace
 from pharos.wire.passage.metadata import Purpose
 from pharos.wire.passage.notes import Note
 from pharos.wire.passage.server import Incident, accept_passage
 from pharos.wire.rpc.server import Service
 
-log = logging.getLogger(__name__)
-
 Count = Callable[[int], None]
-
-# Microseconds: one refusal every ten seconds and relay is what a person can read.
-TELL_INTERVAL: Final = 10_000_000
 
 
 class PassageEdge:
@@ -40,8 +37,11 @@ class PassageEdge:
     def __init__(self, context: HelmContext) -> None:
         self.context: Final = context
         self._door = Door()
-        self._told: dict[RelayId, int] = {}
+        self._pace = BeaconPace()
+        self._refusals = Refusals(context)
         self.online: Final = OnlineDevices()
+        self.run: Final = secrets.token_hex(8)
+        """Which run of helm this is, for relays that meet another one (`pharos.wire.passage.metadata.RUN_HEADER`)."""
 
     def for_relay(self, relay_id: RelayId, count: Count) -> RelayPassages:
         """Return the service for one tunnel; ``count`` is told +1 and -1 as confirmed passages come and go."""
@@ -56,14 +56,14 @@ class PassageEdge:
         context = self.context
 
         async def audit(incident: Incident) -> None:
-            log.warning("passage through relay %s: %s (%s)", relay_id, incident.trouble.value, incident.detail)
-            self._tell(relay_id, incident)
+            await self._refusals.tell(relay_id, incident)
 
         async with accept_passage(
             call,
             fleet=context.authority.trust.fleet,
             keys=context.authority.noise_keys,
             door=self._door,
+            pace=self._pace,
             beacon=relay_id,
             find_psk=self._find_psk,
             find_device=self._find_device,
@@ -74,13 +74,6 @@ class PassageEdge:
                 await self._serve(passage)
             finally:
                 count(-1)
-
-    def _tell(self, relay_id: RelayId, incident: Incident) -> None:
-        # A beacon can make any number of refusals, and must not push everything else out of the feed.
-        now = now_us()
-        if now - self._told.get(relay_id, 0) >= TELL_INTERVAL:
-            self._told[relay_id] = now
-            self.context.hub.publish("passage_refused", at=now, node=relay_id, text=incident.trouble.value)
 
     async def _serve(self, passage: AcceptedPassage) -> None:
         request, context, device = passage.request, self.context, passage.device
@@ -95,13 +88,13 @@ class PassageEdge:
             await passage.serve(Service([]))
 
     async def _find_psk(self, ticket_id: TicketId) -> bytes | None:
-        ticket = await self.context.store.run(find_ticket, ticket_id)
+        ticket = await self.context.store.read(find_ticket, ticket_id)
         if ticket is None:
             return None
         return self.context.vault.unwrap(psk_name(ticket_id), PSK_VERSION, ticket.psk)
 
     async def _find_device(self, noise_key: bytes) -> DeviceRecord | None:
-        return await self.context.store.run(_device_record, noise_key)
+        return await self.context.store.read(_device_record, noise_key)
 
 
 class RelayPassages(passage_grpc.PassageBase):

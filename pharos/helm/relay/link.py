@@ -75,7 +75,7 @@ class RelayLinks:
 def accept_relay(edge: PassageEdge, relay_id: RelayId, count: Count) -> Accept:
     """Return what a tunnel does with a beacon's streams: two services, and whatever else is asked for UNIMPLEMENTED."""
     passages = Service([edge.for_relay(relay_id, count)], max_message=MAX_FRAME_MESSAGE)
-    orders = Service([RelayOrders(edge.context, relay_id)])
+    orders = Service([RelayOrders(edge.context, relay_id, run=edge.run)])
 
     async def accept(stream: H2Stream) -> None:
         await (orders if is_for_orders(stream) else passages)(stream)

@@ -41,6 +41,7 @@ from pharos.wire.errors import PeerRejectedError, RemoteProtocolError
 from pharos.wire.gen.pharos.relay.v1 import orders_grpc
 from pharos.wire.gen.pharos.relay.v1 import orders_pb2 as pb
 from pharos.wire.ids import RelayId
+from pharos.wire.passage.metadata import RUN_HEADER
 from pharos.wire.pki.roles import Role
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.units import MINUTES, SECONDS
@@ -81,9 +82,11 @@ class _Call:
 class RelayOrders(orders_grpc.OrdersBase):
     """The care for one relay, on all tunnels of one link."""
 
-    def __init__(self, context: HelmContext, relay_id: RelayId) -> None:
+    def __init__(self, context: HelmContext, relay_id: RelayId, *, run: str = "") -> None:
+        """``run`` is told to the relay: of two helms with one identity it takes the one that came last."""
         self._context = context
         self._relay_id = relay_id
+        self._run = run
         self._calls: list[_Call] = []
 
     async def Follow(self, stream: Stream[pb.Report, pb.Order]) -> None:
@@ -96,6 +99,7 @@ class RelayOrders(orders_grpc.OrdersBase):
         call = _Call(first)
         self._calls.append(call)
         try:
+            await stream.send_initial_metadata(metadata={RUN_HEADER: self._run} if self._run else None)
             await self._hear(call, first)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._order, stream, call)

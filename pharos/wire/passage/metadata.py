@@ -17,6 +17,9 @@ PURPOSE_HEADER: Final = "x-passage"
 FINGERPRINT_HEADER: Final = "x-pharos-device-fp"
 """Set by the beacon alone: SHA-256 of the peer's verified certificate (DER) in lower-case hexadecimal."""
 
+RUN_HEADER: Final = "x-pharos-run"
+"""Told by helm to its relays on each tunnel: which run of it this is, eight random octets in lower-case hexadecimal."""
+
 _CONTEXT: Final = b"pharos/passage/v1"
 _KEY_ID_CONTEXT: Final = b"pharos/passage/v1/key"
 _ENROL: Final = re.compile(rf"enrol\.([0-9a-f]{{{2 * TICKET_ID_LENGTH}}})")

@@ -1,6 +1,7 @@
 """helm's end of a passage."""
 
 import enum
+import functools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -18,6 +19,7 @@ from pharos.wire.noise.handshake import PSK_LENGTH, Handshake
 from pharos.wire.noise.keys import KEY_LENGTH, KeyPair
 from pharos.wire.passage.accepted import AcceptedPassage, DeviceRecord
 from pharos.wire.passage.admission import CrowdedError, Door
+from pharos.wire.passage.beaconpace import BeaconPace
 from pharos.wire.passage.carrier import CallFrames, ServerCall
 from pharos.wire.passage.metadata import PassageRequest, Purpose, key_id, read_metadata
 from pharos.wire.passage.pace import FramePace
@@ -80,19 +82,22 @@ async def accept_passage(
     find_psk: FindPsk,
     find_device: FindDevice,
     audit: Audit,
+    pace: BeaconPace | None = None,
     generate: Callable[[], KeyPair] = KeyPair.generate,
 ) -> AsyncIterator[AcceptedPassage]:
     """Take a call of ``pharos.relay.v1.Passage/Open`` as a passage, in the handler of that call.
 
-    ``keys`` are helm's own static keys, two during a rotation; ``door`` is helm's one, and ``beacon`` names who carries
-    the call. The block is entered with the first authentic transport frame, and not before: a first message can be a
-    replay, so nothing may change by it. For the same reason ``find_psk`` and ``find_device`` must only look. When the
-    block ends the peer gets an authenticated end, and a reset if the session broke; after 24 hours the block is
-    cancelled.
+    ``keys`` are helm's own static keys, two during a rotation; ``door`` and ``pace`` are helm's one, and ``beacon``
+    names who carries the call. The block is entered with the first authentic transport frame, and not before: a first
+    message can be a replay, so nothing may change by it. For the same reason ``find_psk`` and ``find_device`` must only
+    look. When the block ends the peer gets an authenticated end, and a reset if the session broke; after 24 hours the
+    block is cancelled.
 
     Raises: GRPCError — before the block: UNAUTHENTICATED and ``REFUSAL``, or UNAVAILABLE if too many wait at the door;
     the reason went to ``audit``. trio.BrokenResourceError — the carrier was lost.
     """
+    pace = pace or BeaconPace()
+    await pace.wait_for_call(beacon)
     try:
         request, fingerprint = read_metadata(MultiDict(call.metadata or ()), fleet)
     except RemoteProtocolError as error:
@@ -111,7 +116,8 @@ async def accept_passage(
     try:
         with door.waiting(beacon, fingerprint):
             frames = CallFrames(call)
-            handshake = await _read_first_message(frames, request, keys, door, find_psk, generate)
+            wait = functools.partial(pace.wait_for_handshake, beacon)
+            handshake = await _read_first_message(frames, request, keys, door, wait, find_psk, generate)
             if request.purpose is Purpose.DEVICE:
                 device = await _identify(handshake, find_device)
                 verify_fingerprint(fingerprint, device)
@@ -155,6 +161,7 @@ async def _read_first_message(
     request: PassageRequest,
     keys: Sequence[KeyPair],
     door: Door,
+    wait: Callable[[], Awaitable[None]],
     find_psk: FindPsk,
     generate: Callable[[], KeyPair],
 ) -> Handshake:
@@ -175,6 +182,7 @@ async def _read_first_message(
         if request.ticket_id is not None:
             # An unknown ticket gets a psk that nobody knows, so that it fails where and as a wrong secret does.
             psk = await find_psk(request.ticket_id) or secrets.token_bytes(PSK_LENGTH)
+        await wait()
         return _read_by_one_of(meant, message, request, psk, generate)
     except RemoteProtocolError as error:
         raise _RefusedError(Trouble.HANDSHAKE, str(error)) from error

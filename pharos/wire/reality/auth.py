@@ -93,6 +93,13 @@ class Gate:
     """Seconds between the hello's clock and ours; 0 asks for none, and leaves recorded hellos good for ever."""
     oldest: Version | None = None
     newest: Version | None = None
+    # Read once: that takes as long as an exchange.
+    _private: X25519PrivateKey = attrs.field(
+        init=False,
+        repr=False,
+        eq=False,
+        default=attrs.Factory(lambda gate: X25519PrivateKey.from_private_bytes(gate.private_key), takes_self=True),
+    )
 
     def judge(self, hello: ClientHello, *, now: float) -> Admitted | Refusal:
         """Say whether the hello is one of ours. ``now``: Unix seconds."""
@@ -102,7 +109,7 @@ class Gate:
             return Refusal.WRONG_NAME
         if (public := _public_key(hello)) is None:
             return Refusal.NO_KEY_SHARE
-        if (opened := _open_mark(hello, self.private_key, public)) is None:
+        if (opened := _open_mark(hello, self._private, public)) is None:
             return Refusal.NO_MARK
         mark = opened.mark
         if self.oldest is not None and mark.version < self.oldest:
@@ -126,8 +133,10 @@ def seal_offer(offer: Offer, *, public_key: bytes, mark: Mark) -> tuple[Offer, b
     except TlsError:
         raise LocalProtocolError("the node's REALITY key is no X25519 key") from None
     auth_key = _auth_key(shared, offer.random)
-    unmarked = offer.with_session_id(bytes(SESSION_ID_LENGTH)).message
-    session_id = AESGCM(auth_key).encrypt(offer.random[_NONCE], mark.encode(), unmarked)
+    unmarked = (
+        offer if offer.session_id == bytes(SESSION_ID_LENGTH) else offer.with_session_id(bytes(SESSION_ID_LENGTH))
+    )
+    session_id = AESGCM(auth_key).encrypt(offer.random[_NONCE], mark.encode(), unmarked.message)
     return offer.with_session_id(session_id), auth_key
 
 
@@ -144,11 +153,11 @@ def _public_key(hello: ClientHello) -> bytes | None:
     return None
 
 
-def _open_mark(hello: ClientHello, private_key: bytes, public: bytes) -> Admitted | None:
+def _open_mark(hello: ClientHello, private_key: X25519PrivateKey, public: bytes) -> Admitted | None:
     if len(hello.session_id) != SESSION_ID_LENGTH:
         return None
     try:
-        shared = X25519PrivateKey.from_private_bytes(private_key).exchange(X25519PublicKey.from_public_bytes(public))
+        shared = private_key.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
         # A point of low order.
         return None

@@ -1,4 +1,4 @@
-"""One connection from its first octet until it is known whose it is, and a stranger's until its end.
+"""One connection from its first octet: a stranger's until its end, a device's until its handshake is done.
 
 The target hears what the client says, octet by octet. What it answers to a hello of ours is kept back and read along;
 what it answers to anything else goes to the client as it is.
@@ -17,10 +17,12 @@ import trio
 from pharos.wire.reality.arrival import HelloReader
 from pharos.wire.reality.auth import Admitted
 from pharos.wire.reality.errors import TargetError, TlsError
+from pharos.wire.reality.finishing import finish_handshake
 from pharos.wire.reality.flight import MAX_FLIGHT, SEPARATE, FlightRecorder, TargetFlight
+from pharos.wire.reality.front import reset
 from pharos.wire.reality.hello import ClientHello
 from pharos.wire.reality.records import OVERHEAD
-from pharos.wire.reality.relaying import BROKEN, STRANGER_READ, RelayBuckets, RelayLimits, mirrored_reset
+from pharos.wire.reality.relaying import BROKEN, STRANGER_READ, RelayBuckets, RelayLimits
 from pharos.wire.reality.server import ServerConnection
 
 log = logging.getLogger(__name__)
@@ -62,30 +64,33 @@ class Borrowing:
         self._judge, self._shape, self._complain = judge, shape, complain
         self._limits, self._buckets = limits, buckets
         self._whose = _Whose.UNDECIDED
-        self._settled = trio.Event()
+        self._settled, self._answered = trio.Event(), trio.Event()
         self._reader = HelloReader()
         self._recorder = FlightRecorder()
         self._answer = bytearray()
         self._ours: tuple[ClientHello, Admitted] | None = None
         self._connection: ServerConnection | None = None
+        self._completed = False
         self._scope = trio.CancelScope()
 
     async def run(self) -> ServerConnection | None:
-        """Return a device's connection, which holds what came behind its hello; None when a stranger's has ended."""
+        """Return a device's connection behind its handshake; None when any other has ended."""
         self._touch()
+        # One task beside this one, for all that the target says until the end: what each more costs, its start and its
+        # cancellation, every handshake pays.
         with self._scope:
             async with trio.open_nursery() as nursery:
-                for direction in (self._carry_up, self._carry_down):
-                    nursery.start_soon(self._until_broken, direction)
-        if self._connection is not None:
-            self._connection.receive(self._reader.take_rest())
-        return self._connection
+                nursery.start_soon(self._until_broken, self._carry_down)
+                await self._until_broken(self._carry_up)
+        return self._connection if self._completed else None
 
     async def _until_broken(self, direction: Callable[[], Awaitable[None]]) -> None:
         try:
-            with mirrored_reset(self._client, self._target):
-                await direction()
+            await direction()
         except BROKEN:
+            # Whoever is still there sees a reset as well.
+            for stream in (self._client, self._target):
+                reset(stream)
             self._scope.cancel()
 
     async def _carry_up(self) -> None:
@@ -98,11 +103,20 @@ class Borrowing:
             await self._target.send_all(data)
             if self._is(_Whose.WAITING):
                 await self._settled.wait()
-            if self._is(_Whose.OURS):
+            if self._connection is not None:
+                await self._finish(self._connection)
                 return
         if self._is(_Whose.UNDECIDED):
             self._whose = _Whose.STRANGER
         await self._target.send_eof()
+
+    async def _finish(self, connection: ServerConnection) -> None:
+        """Be the target from here on; the other task goes on listening to it until the Finished is there."""
+        self._scope.deadline = trio.current_time() + self._limits.handshake_timeout
+        connection.receive(self._reader.take_rest())
+        await finish_handshake(self._client, self._target, connection, self._answered)
+        self._completed = True
+        self._scope.cancel()
 
     async def _carry_down(self) -> None:
         data: bytes | bytearray
@@ -115,6 +129,7 @@ class Borrowing:
                 if not self._read_answer(data):
                     continue
                 if self._is(_Whose.OURS):
+                    await self._drain_target()
                     return
                 data = self._answer
             await self._buckets.wait_for_target(len(data))
@@ -125,6 +140,14 @@ class Borrowing:
         elif self._is(_Whose.UNDECIDED):
             self._whose = _Whose.STRANGER
         await self._client.send_eof()
+
+    async def _drain_target(self) -> None:
+        """Wait for the target to end, which is the end of a handshake that is not done by then."""
+        # What came behind the hello has gone to the target with it, and may be why it ends: our answer goes before.
+        await self._answered.wait()
+        while await self._target.receive_some(STRANGER_READ):
+            pass
+        self._scope.cancel()
 
     def _read_hello(self, data: bytes | bytearray) -> None:
         try:

@@ -114,6 +114,18 @@ class Connection:
             self._output.clear()
             raise
 
+    def open_data(self) -> bytearray:
+        """Open what is there of application data, before anything else and as far as that goes fast; perhaps nothing.
+
+        For whoever does not care where records end: `next_event` tells of what follows.
+        """
+        if self._state is not State.CONNECTED or self._events or self._messages:
+            return bytearray()
+        data = self._reader.open_data()
+        if data:
+            self._reader.count_useful()
+        return data
+
     def take_output(self) -> bytes | bytearray:
         """Return what has to be sent, in the order in which it has to be."""
         output = self._output[0] if len(self._output) == 1 else b"".join(self._output)

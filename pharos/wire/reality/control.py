@@ -83,6 +83,8 @@ class State:
     """The reply to `get`."""
 
     told: Change
+    started_ns: int
+    """Unix time at which the server began: what it has carried counts from then."""
     listening: tuple[tuple[str, int], ...]
     public_key: bytes | None
     learnt: bool
@@ -161,6 +163,7 @@ def render_state(state: State) -> str:
     for key in ("oldest_version", "newest_version"):
         if (value := getattr(told, key)) is not None:
             lines.append(f"{key}={'.'.join(map(str, value))}")
+    lines.append(f"started_ns={state.started_ns}")
     lines.append(f"listen={','.join(map(write_place, state.listening))}")
     lines.append(f"learnt={str(state.learnt).lower()}")
     lines.append(f"strangers={state.strangers}")

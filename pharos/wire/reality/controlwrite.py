@@ -34,6 +34,8 @@ class UserCounters:
 class Seen:
     """What a manager wants to know of a reply to `get`."""
 
+    started_ns: int
+    """Of the server; another number is another server, which counts from nothing."""
     listening: tuple[str, ...]
     users: tuple[UserCounters, ...]
 
@@ -60,6 +62,7 @@ def parse_state(reply: bytes) -> Seen:
     Raises: RemoteProtocolError — a value does not fit.
     """
     listening: tuple[str, ...] = ()
+    started_ns = "0"
     users: list[dict[str, str]] = []
     for line in reply.decode("ascii", "replace").splitlines():
         key, _, value = line.partition("=")
@@ -67,10 +70,13 @@ def parse_state(reply: bytes) -> Seen:
             users.append({"user": value})
         elif users:
             users[-1][key] = value
+        elif key == "started_ns":
+            started_ns = value
         elif key == "listen":
             listening = tuple(value.split(",")) if value else ()
     try:
         return Seen(
+            started_ns=int(started_ns),
             listening=listening,
             users=tuple(
                 UserCounters(

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -12,11 +12,15 @@ from pharos.wire.errors import LinkLostError, RemoteProtocolError, TruncatedErro
 from pharos.wire.reality.client import ClientConnection, ClientSettings
 from pharos.wire.reality.connection import HandshakeCompleted
 from pharos.wire.reality.draws import Random
+from pharos.wire.reality.errors import RealCertificateError
 from pharos.wire.reality.stream import CHUNK, CLOSE_TIMEOUT, RealityStream
 from pharos.wire.units import SECONDS
 
 CONNECT_TIMEOUT: Final = 15 * SECONDS
 """For TCP and handshake together: two round trips, and TCP's second and third try after 1 s and 3 s."""
+
+TakeStranger: TypeAlias = Callable[[trio.abc.HalfCloseableStream], None]
+"""Told the transport to a server that showed a real certificate, and owns it from then on; it must not block."""
 
 
 @asynccontextmanager
@@ -29,7 +33,25 @@ async def open_reality(
     clock: Callable[[], float] = time.time,
     random: Random = os.urandom,
 ) -> AsyncIterator[RealityStream]:
-    """Dial a node; the stream is closed when the block ends. ``clock``: Unix seconds.
+    """Dial a node; the stream is closed when the block ends. Parameters and errors are those of `dial_reality`."""
+    stream = await dial_reality(host, port, settings, connect_timeout=connect_timeout, clock=clock, random=random)
+    try:
+        yield stream
+    finally:
+        await stream.aclose()
+
+
+async def dial_reality(
+    host: str,
+    port: int,
+    settings: ClientSettings,
+    *,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    clock: Callable[[], float] = time.time,
+    random: Random = os.urandom,
+    take_stranger: TakeStranger | None = None,
+) -> RealityStream:
+    """Dial a node; the stream is the caller's. ``clock``: Unix seconds.
 
     Raises:
         LinkLostError — nobody is there, or the connection broke before the handshake was done.
@@ -39,24 +61,25 @@ async def open_reality(
     try:
         with trio.fail_after(connect_timeout):
             transport = await trio.open_tcp_stream(host, port)
-            stream = await start_reality(transport, settings, now=clock(), random=random)
+            return await start_reality(transport, settings, now=clock(), random=random, take_stranger=take_stranger)
     except (OSError, trio.BrokenResourceError) as error:
         raise LinkLostError(f"{host} port {port}: {error}") from error
     except trio.TooSlowError as error:
         raise LinkLostError(f"{host} port {port}: not connected within {connect_timeout:g} s") from error
-    try:
-        yield stream
-    finally:
-        await stream.aclose()
 
 
 async def start_reality(
-    transport: trio.abc.HalfCloseableStream, settings: ClientSettings, *, now: float, random: Random = os.urandom
+    transport: trio.abc.HalfCloseableStream,
+    settings: ClientSettings,
+    *,
+    now: float,
+    random: Random = os.urandom,
+    take_stranger: TakeStranger | None = None,
 ) -> RealityStream:
     """Do a device's handshake on a fresh transport, which is the stream's then; if it fails, it is closed.
 
-    A server that shows a real certificate is left alone: nothing is sent to it, not even an alert. ``now``: Unix
-    seconds.
+    A server that shows a real certificate is left alone: nothing is sent to it, not even an alert. Its transport goes
+    to ``take_stranger`` if there is one. ``now``: Unix seconds.
 
     Raises: RealCertificateError, RemoteProtocolError, trio.BrokenResourceError.
     """
@@ -75,6 +98,12 @@ async def start_reality(
         with trio.move_on_after(CLOSE_TIMEOUT):
             await _send_alert(transport, connection)
         await trio.aclose_forcefully(transport)
+        raise
+    except RealCertificateError:
+        if take_stranger is None:
+            await trio.aclose_forcefully(transport)
+        else:
+            take_stranger(transport)
         raise
     except BaseException:
         await trio.aclose_forcefully(transport)

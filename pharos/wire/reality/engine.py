@@ -6,8 +6,9 @@ import errno
 import ipaddress
 import logging
 import socket
+import time
 from contextlib import ExitStack
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import attrs
 import trio
@@ -34,6 +35,8 @@ class RealityEngine:
         self._told = Change()
         self._doors: dict[Door, socket.socket] = {}
         self._stopped = False
+        self.started_ns: Final = time.time_ns()
+        """Unix time."""
         self._doors_changed = trio.Event()
 
     async def run(self) -> NoReturn:
@@ -87,6 +90,7 @@ class RealityEngine:
         told, server = self._told, self.server
         return State(
             told=attrs.evolve(told, private_key=None, mldsa65_seed=None, users=()),
+            started_ns=self.started_ns,
             listening=self.listening(),
             public_key=None if told.private_key is None else as_public_key(told.private_key),
             learnt=server.learnt.is_set(),

@@ -3,7 +3,7 @@
 import enum
 from typing import Final
 
-from pharos.wire.reality.codec import Reader, pack, vector
+from pharos.wire.reality.codec import Reader
 from pharos.wire.reality.errors import Alert, TlsError
 
 
@@ -52,4 +52,7 @@ def read_extensions(content: bytes, name: str) -> dict[int, bytes]:
 
 
 def write_extensions(extensions: dict[int, bytes]) -> bytes:
-    return b"".join(pack((code,)) + vector(2, body) for code, body in extensions.items())
+    pieces: list[bytes] = []
+    for code, body in extensions.items():
+        pieces += (code.to_bytes(2, "big"), len(body).to_bytes(2, "big"), body)
+    return b"".join(pieces)

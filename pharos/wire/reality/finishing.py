@@ -1,4 +1,4 @@
-"""From the node's flight to the client's Finished: the target listens all the while, and its end is the node's."""
+"""From the node's flight to the client's Finished, seen from the client; the target goes on listening all the while."""
 
 from __future__ import annotations
 
@@ -6,48 +6,23 @@ import trio
 
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.reality.connection import HandshakeCompleted
-from pharos.wire.reality.relaying import BROKEN, STRANGER_READ, RelayLimits, mirrored_reset
+from pharos.wire.reality.relaying import STRANGER_READ
 from pharos.wire.reality.server import ServerConnection
 
 
 async def finish_handshake(
-    client: trio.SocketStream, target: trio.SocketStream, connection: ServerConnection, limits: RelayLimits
-) -> bool:
-    """Send the flight and wait for the client's Finished; says whether it came. Owns neither stream.
+    client: trio.SocketStream, target: trio.SocketStream, connection: ServerConnection, answered: trio.Event
+) -> None:
+    """Send the flight, and return once the client's Finished is there. Owns neither stream.
+
+    ``answered`` is set when the client has the flight, and the answer to what came behind its hello.
 
     Until then the client's octets go to the target as well. Whoever sends anything but a Finished is answered by an
-    alert as the target would, and sees the connection end when and as the target ends it.
+    alert as the target would, and then waited for, for ever: it is the target's end that ends the connection, when and
+    as the target ends it, and the caller who sees that.
+
+    Raises: trio.BrokenResourceError.
     """
-    completed = False
-
-    async def wait_for_finished() -> None:
-        nonlocal completed
-        try:
-            with mirrored_reset(client, target):
-                completed = await _wait_for_finished(client, target, connection)
-        except BROKEN:
-            scope.cancel()
-
-    async def drain() -> None:
-        try:
-            with mirrored_reset(client, target):
-                while await target.receive_some(STRANGER_READ):
-                    pass
-        except BROKEN:
-            pass
-        scope.cancel()
-
-    with trio.move_on_after(limits.handshake_timeout) as scope:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(drain)
-            await wait_for_finished()
-            nursery.cancel_scope.cancel()
-    return completed
-
-
-async def _wait_for_finished(
-    client: trio.SocketStream, target: trio.SocketStream, connection: ServerConnection
-) -> bool:
     await client.send_all(connection.take_output())
     # What came behind the hello has gone to the target with it.
     data: bytes | bytearray = b""
@@ -60,8 +35,10 @@ async def _wait_for_finished(
         if output := connection.take_output():
             await client.send_all(output)
         if completed:
-            return True
-        await target.send_all(data)
+            return
+        answered.set()
+        if data:
+            await target.send_all(data)
         data = await client.receive_some(STRANGER_READ)
         if not data:
             await target.send_eof()

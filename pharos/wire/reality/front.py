@@ -124,17 +124,21 @@ async def serve_front(
     port: int,
     limits: Limits,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
+    *,
+    anywhere: bool = False,
 ) -> NoReturn:
     """Serve clients on a loopback address until cancelled; ``started`` with the address that is listened on.
+
+    With ``anywhere`` it may be any address of this machine: then there must be credentials.
 
     ``handle`` owns its stream's protocol, not the stream, which is closed after it. It raises what is in
     `TUNNEL_ERRORS`, or trio.TooSlowError, if the client is at fault or gone; that is nobody else's business.
 
     Raises:
-        ConfigError — the address is not of loopback: whoever reaches a proxy uses the tunnel of whoever runs it.
+        ConfigError — the address is none, or not of loopback: whoever reaches a proxy uses the tunnel of who runs it.
         AddressError — it cannot be listened on.
     """
-    listener = await _listen(host, port)
+    listener = await _listen(host, port, anywhere=anywhere)
     clients = 0
 
     async def serve(stream: trio.SocketStream) -> None:
@@ -163,6 +167,12 @@ async def serve_front(
     raise AssertionError("the loop ends by cancellation only")
 
 
+def check_openness(*, anywhere: bool, credentials: object | None) -> None:
+    """Raises: ConfigError — anybody could use the tunnel."""
+    if anywhere and credentials is None:
+        raise ConfigError("a proxy that others can reach asks for a user name and a password")
+
+
 async def dismiss(client: trio.SocketStream, answer: bytes) -> None:
     """Say the last word, and take in for a second what the client is still sending: closing on it would be a reset,
     which can overtake the answer.
@@ -184,12 +194,12 @@ def reset(stream: trio.SocketStream) -> None:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-async def _listen(host: str, port: int) -> trio.SocketListener:
+async def _listen(host: str, port: int, *, anywhere: bool) -> trio.SocketListener:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         address = None
-    if address is None or not address.is_loopback:
+    if address is None or not (anywhere or address.is_loopback):
         raise ConfigError(f"{host}: a proxy listens on an address of loopback, 127.0.0.1 or ::1")
     with naming_address(host, port, "TCP"):
         [listener] = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)

@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 import trio
 
 from pharos.wire.reality.connect import ConnectServer
-from pharos.wire.reality.front import LOOPBACK, Failure, Limits, OpenTcp, serve_front
+from pharos.wire.reality.front import LOOPBACK, Failure, Limits, OpenTcp, check_openness, serve_front
 from pharos.wire.reality.relay import connect, receive_request
 from pharos.wire.reality.socks import Credentials
 
@@ -30,17 +30,20 @@ async def serve_http_proxy(
     port: int = 0,
     credentials: Credentials | None = None,
     limits: Limits | None = None,
+    anywhere: bool = False,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Serve until cancelled; ``started`` with the address.
 
-    Without ``credentials`` every user and every program of this machine may use the tunnel.
+    Without ``credentials`` every user and every program of this machine may use the tunnel; with them the address may
+    be ``anywhere``.
 
-    Raises: ConfigError — the address is not of loopback; AddressError — it cannot be listened on.
+    Raises: ConfigError — the address is not of loopback, or is open to all; AddressError — it cannot be listened on.
     """
     limits = limits or Limits()
+    check_openness(anywhere=anywhere, credentials=credentials)
     handle = functools.partial(_handle, open_tcp=open_tcp, credentials=credentials, limits=limits)
-    await serve_front(handle, host, port, limits, task_status)
+    await serve_front(handle, host, port, limits, task_status, anywhere=anywhere)
 
 
 async def _handle(

@@ -30,7 +30,15 @@ from pharos.wire.reality.groups import X25519, make_share
 from pharos.wire.reality.hello import ClientHello
 from pharos.wire.reality.messages import HandshakeType
 from pharos.wire.reality.parrots import CHROME, Parrot
-from pharos.wire.reality.records import CHANGE_CIPHER_SPEC, HEADER, MAX_CIPHERTEXT, MAX_USELESS, OVERHEAD, ContentType
+from pharos.wire.reality.records import (
+    CHANGE_CIPHER_SPEC,
+    HEADER,
+    MAX_CIPHERTEXT,
+    MAX_SEALED,
+    MAX_USELESS,
+    OVERHEAD,
+    ContentType,
+)
 from pharos.wire.reality.relaying import BROKEN
 from pharos.wire.units import MILLISECONDS, SECONDS
 
@@ -212,7 +220,7 @@ def _record_lengths(data: bytes) -> tuple[int, ...]:
     lengths: list[int] = []
     while len(data) >= HEADER and data[0] == ContentType.APPLICATION_DATA and len(lengths) < MAX_RECORDS:
         length = HEADER + int.from_bytes(data[3:HEADER], "big")
-        if length > len(data) or not OVERHEAD <= length <= HEADER + MAX_CIPHERTEXT:
+        if length > len(data) or not OVERHEAD <= length <= MAX_SEALED:
             break
         lengths.append(length)
         data = data[length:]

@@ -21,6 +21,9 @@ MAX_CIPHERTEXT: Final = MAX_PLAINTEXT + 256
 """Octets behind the header of a sealed record (§5.2)."""
 OVERHEAD: Final = HEADER + 1 + TAG_LENGTH
 """Octets that a sealed record has beside its content and its padding."""
+MAX_SEALED: Final = MAX_PLAINTEXT + OVERHEAD
+"""Octets of a sealed record whose content and padding are all that a record may hold (§5.4); a larger one has been
+padded beyond that, and is refused."""
 MAX_RECORDS: Final = 2**24
 """Under one key: of full size AES-GCM bears 2^24.5 (§5.5), and another key costs one record in 256 GiB."""
 MAX_USELESS: Final = 32
@@ -55,9 +58,13 @@ class TrafficKey:
 
     def nonce(self) -> bytes:
         """Return the next record's nonce, and count it (§5.3)."""
-        nonce = (self._iv ^ self.sequence).to_bytes(12, "big")
+        nonce = self.next_nonce()
         self.sequence += 1
         return nonce
+
+    def next_nonce(self) -> bytes:
+        """Return the next record's nonce, uncounted."""
+        return (self._iv ^ self.sequence).to_bytes(12, "big")
 
     def following(self) -> "TrafficKey":
         """Return the key behind a KeyUpdate."""
@@ -90,7 +97,7 @@ class RecordWriter:
         """
         padding = max(0, size - OVERHEAD - len(content)) if size else 0
         length = len(content) + padding + 1 + TAG_LENGTH
-        if self.key is None or len(content) > MAX_PLAINTEXT or length > MAX_CIPHERTEXT or (0 < size != HEADER + length):
+        if self.key is None or HEADER + length > MAX_SEALED or 0 < size != HEADER + length:
             raise LocalProtocolError(f"no record of {size or 'any'} octets can carry {len(content)}")
         header = b"\x17\x03\x03" + length.to_bytes(2, "big")
         return header + self.key.aead.encrypt(self.key.nonce(), b"%b%c%b" % (content, kind, bytes(padding)), header)
@@ -179,6 +186,38 @@ class RecordReader:
                 return self._plain(kind, bytes(record[HEADER:]))
             self._ignore_change_cipher_spec(bytes(record[HEADER:]))
         return None
+
+    def open_data(self) -> bytearray:
+        """Open at once as many records as lie whole in what was fed and hold data and no padding; perhaps none.
+
+        For bulk, where a third of the time goes into what `next_record` does around each record. Whatever else there
+        is, what is not authentic too, is left for it to tell of.
+        """
+        key, piece, at, size = self.key, self._piece, self._at, len(self._piece)
+        if key is None or self._begun or size - at <= MAX_SEALED:
+            # A record that stands alone is as soon opened by itself.
+            return bytearray()
+        contents = bytearray(size - at)
+        source, sink, filled = memoryview(piece), memoryview(contents), 0
+        while size - at >= HEADER and piece[at] == ContentType.APPLICATION_DATA and piece[at + 1] == 3:
+            end = at + HEADER + (piece[at + 3] << 8 | piece[at + 4])
+            # Where the type stands if there is no padding; the next content goes over it.
+            last = filled + end - at - OVERHEAD
+            if end > size or not filled < last <= filled + MAX_PLAINTEXT:
+                break
+            head = source[at : at + HEADER]
+            try:
+                key.aead.decrypt_into(key.next_nonce(), source[at + HEADER : end], head, sink[filled : last + 1])
+            except InvalidTag:
+                break
+            if contents[last] != ContentType.APPLICATION_DATA:
+                break
+            key.sequence += 1
+            at, filled = end, last
+        self._at = at
+        sink.release()
+        del contents[filled:]
+        return contents
 
     def _next_whole(self) -> memoryview | None:
         """Return the next record as it was received, header and all."""

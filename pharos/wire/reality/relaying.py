@@ -1,15 +1,12 @@
-"""What a node bears of whoever has not shown that it is one of ours, and how the end of one side is the other's."""
+"""What a node bears of whoever has not shown that it is one of ours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import attrs
 import trio
 
-from pharos.wire.reality.front import reset
 from pharos.wire.reality.throttle import Bucket
 from pharos.wire.units import HOURS, KIB, MIB, MINUTES, SECONDS
 
@@ -62,14 +59,3 @@ async def wait_for(size: int, *buckets: Bucket) -> None:
     wait = max([bucket.take(size, now=now) for bucket in buckets], default=0.0)
     if wait:
         await trio.sleep(wait)
-
-
-@contextmanager
-def mirrored_reset(*streams: trio.SocketStream) -> Iterator[None]:
-    """See to it that closing the streams resets them all when one of them breaks in the block, which raises then."""
-    try:
-        yield
-    except BROKEN:
-        for stream in streams:
-            reset(stream)
-        raise

@@ -24,8 +24,7 @@ from pharos.wire.reality.messages import (
 )
 from pharos.wire.reality.records import (
     CHANGE_CIPHER_SPEC,
-    HEADER,
-    MAX_CIPHERTEXT,
+    MAX_SEALED,
     MAX_USELESS,
     OVERHEAD,
     ContentType,
@@ -62,7 +61,7 @@ class ServerConnection(Connection):
         super().__init__(state=State.WAIT_FINISHED, max_useless=max_useless, max_message=_MAX_CLIENT_MESSAGE)
         flight.check(hello)
         for size in post_handshake:
-            if not OVERHEAD <= size <= HEADER + MAX_CIPHERTEXT:
+            if not OVERHEAD <= size <= MAX_SEALED:
                 raise TargetError(f"no record behind the handshake has {size} octets")
         answer = flight.server_hello
         group, suite = answer.group or 0, SUITES[answer.suite]

@@ -190,6 +190,8 @@ class RealityStream(trio.abc.HalfCloseableStream):
     def _open_records(self, *, one_record: bool) -> Octets:
         found: list[Octets] = []
         while self.connection.state is State.CONNECTED:
+            if not one_record and (data := self.connection.open_data()):
+                found.append(data)
             try:
                 event = self.connection.next_event()
             except RemoteProtocolError as error:

@@ -1,5 +1,6 @@
 """The key schedule of TLS 1.3 without a pre-shared key (RFC 8446 §7.1, §4.4; HKDF: RFC 5869)."""
 
+import functools
 import hashlib
 import hmac
 from typing import Final
@@ -30,8 +31,15 @@ def hkdf_expand(digest: str, key: bytes, info: bytes, length: int) -> bytes:
 
 
 def expand_label(suite: Suite, secret: bytes, label: bytes, context: bytes, length: int) -> bytes:
-    info = length.to_bytes(2, "big") + vector(1, _LABEL_PREFIX + label) + vector(1, context)
-    return hkdf_expand(suite.digest, secret, info, length)
+    """``length``: at most that of a hash, as all of TLS's are."""
+    # HKDF-Expand's first block (RFC 5869 §2.3), counted from 1; a handshake takes sixteen.
+    info = b"%b%c%b\1" % (_label_head(label, length), len(context), context)
+    return hmac.digest(secret, info, suite.digest)[:length]
+
+
+@functools.cache
+def _label_head(label: bytes, length: int) -> bytes:
+    return length.to_bytes(2, "big") + vector(1, _LABEL_PREFIX + label)
 
 
 def finished_mac(suite: Suite, secret: bytes, transcript_hash: bytes) -> bytes:
@@ -71,6 +79,22 @@ class Transcript:
         self.add(bytes((MESSAGE_HASH,)) + replaced)
 
 
+def early_secret(suite: Suite) -> bytes:
+    """Return the secret that every handshake without a pre-shared key begins with."""
+    nothing = bytes(suite.hash_length)
+    return hkdf_extract(suite.digest, nothing, nothing)
+
+
+@functools.cache
+def _derived_early(suite: Suite) -> bytes:
+    return _derived(suite, early_secret(suite))
+
+
+def _derived(suite: Suite, secret: bytes) -> bytes:
+    empty = hashlib.new(suite.digest).digest()
+    return expand_label(suite, secret, b"derived", empty, suite.hash_length)
+
+
 @attrs.frozen
 class TrafficSecrets:
     """Of one stage, for both directions."""
@@ -84,10 +108,8 @@ class KeySchedule:
 
     def __init__(self, suite: Suite, shared: bytes) -> None:
         self._suite = suite
-        nothing = bytes(suite.hash_length)
-        self.early: Final = hkdf_extract(suite.digest, nothing, nothing)
-        self.handshake: Final = hkdf_extract(suite.digest, self._derived(self.early), shared)
-        self.master: Final = hkdf_extract(suite.digest, self._derived(self.handshake), nothing)
+        self.handshake: Final = hkdf_extract(suite.digest, _derived_early(suite), shared)
+        self.master: Final = hkdf_extract(suite.digest, _derived(suite, self.handshake), bytes(suite.hash_length))
 
     def handshake_secrets(self, transcript_hash: bytes) -> TrafficSecrets:
         """``transcript_hash``: up to and with the ServerHello."""
@@ -103,10 +125,6 @@ class KeySchedule:
             client=expand_label(self._suite, secret, b"c " + stage + b" traffic", transcript_hash, length),
             server=expand_label(self._suite, secret, b"s " + stage + b" traffic", transcript_hash, length),
         )
-
-    def _derived(self, secret: bytes) -> bytes:
-        empty = hashlib.new(self._suite.digest).digest()
-        return expand_label(self._suite, secret, b"derived", empty, self._suite.hash_length)
 
     def __repr__(self) -> str:
         return f"<KeySchedule {self._suite.name}>"

@@ -11,7 +11,6 @@ from pharos.wire.errors import LocalProtocolError, RemoteProtocolError, Truncate
 from pharos.wire.reality.addresses import Address
 from pharos.wire.reality.datagrams import DatagramReader, render_datagram
 from pharos.wire.reality.front import DatagramTunnel
-from pharos.wire.reality.vlessstream import VlessStream
 from pharos.wire.reality.xudp import Datagram, XudpEnd
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ class VlessDatagrams(DatagramTunnel):
     One task sends at a time, and one receives.
     """
 
-    def __init__(self, stream: VlessStream, end: XudpEnd | FixedEnd) -> None:
+    def __init__(self, stream: trio.abc.HalfCloseableStream, end: XudpEnd | FixedEnd) -> None:
         self.stream = stream
         self._end = end
         self._received: deque[Datagram] = deque()
@@ -69,7 +68,7 @@ class VlessDatagrams(DatagramTunnel):
                     if not self._end.is_between:
                         raise TruncatedError("the stream ended inside a datagram")
                     raise trio.BrokenResourceError("the peer has ended the stream of datagrams")
-                self._received.extend(self._end.receive_data(data))
+                self._received.extend(self._end.receive_data(bytes(data)))
             except RemoteProtocolError as error:
                 raise trio.BrokenResourceError(f"the datagrams have failed: {error}") from error
         return self._received.popleft()

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 from abc import abstractmethod
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import trio
 
@@ -71,6 +71,20 @@ class SecureStream(trio.abc.Stream):
         Raises: OSError (ssl.SSLError is one), trio.BrokenResourceError — the handshake failed.
         RemoteProtocolError — the peer negotiated something else than HTTP/2 in TLS 1.3.
         """
+
+
+class Transport(Protocol):
+    """What makes secure streams of accepted sockets: a class of them, or what chooses between several."""
+
+    async def handshake(
+        self,
+        tcp: socket.socket,
+        context: ssl.SSLContext,
+        *,
+        server_hostname: str | None,
+        turns: trio.Lock | None = None,
+    ) -> SecureStream:
+        """Do what `SecureStream.handshake` says."""
 
 
 def limit_stall(sock: socket.socket | trio.socket.SocketType, user_timeout: float | None) -> None:

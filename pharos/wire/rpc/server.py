@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import grpclib.const
@@ -184,9 +184,14 @@ def peer_of(stream: grpclib.server.Stream[Any, Any]) -> Peer:
 
 
 async def refuse(
-    stream: H2Stream, status: Status = Status.UNKNOWN, message: str = "", *, http_status: int = 200
+    stream: H2Stream,
+    status: Status = Status.UNKNOWN,
+    message: str = "",
+    *,
+    http_status: int = 200,
+    fields: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Answer with trailers only, before any response headers were sent."""
+    """Answer with trailers only, ``fields`` among them, before any response headers were sent."""
     headers = [
         (":status", str(http_status)),
         ("content-type", "application/grpc"),
@@ -194,6 +199,7 @@ async def refuse(
     ]
     if message:
         headers.append(("grpc-message", message))
+    headers += fields
     await stream.send_headers(headers, end_stream=True)
 
 

@@ -17,12 +17,13 @@ from typing import Final, NoReturn, Protocol, Self
 import trio
 
 from pharos.wire.errors import LinkLostError, LinkRefusedError, PeerRejectedError, RemoteProtocolError
-from pharos.wire.listen import BACKLOG, accept_forever, file_limit, naming_address, refuse
+from pharos.wire.listen import BACKLOG, accept_forever, file_limit, naming_address, peek, refuse
 from pharos.wire.rpc import limits
 from pharos.wire.rpc.admission import Admission, Bounds, Digest, Place, Refusal
 from pharos.wire.rpc.secure import (
     SecureStream,
     TlsAlertError,
+    Transport,
     broken,
     check_end,
     check_protocol,
@@ -81,7 +82,8 @@ class TlsStream(SecureStream):
             send_promptly(tcp)
             address = peer_address(tcp)
             if server_hostname is None:
-                await _hear(tcp)
+                # Whoever says nothing, or leaves at once, costs no TLS object (some 30 kB).
+                await peek(tcp, 1)
             secured = context.wrap_socket(
                 tcp,
                 server_side=server_hostname is None,
@@ -94,7 +96,7 @@ class TlsStream(SecureStream):
         self = cls(secured, address)
         try:
             await self._shake_hands(turns)
-            check_protocol(secured.version(), secured.selected_alpn_protocol())
+            self._check()
         except BaseException as error:
             if isinstance(error, ssl.SSLError) and server_hostname is None:
                 await self._linger()
@@ -102,6 +104,9 @@ class TlsStream(SecureStream):
             raise
         self.peer_certificate = secured.getpeercert(binary_form=True)
         return self
+
+    def _check(self) -> None:
+        check_protocol(self._socket.version(), self._socket.selected_alpn_protocol())
 
     async def _shake_hands(self, turns: trio.Lock | None) -> None:
         while True:
@@ -346,7 +351,8 @@ async def serve_tls(
     handshake_timeout: float | None = None,
     user_timeout: float | None = None,
     bounds: Bounds | None = None,
-    transport: type[SecureStream] = TlsStream,
+    admission: Admission | None = None,
+    transport: Transport = TlsStream,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Listen on one address and run ``handler`` for each peer that passes the TLS handshake.
@@ -355,11 +361,13 @@ async def serve_tls(
     handler ends that connection and nothing else. What exceeds the ``bounds`` is reset as soon as it is accepted. A
     peer counts as unauthenticated until its certificate is verified; without one, until the handler calls
     `SecureStream.admitted` or returns. A ``context`` that can be called is asked anew for each handshake. The
-    timeouts are `HANDSHAKE_TIMEOUT` and `USER_TIMEOUT` unless given.
+    timeouts are `HANDSHAKE_TIMEOUT` and `USER_TIMEOUT` unless given. Listeners that share an ``admission`` have its
+    bounds together.
 
     Raises: OSError — the address cannot be bound.
     """
-    admission = Admission(bounds or Bounds(), descriptors=file_limit())
+    if admission is None:
+        admission = Admission(bounds or Bounds(), descriptors=file_limit())
     refusals, failures = Digest(), Digest()
     turns = trio.Lock()
     patience = HANDSHAKE_TIMEOUT if handshake_timeout is None else handshake_timeout
@@ -428,19 +436,3 @@ async def serve_tls(
         task_status.started((bound_host, bound_port))
         await accept_forever(listeners, take, exhausted=lambda: report(Refusal.FILES, "unseen"))
     raise AssertionError("listening ends by cancellation only")
-
-
-async def _hear(sock: socket.socket) -> None:
-    """Wait for the first octet: whoever says nothing, or leaves at once, costs no TLS object (some 30 kB).
-
-    Raises: trio.BrokenResourceError — nothing came. OSError.
-    """
-    while True:
-        try:
-            heard = sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            await trio.lowlevel.wait_readable(sock)
-        else:
-            if not heard:
-                raise trio.BrokenResourceError("the peer left without a word")
-            return

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from pharos.buoy.config import BuoyConfig
-from pharos.buoy.dataplane.drivers import open_awg, open_reality
+from pharos.buoy.dataplane.drivers import open_drivers
 from pharos.buoy.dataplane.manager import Planes
 from pharos.buoy.dataplane.plans import Planner
 from pharos.buoy.events import EventFeed
@@ -70,8 +70,8 @@ async def running_plane(folder: Path, feed: EventFeed | None = None) -> AsyncIte
     feed = feed or EventFeed()
     config = BuoyConfig(host="127.0.0.1", awg_port=0, reality_port=0, awg_driver="embedded", reality_driver="embedded")
     planner = Planner(membership=membership, keys=keys, awg_port=0, reality_port=0)
-    with open_awg(config, on_event=feed.publish) as awg, open_reality(config, on_event=feed.publish) as reality:
-        plane = Planes(planner, awg, reality)
+    with open_drivers(config, on_event=feed.publish) as drivers:
+        plane = Planes(planner, drivers.awg, drivers.reality, drivers.network)
         async with open_background(plane.run):
             yield plane, keys
 

@@ -14,8 +14,9 @@ import trio
 
 from pharos.buoy.dataplane import outside
 from pharos.buoy.dataplane.base import AwgEndpoint, AwgPlan, EngineError, PeerCounters
-from pharos.buoy.dataplane.outside import OutsideAwg
-from pharos.buoy.dataplane.userspace import make_userspace_awg
+from pharos.buoy.dataplane.outside import OutsideAwg, interfaces_from
+from pharos.buoy.dataplane.userspace import make_userspace_awg, restart_by_helper
+from pharos.buoy.roothelper.acts import Act, Answer, Done, Unit, UnitAct, UnitVerb
 from pharos.wire.awg.params import PLAIN, ObfuscationParameters
 from pharos.wire.awg.uapi import DeviceChange, PeerChange
 from pharos.wire.awg.udp import bind_udp
@@ -178,6 +179,43 @@ async def test_an_engine_that_came_back_empty_is_told_again_and_counters_go_on(f
             assert after.last_handshake > before.last_handshake
 
 
+@FOREIGN
+async def test_an_agent_that_begins_anew_finds_its_devices_connected(folder: Path, foreign: bool) -> None:
+    first, second, (port,) = Heard(), Heard(), free_ports(1)
+    plan = plan_of(device(0), endpoints=one_endpoint(port))
+    async with served_engine(folder, foreign=foreign), running_device() as client:
+        async with running_driver(folder, first) as driver:
+            await driver.apply(plan)
+            client.dial(port, NOW)
+            assert await client.echoes() == 3
+            await first.wait_for(lambda: CONNECTED in first.kinds)
+        shaken = client.last_handshake
+        async with running_driver(folder, second) as driver:
+            await driver.apply(plan)
+            await second.wait_for(lambda: bool(second.events))
+            assert second.kinds == [CONNECTED]
+            assert (await counted(driver, more_than=3 * 84)).last_handshake > 0
+            assert await client.echoes() == 3
+            assert client.last_handshake == shaken
+
+
+async def test_an_engine_begins_anew_by_its_unit() -> None:
+    acts: list[Act] = []
+
+    class Helper:
+        async def perform(self, act: Act) -> Answer:
+            acts.append(act)
+            return Done()
+
+    await restart_by_helper(Helper(), "awg3")()
+    assert acts == [UnitAct(Unit.AWG3, UnitVerb.RESTART)]
+
+
+def test_spare_interfaces_follow_the_first() -> None:
+    assert interfaces_from() == ("awg0", "awg1", "awg2")
+    assert interfaces_from("awg8") == ("awg8", "awg9", "awg0")
+
+
 async def test_an_engine_that_is_away_is_told_when_it_comes(folder: Path) -> None:
     heard, (port,) = Heard(), free_ports(1)
     plan = plan_of(device(0), endpoints=one_endpoint(port))
@@ -230,6 +268,9 @@ async def test_what_somebody_else_told_an_engine_is_put_right(
         meddled = DeviceChange(replace_peers=True, peers=(PeerChange(public_key=device(2).public_key),))
         assert engine.apply(meddled) == 0
         await wait_until(lambda: is_served(engine, plan))
+        meddled = DeviceChange(peers=(PeerChange(public_key=device(0).public_key, preshared_key=bytes(32)),))
+        assert engine.apply(meddled) == 0
+        await wait_until(lambda: engine.state().peers[0].preshared_key == device(0).preshared_key)
 
 
 async def test_old_parameters_go_on_beside_the_new_ones_at_our_engine(folder: Path) -> None:

@@ -228,6 +228,13 @@ async def test_helper_that_never_answers_is_an_error_of_the_engine(tmp_path: Pat
             await SocketRootHelper(target.path, timeout=0.1).perform(ACT)
 
 
+async def test_act_that_is_too_large_is_an_error_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(tmp_path) as target:
+        monkeypatch.setattr("pharos.buoy.roothelper.wire.MAX_FRAME", 20)
+        with pytest.raises(EngineError, match="more than the root helper takes at once"):
+            await target.client.perform(ACT)
+
+
 def test_socket_is_systemds_only_if_it_is_meant_for_us(monkeypatch: pytest.MonkeyPatch) -> None:
     assert activated_socket() is None
     monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -69,11 +70,19 @@ def test_frames_arrive_whole_however_they_are_cut(acts: list[Act], size: int) ->
     assert list(map(decode_act, bodies)) == acts
 
 
+def places_in(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every member of every object and list, as what holds it and its name there."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield value, key
+        if isinstance(inner, (dict, list)):
+            yield from places_in(inner)
+
+
 @given(ACTS, st.data())
 def test_value_that_is_exchanged_is_refused_or_is_a_value_of_its_type(act: Act, data: st.DataObject) -> None:
     body = body_of(act)
-    name = data.draw(st.sampled_from(sorted(body)))
-    body[name] = data.draw(JSON | st.sampled_from(TEXTS))
+    holder, key = data.draw(st.sampled_from(list(places_in(body))))
+    holder[key] = data.draw(JSON | st.sampled_from(TEXTS))
     try:
         taken = decode_act(body)
     except ValueError:

@@ -211,6 +211,7 @@ class CountingPassages(passage_grpc.PassageBase):
 class CountingEdge:
     for_relay = CountingPassages
     context: Any = None
+    run = "0123456789abcdef"
 
 
 RELAY = Relay(

@@ -30,6 +30,7 @@ from pharos.wire.agent import AgentRequest
 from pharos.wire.gen.pharos.relay.v1 import orders_grpc
 from pharos.wire.gen.pharos.relay.v1 import orders_pb2 as pb
 from pharos.wire.ids import RelayId
+from pharos.wire.passage.metadata import RUN_HEADER
 from pharos.wire.pki.csr import make_csr
 from pharos.wire.pki.keys import certificate_from_der, generate_key
 from pharos.wire.pki.roles import Role
@@ -82,7 +83,7 @@ async def tunnel(tmp_path: Path) -> AsyncIterator[Scene]:
         key = generate_key()
         request = AgentRequest(role=Role.RELAY, csr=make_csr(key))
         relay, grant = await helm.store.run(adopt_relay, sample_act(), helm.authority, request, new_relay())
-        service = Service([RelayOrders(helm.context, RelayId(relay.id))])
+        service = Service([RelayOrders(helm.context, RelayId(relay.id), run="0123456789abcdef")])
 
         async def serve() -> None:
             await serve_connection(helm_end, service, windows=TUNNEL, keepalive=None)
@@ -92,6 +93,14 @@ async def tunnel(tmp_path: Path) -> AsyncIterator[Scene]:
             async with open_channel(relay_end, authority="helm", windows=TUNNEL, keepalive=None) as channel:
                 yield Scene(helm=helm, channel=channel, relay=relay, key=key, certificate=grant.certificate)
         nursery.cancel_scope.cancel()
+
+
+async def test_relay_hears_at_once_which_run_of_helm_it_is(tmp_path: Path) -> None:
+    async with tunnel(tmp_path) as scene, scene.follow() as stream:
+        # It lacks nothing, so no order brings the word along.
+        await stream.send_message(scene.report())
+        await stream.recv_initial_metadata()
+        assert stream.initial_metadata[RUN_HEADER] == "0123456789abcdef"
 
 
 async def test_relay_that_holds_an_old_manifest_is_given_the_new_one(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pharos.beacon.limiter import PASSAGE_RATE
-from pharos.beacon.tunnel import MAX_TUNNELS as BEACONS_MAX_TUNNELS
+from pharos.beacon.upstream import MAX_TUNNELS as BEACONS_MAX_TUNNELS
 from pharos.helm.relay.tunnels import (
     MAX_TUNNELS,
     NEARLY_FULL,
@@ -28,7 +28,7 @@ def loads(*passages: int, draining: tuple[int, ...] = ()) -> list[TunnelLoad]:
 def test_numbers_carry_what_they_promise() -> None:
     assert (MAX_TUNNELS - 1) * TUNNEL_STREAMS > 5_000
     assert (TUNNEL_STREAMS - NEARLY_FULL) / PASSAGE_RATE >= 0.25
-    assert BEACONS_MAX_TUNNELS > MAX_TUNNELS
+    assert BEACONS_MAX_TUNNELS == 2 * MAX_TUNNELS
 
 
 @pytest.mark.parametrize(

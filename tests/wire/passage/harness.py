@@ -7,10 +7,8 @@ from typing import Any
 import attrs
 import trio
 import trio.testing
-from grpclib.exceptions import StreamTerminatedError
 
 from pharos.wire.gen.pharos.relay.v1 import passage_grpc
-from pharos.wire.gen.pharos.relay.v1.passage_pb2 import Frame
 from pharos.wire.ids import DeviceId, FleetId, TicketId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.passage.accepted import AcceptedPassage, DeviceRecord
@@ -18,15 +16,14 @@ from pharos.wire.passage.admission import Door
 from pharos.wire.passage.carrier import ServerCall
 from pharos.wire.passage.client import Passage, open_passage
 from pharos.wire.passage.inner import InnerStream
-from pharos.wire.passage.metadata import FINGERPRINT_HEADER, PURPOSE_HEADER, Purpose
+from pharos.wire.passage.metadata import Purpose
 from pharos.wire.passage.notes import Note
 from pharos.wire.passage.server import Incident, accept_passage
 from pharos.wire.rpc.client import Channel, open_channel
 from pharos.wire.rpc.flow import EDGE, TUNNEL
 from pharos.wire.rpc.h2conn import Connection
-from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.server import Service, serve_connection
-from pharos.wire.rpc.status import StreamResetError
+from tests.support.frameforward import FrameForwarder
 from tests.support.gen.pharos_test.v1 import echo_grpc, echo_pb2
 
 FLEET = FleetId("0123456789abcdef")
@@ -34,9 +31,6 @@ HELM_KEY = KeyPair.from_private_bytes(bytes([200] * 32))
 TICKET = TicketId(bytes(range(8)))
 PSK = bytes([77] * 32)
 NOTHING = Note()
-
-Edit = Callable[[int, bytes], "list[bytes | None]"]
-"""Given a frame and its number, 0 for the handshake message: the frames to send on; None ends the stream."""
 
 
 @attrs.frozen
@@ -57,97 +51,26 @@ def make_device(number: int) -> Device:
 ALICE, BOB = make_device(1), make_device(2)
 
 
-def pass_on(_number: int, frame: bytes) -> list[bytes | None]:
-    return [frame]
-
-
-class EvilBeacon:
-    """Forwards passages as a beacon does, but can read, keep and edit whole frames on the way."""
+class EvilBeacon(FrameForwarder):
+    """Forwards passages of Alice's as a beacon does, but can read, keep and edit whole frames on the way."""
 
     def __init__(self, tunnel: Connection) -> None:
+        super().__init__()
         self.tunnel = tunnel
-        self.edit_up: Callable[[], Edit] = lambda: pass_on
-        self.edit_down: Callable[[], Edit] = lambda: pass_on
-        self.fingerprints: list[str] = [ALICE.fingerprint]
-        self.purposes: list[str] | None = None
-        """What to say instead of what the device says."""
-        self.seen_up: list[list[bytes]] = []
+        self.fingerprints = [ALICE.fingerprint]
+
+    def upstream(self) -> Connection:
+        return self.tunnel
+
+    @property
+    def seen_up(self) -> list[list[bytes]]:
         """Frames of each passage, from the device."""
-        self.down_frames = 0
+        return [seen.up for seen in self.seen]
+
+    @property
+    def down_frames(self) -> int:
         """From helm, of all passages."""
-        self.reset_by_helm = 0
-        self.completed = 0
-        """Passages that both sides ended, neither of them by a reset."""
-        self.handle: Callable[[H2Stream], Any] = self.forward
-
-    async def accept(self, down: H2Stream) -> None:
-        await self.handle(down)
-
-    async def forward(self, down: H2Stream) -> None:
-        up = self.tunnel.create_stream()
-        try:
-            await up.send_request(self.request_headers(down.headers or []))
-            async with trio.open_nursery() as pumps:
-                pumps.start_soon(self._pump_up, down, up)
-                await self._pump_down(up, down)
-                self.completed += down.ended
-                pumps.cancel_scope.cancel()
-        except* StreamTerminatedError:
-            self.reset_by_helm += isinstance(up.error, StreamResetError)
-            down.reset_nowait()
-        finally:
-            up.close()
-
-    def request_headers(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        kept = [(name, value) for name, value in headers if name != PURPOSE_HEADER]
-        purposes = [value for name, value in headers if name == PURPOSE_HEADER]
-        kept += [(PURPOSE_HEADER, value) for value in (purposes if self.purposes is None else self.purposes)]
-        return kept + [(FINGERPRINT_HEADER, value) for value in self.fingerprints]
-
-    async def _pump_up(self, down: H2Stream, up: H2Stream) -> None:
-        seen: list[bytes] = []
-        self.seen_up.append(seen)
-        await self._pump(down, up, self.edit_up(), seen)
-
-    async def _pump_down(self, up: H2Stream, down: H2Stream) -> None:
-        headers = await up.recv_headers()
-        if up.ended and up.trailers is None:
-            await down.send_headers(headers, end_stream=True)
-            return
-        await down.send_headers(headers)
-        edit = self.edit_down()
-
-        def count(number: int, frame: bytes) -> list[bytes | None]:
-            self.down_frames += 1
-            return edit(number, frame)
-
-        if await self._pump(up, down, count, []) and not down.sent_end:
-            await down.send_headers(await up.recv_trailers(), end_stream=True)
-
-    @staticmethod
-    async def _pump(source: H2Stream, sink: H2Stream, edit: Edit, seen: list[bytes]) -> bool:
-        """Forward until the source ends; True if the sink's end is still to be sent with trailers."""
-        received = bytearray()
-        while (chunk := await source.receive_chunk()) is not None:
-            received += chunk[0]
-            while len(received) >= 5 and len(received) >= (end := 5 + int.from_bytes(received[1:5], "big")):
-                seen.append(Frame.FromString(bytes(received[5:end])).data)
-                del received[:end]
-                for frame in edit(len(seen) - 1, seen[-1]):
-                    if frame is None:
-                        await sink.end()
-                        return False
-                    await sink.send_data(message(frame))
-            source.credit(chunk[1])
-        if source.trailers is None:
-            await sink.end()
-        return True
-
-
-def message(frame: bytes) -> bytes:
-    """Encode a frame as gRPC does."""
-    body = Frame(data=frame).SerializeToString()
-    return b"\0" + len(body).to_bytes(4, "big") + body
+        return sum(len(seen.down) for seen in self.seen)
 
 
 class Echo(echo_grpc.EchoBase):

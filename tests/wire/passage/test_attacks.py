@@ -31,6 +31,7 @@ from pharos.wire.passage.server import (
 )
 from pharos.wire.rpc.client import Channel
 from pharos.wire.rpc.server import refuse
+from tests.support.frameforward import Edit
 from tests.support.gen.pharos_test.v1 import echo_pb2
 from tests.wire.passage.harness import (
     ALICE,
@@ -39,7 +40,6 @@ from tests.wire.passage.harness import (
     HELM_KEY,
     PSK,
     TICKET,
-    Edit,
     Fleet,
     raw,
     running_fleet,

@@ -1,6 +1,10 @@
+import pytest
+import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pharos.wire.passage.beaconpace import BeaconPace
 from pharos.wire.passage.pace import FRAME_BURST, FRAME_RATE, FramePace
 from pharos.wire.passage.records import MAX_DATA, REKEY_EVERY
 from pharos.wire.rpc.limits import MAX_MESSAGE
@@ -40,3 +44,32 @@ def test_a_quiet_second_earns_a_burst_and_no_more() -> None:
         taken += 1
     assert FRAME_BURST - 1 <= taken <= FRAME_BURST + 1
     assert FRAME_BURST == FRAME_RATE
+
+
+async def test_each_beacon_has_its_own_pace_for_calls_and_for_handshakes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    pace, began = BeaconPace(rate=10, burst=2), trio.current_time()
+    done: list[tuple[str, float]] = []
+
+    async def call(beacon: str) -> None:
+        await pace.wait_for_call(beacon)
+        done.append((beacon, trio.current_time() - began))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(call, "evil")
+        nursery.start_soon(call, "good")
+        nursery.start_soon(pace.wait_for_handshake, "evil")
+    assert [at for beacon, at in done if beacon == "evil"] == pytest.approx([0, 0, 0.1, 0.2, 0.3])
+    assert ("good", 0) in done
+
+
+async def test_call_that_is_given_up_leaves_no_trace_but_its_time(autojump_clock: trio.testing.MockClock) -> None:
+    pace, began = BeaconPace(rate=10, burst=1), trio.current_time()
+    await pace.wait_for_call("gate")
+    with trio.move_on_after(0.05) as patience:
+        await pace.wait_for_call("gate")
+    assert patience.cancelled_caught
+    await pace.wait_for_call("gate")
+    assert trio.current_time() - began == pytest.approx(0.2)

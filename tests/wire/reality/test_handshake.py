@@ -21,7 +21,7 @@ from pharos.wire.reality.extensions import Extension, write_extensions
 from pharos.wire.reality.groups import X25519, X25519MLKEM768
 from pharos.wire.reality.messages import HandshakeType, write_message
 from pharos.wire.reality.parrots import PARROTS
-from pharos.wire.reality.records import CHANGE_CIPHER_SPEC, HEADER, OVERHEAD, ContentType
+from pharos.wire.reality.records import CHANGE_CIPHER_SPEC, HEADER, MAX_SEALED, OVERHEAD, ContentType
 from pharos.wire.reality.server import ServerConnection
 from pharos.wire.reality.suites import SUITES
 from tests.support.reality import (
@@ -87,11 +87,11 @@ def test_the_flight_has_the_targets_lengths_and_its_server_hello_but_for_the_sha
 
 
 def test_behind_the_handshake_come_records_of_the_targets_lengths_that_carry_nothing() -> None:
-    pair = ends(post_handshake=(255, 31, OVERHEAD))
+    pair = ends(post_handshake=(255, 31, OVERHEAD, MAX_SEALED))
     deliver(pair.node, pair.client)
     deliver(pair.client, pair.node)
     flight = pair.node.take_output()
-    assert [len(record) for record in records_of(flight)] == [255, 31, OVERHEAD]
+    assert [len(record) for record in records_of(flight)] == [255, 31, OVERHEAD, MAX_SEALED]
     pair.client.receive(flight)
     assert events_of(pair.client) == []
 
@@ -109,7 +109,7 @@ def test_a_certificate_with_ml_dsa_needs_a_target_with_a_long_one() -> None:
     assert connected(signer=PQ_SIGNER, records=(100, 3600, 286, 74), client=client).client.state is State.CONNECTED
 
 
-@pytest.mark.parametrize("size", [OVERHEAD - 1, 16646])
+@pytest.mark.parametrize("size", [OVERHEAD - 1, MAX_SEALED + 1])
 def test_a_record_behind_the_handshake_that_cannot_be_is_refused(size: int) -> None:
     with pytest.raises(TargetError):
         ends(post_handshake=(size,))

@@ -10,8 +10,8 @@ from pharos.wire.reality.errors import Alert, RecordForgedError, TlsError
 from pharos.wire.reality.records import (
     CHANGE_CIPHER_SPEC,
     HEADER,
-    MAX_CIPHERTEXT,
     MAX_PLAINTEXT,
+    MAX_SEALED,
     OVERHEAD,
     ContentType,
     RecordReader,
@@ -83,7 +83,7 @@ def test_a_padded_record_has_the_asked_size_and_loses_its_zeros(suite: Suite) ->
 
 def test_what_does_not_fit_a_record_is_our_mistake() -> None:
     writer, _ = direction()
-    for content, size in [(b"12", OVERHEAD + 1), (b"", HEADER + MAX_CIPHERTEXT + 1), (bytes(MAX_PLAINTEXT + 1), 0)]:
+    for content, size in [(b"12", OVERHEAD + 1), (b"", MAX_SEALED + 1), (bytes(MAX_PLAINTEXT + 1), 0)]:
         with pytest.raises(LocalProtocolError):
             writer.sealed(ContentType.HANDSHAKE, content, size=size)
     assert writer.key is not None
@@ -91,6 +91,45 @@ def test_what_does_not_fit_a_record_is_our_mistake() -> None:
     for write in (RecordWriter().application_data, lambda data: RecordWriter().sealed(ContentType.ALERT, data)):
         with pytest.raises(LocalProtocolError):
             write(b"too early")
+
+
+def test_what_is_opened_in_bulk_ends_where_anything_but_data_begins() -> None:
+    writer, reader = direction()
+    bulk = writer.application_data(bytes(range(256)) * 600)
+    padded = writer.sealed(ContentType.APPLICATION_DATA, b"padded", size=90)
+    key_update = writer.sealed(ContentType.HANDSHAKE, b"update")
+    more = writer.application_data(b"more" * 9000)
+    reader.feed(bulk + padded + key_update + more + more)
+    assert reader.open_data() == bytes(range(256)) * 600
+    assert reader.open_data() == b""
+    assert [reader.next_record() for _ in range(2)] == [(23, b"padded"), (22, b"update")]
+    assert reader.open_data() == b"more" * 9000
+    # The same records again are no longer the peer's next.
+    assert reader.open_data() == b""
+    assert alert_of(reader, b"") is Alert.BAD_RECORD_MAC
+
+
+def test_a_forged_record_within_bulk_is_told_by_the_next_record_and_what_came_before_is_given_out() -> None:
+    writer, reader = direction()
+    data = writer.application_data(bytes(6 * MAX_PLAINTEXT))
+    data[3 * (MAX_PLAINTEXT + OVERHEAD) + 700] ^= 1
+    reader.feed(data)
+    assert reader.open_data() == bytes(3 * MAX_PLAINTEXT)
+    assert alert_of(reader, b"") is Alert.BAD_RECORD_MAC
+
+
+def test_a_single_record_or_one_in_pieces_is_not_opened_in_bulk() -> None:
+    writer, reader = direction()
+    data = writer.application_data(bytes(4 * MAX_PLAINTEXT))
+    reader.feed(data[: MAX_PLAINTEXT + OVERHEAD])
+    assert reader.open_data() == b""
+    assert reader.next_record() == (23, bytes(MAX_PLAINTEXT))
+    reader.feed(data[MAX_PLAINTEXT + OVERHEAD : -10])
+    assert reader.open_data() == bytes(2 * MAX_PLAINTEXT)
+    assert reader.next_record() is None
+    reader.feed(data[-10:] + bytes(MAX_SEALED))
+    assert reader.open_data() == b""
+    assert reader.next_record() == (23, bytes(MAX_PLAINTEXT))
 
 
 def test_records_open_one_at_a_time_and_the_rest_stays_as_it_was() -> None:
@@ -172,7 +211,7 @@ def test_the_longest_record_is_opened_and_a_longer_one_is_not(monkeypatch: pytes
     reader.feed(longest)
     assert [len(content) for _, content in opened(reader)] == [MAX_PLAINTEXT]
     # All that AEAD and padding may add is 256 octets (RFC 8446 §5.2), and of plaintext there is one octet of type.
-    monkeypatch.setattr(records, "MAX_PLAINTEXT", MAX_PLAINTEXT + 1)
+    monkeypatch.setattr(records, "MAX_SEALED", MAX_SEALED + 1)
     too_long = writer.sealed(ContentType.HANDSHAKE, bytes(MAX_PLAINTEXT + 1))
     monkeypatch.undo()
     assert alert_of(reader, too_long) is Alert.RECORD_OVERFLOW

@@ -100,5 +100,12 @@ async def test_what_is_no_record_of_data_is_not_learnt(tmp_path: Path, count: in
     from pharos.wire.reality.learning import _record_lengths
 
     record = b"\x17\3\3" + (OVERHEAD - HEADER).to_bytes(2, "big") + bytes(OVERHEAD - HEADER)
-    for rest in (b"", b"\x15\3\3\0\2\1\0", record[:-1], b"\x17\3\3\0\1\0", b"\x17\3\3\xff\xff"):
+    for rest in (
+        b"",
+        b"\x15\3\3\0\2\1\0",
+        record[:-1],
+        b"\x17\3\3\0\1\0",
+        b"\x17\3\3\xff\xff",
+        b"\x17\3\3" + bytes((0x40, 0x12)) + bytes(0x4012),
+    ):
         assert _record_lengths(record * count + rest) == (OVERHEAD,) * count

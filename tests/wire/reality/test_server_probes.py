@@ -287,7 +287,7 @@ async def test_a_reset_of_one_side_is_a_reset_of_the_other(
 
     async with running_site(context, resets_at_a_word) as site, running_node(site.port) as node:
         with monkeypatch.context() as weakened:
-            weakened.setattr("pharos.wire.reality.relaying.reset", lambda _stream: None)
+            weakened.setattr("pharos.wire.reality.borrowing.reset", lambda _stream: None)
             assert (await probe(node.port, b"please reset", end=False)).ending == "end"
         assert (await probe(site.port, b"please reset", end=False)).ending == "reset"
         assert (await probe(node.port, b"please reset", end=False)).ending == "reset"

@@ -42,6 +42,14 @@ class ControlBase(abc.ABC):
     async def CheckTarget(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetReply]') -> None:
         pass
 
+    @abc.abstractmethod
+    async def Restart(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.RestartRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.RestartReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def SetLogLevel(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelReply]') -> None:
+        pass
+
     def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
         return {
             '/pharos.buoy.v1.Control/Status': grpclib.const.Handler(
@@ -85,6 +93,18 @@ class ControlBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetRequest,
                 pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetReply,
+            ),
+            '/pharos.buoy.v1.Control/Restart': grpclib.const.Handler(
+                self.Restart,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.RestartRequest,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.RestartReply,
+            ),
+            '/pharos.buoy.v1.Control/SetLogLevel': grpclib.const.Handler(
+                self.SetLogLevel,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelRequest,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelReply,
             ),
         }
 
@@ -133,4 +153,16 @@ class ControlStub:
             '/pharos.buoy.v1.Control/CheckTarget',
             pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetRequest,
             pharos.wire.gen.pharos.buoy.v1.control_pb2.CheckTargetReply,
+        )
+        self.Restart = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.buoy.v1.Control/Restart',
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.RestartRequest,
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.RestartReply,
+        )
+        self.SetLogLevel = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.buoy.v1.Control/SetLogLevel',
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelRequest,
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelReply,
         )

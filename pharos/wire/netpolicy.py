@@ -1,0 +1,241 @@
+"""What a node does to its devices' packets, as one plan that crosses to the process that may set it up.
+
+The plan is typed through and through: whatever is in it is a number, an address, a network, or a name of an interface
+in a narrow alphabet. `pharos.wire.netrules` makes rules of it, `pharos.wire.netswitches` the kernel's switches.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, Final, Self, TypeAlias
+
+import attrs
+
+from pharos.wire.desired import MAX_ADDRESSES, MAX_CLOSED, Policy
+
+IpAddress: TypeAlias = IPv4Address | IPv6Address
+IpNetwork: TypeAlias = IPv4Network | IPv6Network
+
+TUNNELS: Final = tuple(f"awg{number}" for number in range(10))
+"""The interfaces that may be devices' tunnels, and no others."""
+# 10,000 devices have two networks each where none lies beside another, and some a subnet of their own.
+MAX_NETWORKS: Final = 32_768
+# A machine has a way out for each version of IP, and a second provider.
+MAX_EGRESS: Final = 8
+# As many as a policy can close.
+MAX_ALLOWED: Final = MAX_CLOSED
+# A relay beside the node is on one port, or on two while it moves.
+MAX_NODE_PORTS: Final = 8
+# Xray's API, and that of a second Xray while one is replaced.
+MAX_GUARDED: Final = 4
+RELAY_PORTS: Final = (443, 8443)
+"""Where a relay is that shares the machine with a node, unless it was told otherwise."""
+# Linux takes more (anything but a slash, a colon and white space), but `*` at the end means any name to nft.
+_INTERFACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+_POLICY_KEYS: Final = frozenset({"peer_to_peer", "internet", "closed", "resolvers"})
+
+
+@attrs.frozen(kw_only=True)
+class GuardedPort:
+    """A TCP port of a service without any check of its own: on this machine one user may dial it, and nobody else."""
+
+    port: int
+    uid: int
+
+    def __attrs_post_init__(self) -> None:
+        _check_port(self.port)
+        if type(self.uid) is not int or not 0 <= self.uid < 2**32 - 1:
+            raise ValueError(f"{self.uid!r} is no user's number")
+
+
+@attrs.frozen(kw_only=True)
+class NetworkPlan:
+    """All that the kernel's firewall is to do for devices; whole, and silent on what was before.
+
+    Raises, when it is made: ValueError — it is not a plan.
+    """
+
+    interfaces: tuple[str, ...]
+    """Tunnels, of `TUNNELS`; at least one."""
+    networks: tuple[str, ...] = ()
+    """Of all devices, CIDR. Packets to them never leave by another interface than a tunnel."""
+    addresses: tuple[str, ...] = ()
+    """The node's own inside the tunnel; they answer pings."""
+    policy: Policy = attrs.field(factory=Policy)
+    own_resolvers: tuple[str, ...] = ()
+    """Resolvers that this machine asks itself: devices' questions go there where the policy names none."""
+    egress: tuple[str, ...] = ()
+    """Interfaces by which devices leave; empty: by whichever the machine's routes say, but no tunnel."""
+    allowed: tuple[str, ...] = ()
+    """Networks behind this machine that devices may reach though they are not of the Internet, CIDR."""
+    node_ports: tuple[int, ...] = RELAY_PORTS
+    """TCP ports of this machine's public addresses that devices may dial through the tunnel."""
+    guarded: tuple[GuardedPort, ...] = ()
+    transit: bool = True
+    """Whether the machine forwards for others than devices, as far as its other rules let it."""
+
+    def __attrs_post_init__(self) -> None:
+        _check_list(self.interfaces, len(TUNNELS), "interfaces", _check_tunnel)
+        if not self.interfaces:
+            raise ValueError("a plan has a tunnel at least")
+        _check_list(self.networks, MAX_NETWORKS, "networks", _device_network)
+        _check_list(self.addresses, MAX_ADDRESSES, "addresses", _usual_address)
+        _check_list(self.own_resolvers, MAX_ADDRESSES, "resolvers", _usual_address)
+        _check_list(self.egress, MAX_EGRESS, "egress interfaces", _check_egress)
+        _check_list(self.allowed, MAX_ALLOWED, "allowed networks", _usual_network)
+        _check_list(self.node_ports, MAX_NODE_PORTS, "ports", _check_port)
+        _check_list(self.guarded, MAX_GUARDED, "guarded ports", _check_guarded)
+        _check_flag(self.transit)
+        _check_policy(self.policy)
+
+    @property
+    def resolvers(self) -> tuple[IpAddress, ...]:
+        """Whom devices' questions go to; empty: nobody is known, and they are refused."""
+        named = self.policy.resolvers or self.own_resolvers
+        return tuple(dict.fromkeys(address for address in map(_address, named) if _can_answer(address)))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan for a socket or a file."""
+        return {
+            "interfaces": list(self.interfaces),
+            "networks": list(self.networks),
+            "addresses": list(self.addresses),
+            "policy": self.policy.as_json(),
+            "own_resolvers": list(self.own_resolvers),
+            "egress": list(self.egress),
+            "allowed": list(self.allowed),
+            "node_ports": list(self.node_ports),
+            "guarded": [[one.port, one.uid] for one in self.guarded],
+            "transit": self.transit,
+        }
+
+    @classmethod
+    def from_json(cls, body: object) -> Self:
+        """Read a plan: these members and no others, each of its own type.
+
+        Raises: ValueError — it is none.
+        """
+        members = _members(body, {field.name for field in attrs.fields(cls)})
+        policy = _members(members["policy"], _POLICY_KEYS)
+        pairs = _tuple(members["guarded"])
+        if any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
+            raise ValueError("a guarded port is a port and a user")
+        return cls(
+            interfaces=_tuple(members["interfaces"]),
+            networks=_tuple(members["networks"]),
+            addresses=_tuple(members["addresses"]),
+            policy=Policy(
+                peer_to_peer=_check_flag(policy["peer_to_peer"]),
+                internet=_check_flag(policy["internet"]),
+                closed=_texts(policy["closed"]),
+                resolvers=_texts(policy["resolvers"]),
+            ),
+            own_resolvers=_tuple(members["own_resolvers"]),
+            egress=_tuple(members["egress"]),
+            allowed=_tuple(members["allowed"]),
+            node_ports=_tuple(members["node_ports"]),
+            guarded=tuple(GuardedPort(port=port, uid=uid) for port, uid in pairs),
+            transit=members["transit"],
+        )
+
+
+def _check_list(values: object, most: int, what: str, check: Callable[[Any], object]) -> None:
+    if not isinstance(values, tuple) or len(values) > most:
+        raise ValueError(f"{what} are at most {most}")
+    for value in values:
+        check(value)
+    if len(set(values)) != len(values):
+        raise ValueError(f"{what} are each named once")
+
+
+def _check_tunnel(name: object) -> None:
+    if type(name) is not str or name not in TUNNELS:
+        raise ValueError(f"{name!r} is not a tunnel: {TUNNELS[0]} to {TUNNELS[-1]}")
+
+
+def _check_egress(name: object) -> None:
+    if type(name) is not str or not _INTERFACE.fullmatch(name) or name in TUNNELS:
+        raise ValueError(f"{name!r} is no interface that devices could leave by")
+
+
+def _check_port(port: object) -> None:
+    if type(port) is not int or not 0 < port < 65536:
+        raise ValueError(f"{port!r} is no port")
+
+
+def _check_guarded(one: object) -> None:
+    if not isinstance(one, GuardedPort):
+        raise ValueError(f"{one!r} is no guarded port")
+
+
+def _check_flag(value: object) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _check_policy(policy: object) -> None:
+    if not isinstance(policy, Policy):
+        raise ValueError("the policy is none")
+    _check_flag(policy.peer_to_peer)
+    _check_flag(policy.internet)
+    _check_list(policy.closed, MAX_CLOSED, "closed networks", _usual_network)
+    # Their spelling is the operator's.
+    _check_list(policy.resolvers, MAX_ADDRESSES, "resolvers", _address)
+
+
+def _address(text: object) -> IpAddress:
+    # The standard library takes anything at all as the zone of an address.
+    if type(text) is not str or "%" in text:
+        raise ValueError(f"{text!r} is no address")
+    return ipaddress.ip_address(text)
+
+
+def _usual_address(text: object) -> IpAddress:
+    address = _address(text)
+    if str(address) != text:
+        raise ValueError(f"{text!r} is not the usual spelling of an address")
+    return address
+
+
+def _usual_network(text: object) -> IpNetwork:
+    if type(text) is not str or "%" in text:
+        raise ValueError(f"{text!r} is no network")
+    network = ipaddress.ip_network(text)
+    if str(network) != text:
+        raise ValueError(f"{text!r} is not the usual spelling of a network")
+    return network
+
+
+def _device_network(text: object) -> None:
+    if _usual_network(text).prefixlen == 0:
+        raise ValueError(f"{text!r} is everything there is, and no device's network")
+
+
+def _can_answer(address: IpAddress) -> bool:
+    """Whether packets of others can be sent there: a loopback or link-local address is each machine's own."""
+    own = address.is_loopback or address.is_unspecified or address.is_link_local or address.is_multicast
+    mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None
+    return not own and not mapped
+
+
+def _members(body: object, names: Iterable[str]) -> Mapping[str, Any]:
+    if not isinstance(body, dict) or body.keys() != set(names):
+        raise ValueError(f"a plan has the members {', '.join(sorted(names))}")
+    return body
+
+
+def _tuple(values: object) -> tuple[Any, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"{values!r} is no list")
+    return tuple(values)
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    texts = _tuple(values)
+    if any(type(text) is not str for text in texts):
+        raise ValueError(f"{values!r} are not texts")
+    return texts

@@ -1,0 +1,94 @@
+"""Row 31. Position: a beacon. Wants: a device to speak what a censor knows, by a list without the protocol that hides.
+
+Countermeasures: the list stands inside the signed bundle; and a device speaks two protocols only, so that no list,
+however it came about, leads to a third: a node that offers neither is not reached at all. There is no floor among the
+parameters of AmneziaWG yet: those of plain WireGuard, if helm signs them, are used (12).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pharos.caravel.errors import NoSuchNodeError
+from pharos.caravel.profiles.store import generate_secrets
+from pharos.caravel.tunnel.amnezia import open_node_tunnel
+from pharos.wire import profile as profiles
+from pharos.wire.errors import BundleSignatureError
+from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY, Profile, parse_profile, render_profile
+from pharos.wire.seal import envelope
+from tests.caravel.test_ways import AMNEZIAWG as AMNEZIAWG_WAY
+from tests.caravel.test_ways import node, profile, way
+from tests.support.strategies import quick
+from tests.wire.seal.test_envelope import ALICE, SIGNER, forge, header_for, open_as, signed_content
+
+HIDDEN = attrs.evolve(AMNEZIAWG_WAY, host="127.0.0.1")
+WHOLE = json.loads(render_profile(profile(node(HIDDEN, way()))))
+ACCESS: list[dict[str, Any]] = WHOLE["nodes"][0]["access"]
+WIREGUARD = ACCESS[0] | {"type": "wireguard"}
+HEADER = header_for(ALICE)
+
+
+def told(access: list[dict[str, Any]]) -> bytes:
+    """Return the profile with another list of ways in."""
+    return json.dumps(WHOLE | {"nodes": [WHOLE["nodes"][0] | {"access": access}]}).encode()
+
+
+SIGNATURE = signed_content(HEADER, told(ACCESS), SIGNER)[:64]
+"""A good one, of the whole list."""
+
+
+async def connects(found: Profile) -> bool:
+    """Whether a device finds any way in to the node."""
+    try:
+        async with open_node_tunnel(found, found.nodes[0], generate_secrets()):
+            return True
+    except NoSuchNodeError:
+        return False
+
+
+def test_a31_whole_list_is_taken() -> None:
+    opened = open_as(forge(HEADER, SIGNATURE + told(ACCESS), ALICE))
+    assert parse_profile(opened.profile).nodes[0].amneziawg == (HIDDEN,)
+
+
+@quick
+@given(access=st.lists(st.sampled_from([*ACCESS, WIREGUARD]), max_size=3).filter(lambda access: access != ACCESS))
+def test_a31_list_that_a_beacon_edits_is_in_no_bundle(access: list[dict[str, Any]]) -> None:
+    """It cannot read the list either; here it is given the profile, and the signature of the whole."""
+    edited = forge(HEADER, SIGNATURE + told(access), ALICE)
+    with pytest.raises(BundleSignatureError):
+        open_as(edited)
+    # Red: without the signature the device goes by the beacon's list.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(envelope, "verify_signature", lambda _signature, message, _keys: message)
+        found = parse_profile(open_as(edited).profile).nodes[0].access
+    assert len(found) == sum(entry in ACCESS for entry in access)
+
+
+@quick
+@given(kind=st.text(max_size=20).filter(lambda kind: kind not in (AMNEZIAWG, VLESS_REALITY)))
+@example(kind="wireguard")
+@example(kind="AmneziaWG")
+@example(kind=f"{AMNEZIAWG} ")
+@example(kind="vless")
+@example(kind="socks5")
+@example(kind="")
+def test_a31_protocol_of_another_name_is_never_a_way_in(kind: str) -> None:
+    others = [WIREGUARD | {"type": kind}, {"type": kind, "access": ACCESS}]
+    assert parse_profile(told(others)).nodes[0].access == ()
+    assert parse_profile(told([*others, *ACCESS])).nodes[0].access == parse_profile(told(ACCESS)).nodes[0].access
+
+
+async def test_a31_device_falls_back_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await connects(parse_profile(told(ACCESS)))
+    for left in ([], [WIREGUARD], [ACCESS[1], WIREGUARD]):
+        assert not await connects(parse_profile(told(left)))
+    # Red: a device that has one reader more.
+    monkeypatch.setattr(profiles, "_READERS", profiles._READERS | {"wireguard": profiles._amneziawg})
+    assert await connects(parse_profile(told([WIREGUARD])))

@@ -1,0 +1,61 @@
+"""Network plans: one with something of everything in it, and any that there may be."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Final
+
+from hypothesis import strategies as st
+
+from pharos.wire.desired import Policy
+from pharos.wire.netpolicy import MAX_EGRESS, TUNNELS, GuardedPort, NetworkPlan
+from pharos.wire.netrules import nft_document
+
+PLAN: Final = NetworkPlan(
+    interfaces=("awg0", "awg1"),
+    networks=("10.7.0.0/16", "fd07::/64"),
+    addresses=("10.7.0.1", "fd07::1"),
+    policy=Policy(
+        closed=("198.51.100.0/24", "2001:db8:5::/48"), resolvers=("192.0.2.53", "192.0.2.54", "2001:db8::53")
+    ),
+    egress=("eth0", "eth1"),
+    allowed=("10.20.0.0/16", "fd20::/48"),
+    guarded=(GuardedPort(port=10085, uid=990),),
+    transit=False,
+)
+
+addresses = st.ip_addresses().map(str)
+networks = st.builds(
+    lambda address, length: str(ipaddress.ip_network((address, length % (address.max_prefixlen + 1)), strict=False)),
+    st.ip_addresses(),
+    st.integers(1, 128),
+)
+ports = st.integers(1, 65535)
+policies = st.builds(
+    Policy,
+    peer_to_peer=st.booleans(),
+    internet=st.booleans(),
+    closed=st.lists(networks, max_size=5, unique=True).map(tuple),
+    resolvers=st.lists(addresses, max_size=4, unique=True).map(tuple),
+)
+plans = st.builds(
+    NetworkPlan,
+    interfaces=st.lists(st.sampled_from(TUNNELS), min_size=1, unique=True).map(tuple),
+    networks=st.lists(networks.filter(lambda text: not text.endswith("/0")), max_size=8, unique=True).map(tuple),
+    addresses=st.lists(addresses, max_size=3, unique=True).map(tuple),
+    policy=policies,
+    own_resolvers=st.lists(addresses, max_size=3, unique=True).map(tuple),
+    egress=st.lists(st.from_regex(r"e[a-z0-9_.-]{0,14}", fullmatch=True), max_size=MAX_EGRESS, unique=True).map(tuple),
+    allowed=st.lists(networks, max_size=4, unique=True).map(tuple),
+    node_ports=st.lists(ports, max_size=4, unique=True).map(tuple),
+    guarded=st.lists(st.builds(GuardedPort, port=ports, uid=st.integers(0, 2**32 - 2)), max_size=4, unique=True).map(
+        tuple
+    ),
+    transit=st.booleans(),
+)
+
+
+def render_document() -> str:
+    """Return the table of `PLAN`, a command of nft a line."""
+    return "".join(f"{json.dumps(command)}\n" for command in nft_document(PLAN)["nftables"])
