@@ -8,6 +8,8 @@ import trio
 from bench._rpc_ours import say
 from bench._wire_fleet import answer_requests, cpu, membership
 from pharos.beacon.ingress import serve_ingress
+from pharos.beacon.limiter import PassageLimiter, Rates
+from pharos.beacon.shares import UNSHARED
 from pharos.beacon.tunnel import serve_tunnel
 from pharos.beacon.upstream import Upstreams
 from pharos.wire.rpc import limits
@@ -31,7 +33,9 @@ async def run() -> None:
 
     async with trio.open_nursery() as nursery:
         tunnel = await nursery.start(partial(serve_tunnel, upstreams, **at))
-        ingress = await nursery.start(partial(serve_ingress, upstreams, **at))
+        # One device plays all of them.
+        limiter = PassageLimiter(Rates(shares=UNSHARED))
+        ingress = await nursery.start(partial(serve_ingress, upstreams, limiter=limiter, **at))
         say(port=ingress[1], tunnel=tunnel[1])
         await answer_requests({"count": count, "cpu": cpu})
         nursery.cancel_scope.cancel()

@@ -41,6 +41,8 @@ class Agent:
     description: tuple[str, ...]
     """Lines of at most 79 characters."""
     companions: tuple[Companion, ...] = ()
+    oneshots: tuple[str, ...] = ()
+    """Files of units beside its service that run its own command once; an operator enables them."""
     depends: tuple[str, ...] = ()
     """Packages that it calls commands of."""
     traces: tuple[str, ...] = ()
@@ -96,6 +98,7 @@ BUOY: Final = Agent(
         "from its own disk while the controller is away. It dials nobody.",
     ),
     companions=(AWG, REALITY, XRAY, HELPER),
+    oneshots=("pharos-buoy-render.service",),
     depends=("iproute2", "nftables"),
     traces=("/run/pharos-xray", "/run/pharos-buoy-helper"),
 )

@@ -92,7 +92,7 @@ def _values(agent: Agent, build: Build) -> dict[str, str]:
         "command": agent.command,
         "module": agent.module,
         "users": " ".join([f"{agent.package}.conf", *(f"{one.user}.conf" for one in agent.companions if one.user)]),
-        "services": " ".join([f"{agent.package}.service", *(one.running for one in agent.companions)]),
+        "services": " ".join([f"{agent.package}.service", *agent.oneshots, *(one.running for one in agent.companions)]),
         "restarts": "".join(
             f"        systemctl --system try-restart {one.command}.service >/dev/null || true\n"
             for one in agent.companions
@@ -141,6 +141,8 @@ def _put_system_files(agent: Agent, build: Build, tree: Path) -> None:
     ):
         name = f"{agent.package}.{suffix}"
         _put(tree / place / name, (source / folder / name).read_bytes())
+    for unit in agent.oneshots:
+        _put(tree / "usr/lib/systemd/system" / unit, (source / "systemd" / unit).read_bytes())
     for companion in agent.companions:
         if companion.module is not None:
             values = _values(agent, build) | {"command": companion.command, "module": companion.module}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import functools
 from pathlib import Path
@@ -57,6 +58,39 @@ def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:
     config = read_config(BuoyConfig, config_file, options)
     set_up_logging(verbose=verbose)
     run_daemon(functools.partial(run_buoy, config))
+
+
+@main.command()
+@state_option(DEFAULT_STATE)
+@config_option
+@click.option("--awg", type=click.Path(path_type=Path), help="File for awg-quick, in a runtime directory.")
+@click.option("--xray", type=click.Path(path_type=Path), help="File for Xray, likewise, named config.json.")
+@reports_errors
+def render(config_file: Path | None, awg: Path | None, xray: Path | None, **options: Any) -> None:
+    """Write what engines read that systemd starts by itself: keys, peers and users as they are served now.
+
+    Every secret in it is derived anew; name files that no reboot outlives.
+
+    \b
+    Example:
+      buoy render --awg /run/pharos-buoy/awg0.conf
+      buoy render --xray /run/pharos-xray/config.json
+    """
+    from pharos.buoy.render import read_plans, write_awg, write_xray
+
+    if awg is None and xray is None:
+        raise click.UsageError("name a file: --awg, --xray or both")
+    config = read_config(BuoyConfig, config_file, options)
+    plans = read_plans(config, now=datetime.datetime.now(datetime.UTC))
+    if awg is not None:
+        write_awg(awg, plans.awg)
+        click.echo(f"{awg}: {len(plans.awg.peers)} peers" if plans.awg.endpoints else f"{awg}: nothing is ordered")
+    if xray is not None:
+        write_xray(xray, plans.reality, config)
+        ordered = bool(plans.reality.endpoints)
+        click.echo(f"{xray}: {len(plans.reality.users)} users" if ordered else f"{xray}: nothing is ordered")
+    for reason, count in sorted(collections.Counter(plans.left_out.values()).items()):
+        click.echo(f"left out, {reason}: {count}")
 
 
 main.add_command(csr_command("buoy", Role.NODE, DEFAULT_STATE))

@@ -48,8 +48,14 @@ def _as_networks(values: object) -> tuple[IPv4Network | IPv6Network, ...]:
     if not isinstance(values, (list, tuple)) or not all(
         isinstance(value, (str, IPv4Network, IPv6Network)) for value in values
     ):
-        raise TypeError(f"reality_allowed = {values!r} is not a list of networks")
+        raise TypeError(f"{values!r} is not a list of networks")
     return tuple(ipaddress.ip_network(value) for value in values)
+
+
+def _as_names(values: object) -> tuple[str, ...]:
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"egress = {values!r} is not a list of interfaces")
+    return tuple(values)
 
 
 @attrs.frozen(kw_only=True)
@@ -78,5 +84,11 @@ class BuoyConfig:
     """Networks that users of REALITY may reach beside the Internet, CIDR."""
     network: bool = True
     """Keep an nftables table for forwarding, masquerade and isolation, where there is a tunnel interface."""
+    network_allowed: tuple[IPv4Network | IPv6Network, ...] = attrs.field(default=(), converter=_as_networks)
+    """Private networks beside this machine that devices in the tunnel may reach, CIDR."""
+    egress: tuple[str, ...] = attrs.field(default=(), converter=_as_names)
+    """Interfaces by which devices leave; empty: as the machine's routes say."""
+    transit: bool = True
+    """Whether this machine forwards for others than devices, too, as far as its other rules let it."""
     keep_sources: bool = True
     """Tell helm the addresses that devices come from; false keeps them nowhere."""

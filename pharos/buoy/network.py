@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 import attrs
@@ -12,6 +13,8 @@ from pharos.buoy.roothelper.client import RootHelper
 from pharos.wire.desired import Policy
 from pharos.wire.netpolicy import NetworkPlan
 
+log = logging.getLogger(__name__)
+
 NAME: Final = "nftables"
 
 
@@ -21,6 +24,9 @@ class Network:
 
     _helper: RootHelper
     _interfaces: tuple[str, ...]
+    _allowed: tuple[str, ...] = ()
+    _egress: tuple[str, ...] = ()
+    _transit: bool = True
     _told: NetworkPlan | None = attrs.field(default=None, init=False)
     findings: tuple[str, ...] = attrs.field(default=(), init=False)
     """Sentences for an operator on what will not work nevertheless."""
@@ -32,7 +38,13 @@ class Network:
         """
         try:
             wanted = NetworkPlan(
-                interfaces=self._interfaces, networks=plan.networks, addresses=plan.addresses, policy=policy
+                interfaces=self._interfaces,
+                networks=plan.networks,
+                addresses=plan.addresses,
+                policy=policy,
+                allowed=self._allowed,
+                egress=self._egress,
+                transit=self._transit,
             )
         except ValueError as error:
             raise EngineError(f"the network policy cannot be put in force: {error}") from error
@@ -41,4 +53,6 @@ class Network:
         self._told = None
         answer = await self._helper.perform(ApplyNetwork(wanted))
         self.findings = answer.findings if isinstance(answer, Applied) else ()
+        for finding in self.findings:
+            log.warning("network policy: %s", finding)
         self._told = wanted

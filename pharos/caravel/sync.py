@@ -171,6 +171,7 @@ def _keep(
         revision=reply.revision,
         signing_keys=manifest.signing_keys,
     )
+    store.save_heard(now)
     if not reply.bundle:
         if newest != order:
             raise BundleRollbackError(f"helm says that {newest} is the newest bundle, and this device holds {order}")

@@ -27,11 +27,15 @@ class Notifier:
     """systemd's notification socket (sd_notify(3)); does nothing where there is none."""
 
     address: str | None
+    watchdog: float = 0.0
+    """Seconds within which systemd wants to hear of us each time (sd_watchdog_enabled(3)); 0: it does not."""
 
     @classmethod
     def from_environment(cls) -> Notifier:
-        """Read where systemd listens; the variable is dropped, so that children do not notify in our name."""
-        return cls(os.environ.pop("NOTIFY_SOCKET", None))
+        """Read where systemd listens; the variables are dropped, so that children do not notify in our name."""
+        patience, pid = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
+        watched = patience.isdecimal() and pid in ("", str(os.getpid()))
+        return cls(os.environ.pop("NOTIFY_SOCKET", None), int(patience) / 1_000_000 if watched else 0.0)
 
     def send(self, state: str) -> None:
         """Send one assignment such as ``READY=1``; never blocks and never fails."""
@@ -81,7 +85,8 @@ def tune_collector() -> None:
 def run_daemon(main: Callable[..., Awaitable[None]]) -> None:
     """Run ``main(task_status=…)`` until SIGTERM or SIGINT; blocks.
 
-    systemd hears READY once ``main`` has called ``started``. Exceptions of ``main`` propagate: systemd restarts us.
+    systemd hears READY once ``main`` has called ``started``, and from then on that the loop still turns. Exceptions of
+    ``main`` propagate: systemd restarts us.
     """
     raise_file_limit()
     tune_collector()
@@ -92,8 +97,17 @@ def run_daemon(main: Callable[..., Awaitable[None]]) -> None:
             await nursery.start(_watch_signals, nursery.cancel_scope, notifier)
             await nursery.start(main)
             notifier.send("READY=1")
+            if notifier.watchdog:
+                nursery.start_soon(_reassure, notifier)
 
     trio.run(supervise)
+
+
+async def _reassure(notifier: Notifier) -> None:
+    """Say so often that we are alive that one word may be late."""
+    while True:
+        notifier.send("WATCHDOG=1")
+        await trio.sleep(notifier.watchdog / 3)
 
 
 async def _watch_signals(

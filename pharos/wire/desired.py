@@ -92,8 +92,10 @@ class Peer:
             raise ValueError(f"peer {self.device_id}: generation {self.generation} does not fit")
         for network in self.addresses:
             # One spelling each, so that two devices with the same network are seen by comparing text.
-            if str(ipaddress.ip_network(network)) != network:
-                raise ValueError(f"peer {self.device_id}: {network!r} is not the usual spelling of a network")
+            try:
+                check_network(network)
+            except ValueError as error:
+                raise ValueError(f"peer {self.device_id}: {error}") from error
         if not 0 <= self.expires_at <= _LARGEST or not 0 <= self.rate_limit <= _LARGEST:
             raise ValueError(f"peer {self.device_id}: expiry or rate limit does not fit")
         if len(self.protocols) > MAX_PROTOCOLS or list(self.protocols) != sorted({*map(check_label, self.protocols)}):
@@ -125,19 +127,19 @@ class Peer:
         Raises: KeyError, TypeError, ValueError — it is none.
         """
         # Files of earlier versions end with the addresses.
-        protocols, quota = body.get("protocols", []), body.get("quota")
-        if not isinstance(protocols, list) or (quota is not None and len(quota) != 2):
-            raise TypeError(f"protocols {protocols!r} or quota {quota!r} are none")
+        quota = body.get("quota")
+        if quota is not None and len(quota) != 2:
+            raise TypeError(f"quota {quota!r} is none")
         return cls(
             device_id=DeviceId(body["device_id"]),
             awg_key=base64.b64decode(body["awg_key"], validate=True),
             derive_key=base64.b64decode(body["derive_key"], validate=True),
             generation=body["generation"],
-            addresses=tuple(body["addresses"]),
+            addresses=_texts(body["addresses"]),
             expires_at=body.get("expires_at", 0),
             quota=None if quota is None else QuotaLease(id=quota[0], octets=quota[1]),
             rate_limit=body.get("rate_limit", 0),
-            protocols=tuple(protocols),
+            protocols=_texts(body.get("protocols", [])),
         )
 
 
@@ -181,10 +183,9 @@ class Policy:
         if len(self.closed) > MAX_CLOSED or len(self.resolvers) > MAX_ADDRESSES:
             raise ValueError(f"a policy closes at most {MAX_CLOSED} networks and names {MAX_ADDRESSES} resolvers")
         for network in self.closed:
-            if str(ipaddress.ip_network(network)) != network:
-                raise ValueError(f"{network!r} is not the usual spelling of a network")
+            check_network(network)
         for address in self.resolvers:
-            ipaddress.ip_address(address)
+            check_address(address)
 
     def as_json(self) -> dict[str, Any]:
         """Return the policy for a state file or the record."""
@@ -202,10 +203,10 @@ class Policy:
         Raises: KeyError, TypeError, ValueError — it is none.
         """
         return cls(
-            peer_to_peer=bool(body["peer_to_peer"]),
-            internet=bool(body["internet"]),
-            closed=tuple(body["closed"]),
-            resolvers=tuple(body["resolvers"]),
+            peer_to_peer=_yes_or_no(body["peer_to_peer"]),
+            internet=_yes_or_no(body["internet"]),
+            closed=_texts(body["closed"]),
+            resolvers=_texts(body["resolvers"]),
         )
 
 
@@ -285,7 +286,7 @@ class Push:
         if self.previous is not None and len(self.previous) > MAX_PREVIOUS:
             raise ValueError(f"{len(self.previous)} previous endpoints, at most {MAX_PREVIOUS} fit")
         for address in self.addresses:
-            ipaddress.ip_address(address)
+            check_address(address)
 
 
 @attrs.frozen(kw_only=True)
@@ -349,3 +350,39 @@ def check_distinct(peers: Iterable[Peer]) -> None:
             if other != peer.device_id:
                 what = thing if isinstance(thing, str) else "AmneziaWG key"
                 raise RemoteProtocolError(f"devices {other} and {peer.device_id} have the same {what}")
+
+
+def check_address(text: str) -> str:
+    """Return an IP address that means the same on every machine.
+
+    Raises: ValueError — it is none, or has a zone: that is a text of anybody's choice, a new line included, which the
+    standard library takes (RFC 4007 §11).
+    """
+    if type(text) is not str or "%" in text:
+        raise ValueError(f"{text!r} is no address, or has a zone, which means something on one machine only")
+    ipaddress.ip_address(text)
+    return text
+
+
+def check_network(text: str) -> str:
+    """Return a network in its usual spelling, CIDR.
+
+    Raises: ValueError — it is none, or has a zone, as in `check_address`.
+    """
+    if type(text) is not str or "%" in text or str(ipaddress.ip_network(text)) != text:
+        raise ValueError(f"{text!r} is not the usual spelling of a network")
+    return text
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    # A text would be taken for a list of its letters.
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise TypeError(f"{value!r} is no list of texts")
+    return tuple(value)
+
+
+def _yes_or_no(value: Any) -> bool:
+    # Every text but the empty one is true to Python, "no" as well.
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value

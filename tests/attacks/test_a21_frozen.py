@@ -1,13 +1,14 @@
 """Row 21. Position: a beacon. Wants: a device to stay with the profile that it has, and think it the newest.
 
 Countermeasure: helm signs its answer over the device's own nonce, so that no answer serves twice. Silence is all that
-is left to a beacon, and it costs the device no connection: it goes by what it keeps, however old that is. Showing that
-it is stale after seven days is later (12).
+is left to a beacon, and it costs the device no connection: it goes by what it keeps, however old that is. After seven
+days without a signed answer it shows that its profile may be stale.
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import socket
 import time
@@ -19,12 +20,15 @@ from types import SimpleNamespace
 
 import pytest
 import trio
+from click.testing import CliRunner
 from grpclib.server import Stream
 
 from pharos.caravel import client as clients
+from pharos.caravel.cli import main
 from pharos.caravel.client import open_client
 from pharos.caravel.enroll import enroll
 from pharos.caravel.errors import NoAnswerError
+from pharos.caravel.profiles import store as stores
 from pharos.caravel.profiles.store import ProfileStore
 from pharos.caravel.sync import kept_order, sync
 from pharos.caravel.tunnel.amnezia import pairing_of
@@ -213,3 +217,40 @@ async def test_a21_turns_red_where_an_old_profile_is_not_used(tmp_path: Path, mo
         pass_days(monkeypatch, 8)
         with pytest.raises(NoAnswerError, match="stale"):
             await connects(store)
+
+
+# -- what is shown
+
+
+async def shown(store: ProfileStore, *command: str) -> tuple[dict[str, object], str]:
+    arguments = [*command, "--json", "--state", str(store.path)]
+    result = await trio.to_thread.run_sync(CliRunner().invoke, main, arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout), result.stderr
+
+
+async def test_a21_device_shows_that_helm_was_not_heard_for_a_week(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fleet_with_a_node(tmp_path) as (fleet, store):
+        await sync(store)
+        honest, fleet.evil.edit_down = fleet.evil.edit_down, cut_at(100)
+        heard_at = store.heard_at()
+        assert heard_at is not None
+        for days, stale in ((6.9, False), (7.1, True)):
+            store.save_heard(heard_at - datetime.timedelta(days=days))
+            for command in (("status",), ("profiles", "--no-sync")):
+                facts, warning = await shown(store, *command)
+                assert facts["stale"] is stale
+                assert ("somebody keeps a newer one from us" in warning) is stale
+        # What the beacon lets through of helm's is no answer, and does not make it fresh.
+        with pytest.raises(NoAnswerError):
+            await sync(store)
+        assert store.is_stale(datetime.datetime.now(datetime.UTC))
+        fleet.evil.edit_down = honest
+        await sync(store)
+        assert (await shown(store, "status"))[0]["stale"] is False
+        # Red: a device that takes silence for an answer is never stale.
+        monkeypatch.setattr(stores, "STALE_AFTER", datetime.timedelta.max)
+        store.save_heard(heard_at - datetime.timedelta(days=300))
+        assert (await shown(store, "status"))[0]["stale"] is False

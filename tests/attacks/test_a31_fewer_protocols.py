@@ -1,8 +1,8 @@
 """Row 31. Position: a beacon. Wants: a device to speak what a censor knows, by a list without the protocol that hides.
 
 Countermeasures: the list stands inside the signed bundle; and a device speaks two protocols only, so that no list,
-however it came about, leads to a third: a node that offers neither is not reached at all. There is no floor among the
-parameters of AmneziaWG yet: those of plain WireGuard, if helm signs them, are used (12).
+however it came about, leads to a third: a node that offers neither is not reached at all. AmneziaWG with the parameters
+of plain WireGuard is below a device's floor, whoever signs them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pharos.caravel.errors import NoSuchNodeError
+from pharos.caravel.profiles import ways
 from pharos.caravel.profiles.store import generate_secrets
+from pharos.caravel.profiles.ways import examine
 from pharos.caravel.tunnel.amnezia import open_node_tunnel
 from pharos.wire import profile as profiles
+from pharos.wire.awg.params import PLAIN
 from pharos.wire.errors import BundleSignatureError
 from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY, Profile, parse_profile, render_profile
 from pharos.wire.seal import envelope
@@ -92,3 +95,17 @@ async def test_a31_device_falls_back_to_nothing(monkeypatch: pytest.MonkeyPatch)
     # Red: a device that has one reader more.
     monkeypatch.setattr(profiles, "_READERS", profiles._READERS | {"wireguard": profiles._amneziawg})
     assert await connects(parse_profile(told([WIREGUARD])))
+
+
+def test_a31_parameters_that_hide_nothing_are_below_the_floor(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bare = attrs.evolve(HIDDEN, parameters=PLAIN)
+    found = profile(node(bare, HIDDEN))
+    examined = examine(found.fleet, found.nodes[0])
+    assert examined.node.amneziawg == (HIDDEN,)
+    assert "whoever watches would see WireGuard" in examined.refused[0]
+    assert examine(found.fleet, node(bare)).node.access == ()
+    # Red: a device without a floor dials what helm signs.
+    monkeypatch.setattr(ways, "PLAIN", None)
+    assert examine(found.fleet, node(bare)).node.amneziawg == (bare,)

@@ -42,6 +42,7 @@ COMPANION_PLACES = (
     "usr/bin/pharos-buoy-helper",
     "usr/lib/systemd/system/pharos-buoy-helper.service",
     "usr/lib/systemd/system/pharos-buoy-helper.socket",
+    "usr/lib/systemd/system/pharos-buoy-render.service",
 )
 CONFIGS = {"buoy": BuoyConfig, "beacon": BeaconConfig}
 

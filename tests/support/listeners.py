@@ -13,6 +13,8 @@ import attrs
 import trio
 
 from pharos.beacon.ingress import serve_ingress
+from pharos.beacon.limiter import PassageLimiter, Rates
+from pharos.beacon.shares import UNSHARED
 from pharos.beacon.tunnel import serve_tunnel
 from pharos.beacon.upstream import Upstreams
 from pharos.buoy.control import serve_control
@@ -87,7 +89,9 @@ async def running_listener(name: str, folder: Path, upstreams: Upstreams | None 
     elif kind.policy is TUNNEL:
         serve = functools.partial(serve_tunnel, upstreams, standing=Standing(membership))
     else:
-        serve = functools.partial(serve_ingress, upstreams, standing=Standing(membership))
+        # One device plays all, and has everything.
+        limiter = PassageLimiter(Rates(shares=UNSHARED))
+        serve = functools.partial(serve_ingress, upstreams, standing=Standing(membership), limiter=limiter)
     async with trio.open_nursery() as nursery:
         address = await nursery.start(functools.partial(serve, host=HOST, port=0))
         yield Listener(kind=kind, address=address, hostname=membership.identity.dns_name, upstreams=upstreams)

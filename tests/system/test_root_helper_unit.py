@@ -70,7 +70,9 @@ AGENT = """#!/usr/bin/python3
 import os, socket, time
 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
     notify.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
-time.sleep(3600)
+    while True:
+        notify.sendto(b"WATCHDOG=1", os.environ["NOTIFY_SOCKET"])
+        time.sleep(5)
 """
 # A connection that a user of the machine has accepted; what the helper says to its end, as the agent asks for it.
 TALK = """

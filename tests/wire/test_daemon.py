@@ -47,6 +47,27 @@ def test_daemon_says_ready_then_stops_gently_on_a_signal(systemd: socket.socket,
     assert ended == ["cleaned up"]
 
 
+@pytest.mark.parametrize(("pid", "watched"), [(None, True), ("own", True), ("1", False)])
+def test_daemon_says_that_it_is_alive_as_often_as_systemd_wants_to_hear(
+    systemd: socket.socket, monkeypatch: pytest.MonkeyPatch, pid: str | None, *, watched: bool
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "60000")
+    if pid is not None:
+        monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if pid == "own" else pid)
+
+    async def main(*, task_status: trio.TaskStatus[None]) -> None:
+        assert not {"WATCHDOG_USEC", "WATCHDOG_PID"} & os.environ.keys(), "a child must not reassure in our name"
+        task_status.started()
+        heard = [await trio.to_thread.run_sync(systemd.recv, 100) for _ in range(4 if watched else 1)]
+        assert heard == [b"READY=1", *[b"WATCHDOG=1"] * 3][: len(heard)]
+        os.kill(os.getpid(), signal.SIGTERM)
+        await trio.sleep_forever()
+
+    run_daemon(main)
+    if not watched:
+        assert systemd.recv(100) == b"STOPPING=1"
+
+
 def test_daemon_that_fails_to_start_is_never_ready(systemd: socket.socket) -> None:
     async def main(*, task_status: trio.TaskStatus[None]) -> None:
         raise ZeroDivisionError

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+from typing import Any
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pharos.wire.desired import MAX_ADDRESSES, Desired, Fence, Peer, Push, check_distinct
+from pharos.wire.desired import MAX_ADDRESSES, Desired, Fence, Peer, Policy, Push, check_distinct
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.ids import DeviceId
 from tests.support.strategies import fences, labels, parameters_of, peer_lists, peer_of, peers, pushes, quick
 
 FENCE = Fence(5, 2, 7)
+# The standard library takes any text at all as the zone of an address.
+ZONED = "fe80::1%\nx"
 
 
 def snapshot(*numbers: int, fence: Fence = FENCE) -> Push:
@@ -139,6 +142,8 @@ def test_distinct_devices_pass(some: list[Peer]) -> None:
         {"addresses": ("fd00:0::1/128",)},
         {"addresses": ("10.0.0.1/255.255.255.255",)},
         {"addresses": (167772161,)},
+        {"addresses": ("fe80::1%eth0/128",)},
+        {"addresses": ("fe80::1%\nx/128",)},
         {"generation": 0},
         {"generation": 2**32},
     ],
@@ -148,10 +153,57 @@ def test_peer_that_breaks_a_rule_cannot_be_made(change: dict[str, object]) -> No
         attrs.evolve(peer_of(1), **change)
 
 
-@pytest.mark.parametrize("addresses", [("10.0.0.1/32",), ("host",), ("10.0.0.1",) * (MAX_ADDRESSES + 1)])
+@pytest.mark.parametrize("addresses", [("10.0.0.1/32",), ("host",), ("10.0.0.1",) * (MAX_ADDRESSES + 1), (ZONED,)])
 def test_push_with_bad_node_addresses_cannot_be_made(addresses: tuple[str, ...]) -> None:
     with pytest.raises(ValueError):
         Push(fence=FENCE, snapshot=True, addresses=addresses)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resolvers": (ZONED,)},
+        {"resolvers": ("fe80::1%eth0",)},
+        {"resolvers": (167772161,)},
+        {"resolvers": ("resolver.example",)},
+        {"closed": ("fe80::1%\nx/128",)},
+        {"closed": ("10.0.0.0/8\n",)},
+        {"closed": ("10.0.0.1/8",)},
+    ],
+)
+def test_policy_with_an_address_that_means_nothing_elsewhere_cannot_be_made(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        Policy(**change)
+
+
+POLICY = Policy(peer_to_peer=True, internet=False, closed=("10.0.0.0/8",), resolvers=("9.9.9.9", "fd00::1"))
+
+
+def test_policy_survives_a_state_file() -> None:
+    assert Policy.from_json(json.loads(json.dumps(POLICY.as_json()))) == POLICY
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"peer_to_peer": "no"},
+        {"internet": 1},
+        {"internet": None},
+        {"closed": "10.0.0.0/8"},
+        {"closed": {"10.0.0.0/8": True}},
+        {"resolvers": "9.9.9.9"},
+        {"resolvers": [9]},
+        {"resolvers": [ZONED]},
+    ],
+)
+def test_policy_of_a_state_file_is_taken_as_it_is_written_or_not_at_all(change: dict[str, object]) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        Policy.from_json(POLICY.as_json() | change)
+
+
+def test_peer_whose_addresses_are_one_text_is_none() -> None:
+    with pytest.raises(TypeError, match="no list of texts"):
+        Peer.from_json(peer_of(1).as_json() | {"addresses": "10.0.0.1/32"})
 
 
 @quick

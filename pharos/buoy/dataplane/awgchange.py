@@ -38,7 +38,8 @@ _BITS: Final = 8
 # Ten thousand devices of four networks; each is read from its text once.
 _KNOWN_NETWORKS: Final = 40_000
 
-_read_network: Final = functools.lru_cache(maxsize=_KNOWN_NETWORKS)(read_network)
+network_of: Final = functools.lru_cache(maxsize=_KNOWN_NETWORKS)(read_network)
+"""Reads a network of a device."""
 
 
 def change_for(
@@ -201,7 +202,7 @@ def _peer_changes(
 
 
 def _peer_change(peer: AwgPeer, known: PeerState | None, *, has_rates: bool) -> PeerChange | None:
-    networks = tuple(map(_read_network, peer.addresses))
+    networks = tuple(map(network_of, peer.addresses))
     # Rounded up: a limit of a few bits is still one.
     rate = -(-peer.rate_limit // _BITS) if has_rates else 0
     if known is None:

@@ -59,7 +59,7 @@ def open_drivers(config: BuoyConfig, *, on_event: OnEvent) -> Iterator[Drivers]:
     log.info("AmneziaWG by %s: %s; REALITY by %s: %s", awg.name, awg.reason, reality.name, reality.reason)
     interfaces = _interfaces(config, awg.name)
     helper = find_helper(needed=bool(interfaces))
-    network = Network(helper, interfaces) if config.network and interfaces else None
+    network = _make_network(config, helper, interfaces) if config.network and interfaces else None
     with _open_awg(config, awg.name, helper, on_event) as driver:
         yield Drivers(
             awg=driver,
@@ -74,6 +74,16 @@ def find_helper(*, needed: bool) -> RootHelper:
     if needed and os.geteuid() == 0 and not SOCKET.exists():
         return LocalRootHelper(LOCAL_MEMORY)
     return SocketRootHelper()
+
+
+def _make_network(config: BuoyConfig, helper: RootHelper, interfaces: tuple[str, ...]) -> Network:
+    return Network(
+        helper,
+        interfaces,
+        allowed=tuple(map(str, config.network_allowed)),
+        egress=config.egress,
+        transit=config.transit,
+    )
 
 
 def _interfaces(config: BuoyConfig, name: str) -> tuple[str, ...]:

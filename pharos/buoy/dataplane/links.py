@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from pharos.buoy.dataplane.base import AwgPeer, AwgPlan
+from pharos.buoy.dataplane.base import AwgPeer, AwgPlan, EngineError
 from pharos.buoy.dataplane.plans import collapsed
 from pharos.buoy.roothelper.acts import MAX_NETWORKS, Interface, LinkKind
 from pharos.buoy.roothelper.acts import SetLink as SetLinkAct
@@ -55,14 +55,16 @@ def link_by_helper(helper: RootHelper, *, create: LinkKind | None = None) -> Set
     """Return what has the root helper set links; ``create`` has the kernel make an interface that is not there."""
 
     async def set_link(link: Link) -> None:
-        await helper.perform(
-            SetLinkAct(
+        try:
+            act = SetLinkAct(
                 interface=Interface(link.interface),
                 addresses=tuple(map(ip_interface, link.addresses)),
                 networks=tuple(map(ip_network, link.networks)),
                 mtu=link.mtu,
                 create=create,
             )
-        )
+        except ValueError as error:
+            raise EngineError(f"{link.interface} cannot be given what was ordered: {error}") from error
+        await helper.perform(act)
 
     return set_link

@@ -83,9 +83,13 @@ class Planes:
         if self._network is not None:
             names.append((NETWORK, NFTABLES))
         return tuple(
-            EngineReport(protocol=protocol, driver=name, trouble=self._failures.get(protocol, "")[:MAX_TROUBLE])
+            EngineReport(protocol=protocol, driver=name, trouble=self._trouble(protocol)[:MAX_TROUBLE])
             for protocol, name in names
         )
+
+    def _trouble(self, protocol: str) -> str:
+        findings = self._network.findings if self._network is not None and protocol == NETWORK else ()
+        return "; ".join([*filter(None, [self._failures.get(protocol, "")]), *findings])
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Run both drivers until cancelled; one whose engine is not there yet is begun anew until it is."""

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from pharos.buoy.dataplane.awgchange import network_of
 from pharos.buoy.dataplane.base import AwgEndpoint, AwgPeer, AwgPlan, RealityEndpoint, RealityPlan, RealityUser
 from pharos.wire.agent import AgentKeys, Membership
 from pharos.wire.desired import Desired, Peer
@@ -61,6 +62,10 @@ class Planner:
         Raises: RemoteProtocolError — a key cannot be used, or two devices would go by one user id; the message names
         the device.
         """
+        for device_id, peer in desired.peers.items():
+            known = self._made.get(device_id)
+            if known is None or (known.peer is not peer and known.peer.awg_key != peer.awg_key):
+                self._check_key(peer)
         self._make(desired)
 
     def awg(self, desired: Desired) -> AwgPlan:
@@ -109,7 +114,7 @@ class Planner:
         # Of devices that went nothing is taken away: packets to them are lost inside the tunnel, which is where they
         # belong, and to go through ten thousand for one takes a tenth of a second.
         self._networks = collapsed(
-            (*self._networks, *(ipaddress.ip_network(network) for peer in fresh for network in peer.addresses))
+            (*self._networks, *(network_of(network) for peer in fresh for network in peer.addresses))
         )
         self._peers, self._made = desired.peers, made
         return made
@@ -135,11 +140,19 @@ class Planner:
             awg, user = (before.awg if before.awg == awg else awg), (before.reality if before.reality == user else user)
         return _Made(peer=peer, awg=awg, reality=user, commitment=commitment(psk))
 
+    def _check_key(self, peer: Peer) -> None:
+        """Find a key of low order, which an engine would find only once the push is kept.
+
+        What is on disk was checked when it came: with ten thousand peers that is a tenth of a cold start.
+        """
+        try:
+            self._awg_key.exchange(peer.awg_key)
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(f"device {peer.device_id}: {error}") from error
+
     def _derive(self, peer: Peer) -> tuple[bytes, bytes]:
         if peer.awg_key == self._awg_key.public:
             raise RemoteProtocolError("its AmneziaWG key is this node's own")
-        # A key of low order would be found by the engine only once the push is kept.
-        self._awg_key.exchange(peer.awg_key)
         pairing = Pairing(
             fleet=self._fleet,
             device=peer.device_id,

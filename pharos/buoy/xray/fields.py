@@ -25,6 +25,7 @@ _USER_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[
 _VERSION: Final = re.compile(r"(?:0|[1-9]\d{0,2})\.(?:0|[1-9]\d{0,2})\.(?:0|[1-9]\d{0,2})")
 _TAG: Final = re.compile(r"reality-\d-[0-9a-f]{16}")
 _VERSION_PART: Final = 256
+_VISION: Final = Flow.VISION.value
 
 
 def broken(where: str, rule: str) -> ParameterError:
@@ -73,7 +74,8 @@ def check_email(value: object, where: str) -> str:
 
 
 def check_flow(value: object, where: str) -> None:
-    check_equal(value, where, Flow.VISION.value)
+    if type(value) is not str or value != _VISION:
+        raise broken(where, f"must have the flow {_VISION}")
 
 
 def check_tag(value: object, where: str) -> str:

@@ -39,6 +39,7 @@ IDLE: Final = 300
 CONFIG_NAME: Final = "config.json"
 ACCESS_LOG_NAME: Final = "access.fifo"
 API_NAME: Final = "api.sock"
+_VISION: Final = Flow.VISION.value
 _DIGEST: Final = 16
 """Hexadecimal digits of a tag: what one machine may ever serve is told apart by them, not what an enemy thinks up."""
 
@@ -170,7 +171,7 @@ def _inbound(listen: str, endpoint: RealityEndpoint, tag: str) -> Document:
 
 
 def _client(user: RealityUser) -> dict[str, str]:
-    return {"id": spell_user_id(user.user_id), "email": user.device_id, "flow": Flow.VISION.value}
+    return {"id": spell_user_id(user.user_id), "email": user.device_id, "flow": _VISION}
 
 
 def _rules(config: XrayConfig) -> list[Document]:

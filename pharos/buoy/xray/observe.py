@@ -37,7 +37,7 @@ async def open_access_log(path: Path) -> AsyncIterator[AsyncIterator[Connected]]
     Raises: EngineError — it cannot be made or opened.
     """
     try:
-        _make_pipe(path)
+        make_pipe(path)
         descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError as error:
         raise EngineError(f"{path} cannot be opened: {error.strerror}") from error
@@ -53,8 +53,8 @@ async def _read(pipe: trio.lowlevel.FdStream) -> AsyncGenerator[Connected, None]
             yield connected
 
 
-def _make_pipe(path: Path) -> None:
-    """Raises: OSError."""
+def make_pipe(path: Path) -> None:
+    """Make the pipe, if it is not there. Raises: OSError."""
     try:
         if stat.S_ISFIFO(path.lstat().st_mode):
             return

@@ -69,6 +69,8 @@ class ChildRunner:
         self._process: trio.Process | None = None
         self._ended = trio.Event()
         self._told = False
+        self._turn = trio.Lock()
+        """Held while one begins, which is not one to end yet."""
 
     async def restart(self) -> None:
         self._wanted.set()
@@ -83,11 +85,13 @@ class ChildRunner:
     async def run(self) -> NoReturn:
         while True:
             await self._wanted.wait()
-            self._ended, self._told = trio.Event(), False
-            # One that was killed left its own there, and Xray does not start over it.
-            self._socket.unlink(missing_ok=True)
             try:
-                async with trio.open_nursery() as nursery:
+                async with trio.open_nursery() as nursery, self._turn:
+                    if not self._wanted.is_set():
+                        continue
+                    self._ended, self._told = trio.Event(), False
+                    # One that was killed left its own there, and Xray does not start over it.
+                    self._socket.unlink(missing_ok=True)
                     self._process = await nursery.start(functools.partial(_run_quietly, self._command))
             except* OSError as group:
                 log.warning("Xray cannot be run: %s", group.exceptions[0])
@@ -98,10 +102,11 @@ class ChildRunner:
                 await trio.sleep(RESPAWN)
 
     async def _end(self) -> None:
-        if self._process is not None:
-            self._told = True
-            ended = self._ended
-            self._process.terminate()
+        async with self._turn:
+            process, ended = self._process, self._ended
+            self._told = self._told or process is not None
+        if process is not None:
+            process.terminate()
             await ended.wait()
 
 

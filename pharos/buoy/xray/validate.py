@@ -46,6 +46,7 @@ Object = dict[str, Any]
 MAX_ENDPOINTS: Final = 1 + MAX_PREVIOUS
 _TOP: Final = ("log", "api", "stats", "policy", "inbounds", "outbounds", "routing")
 _INBOUND: Final = ("tag", "listen", "port", "protocol", "settings", "streamSettings")
+_CLIENT: Final = frozenset({"id", "email", "flow"})
 _REALITY: Final = (
     "target",
     "xver",
@@ -150,15 +151,15 @@ def _check_inbound(value: object, where: str) -> tuple[str, int]:
 
 def _check_clients(value: object, where: str) -> None:
     emails, user_ids = set(), set()
+    # Ten thousand of them are looked at for each that changes.
     for client in _list(value, where):
-        fields = _object(client, where, ("id", "email", "flow"))
-        email = check_email(fields["email"], f"{where}.email")
-        where_user = f"{where}: {email}"
-        user_id = check_user_id(fields["id"], where_user)
-        check_flow(fields["flow"], f"{where_user}: flow")
+        fields = _object(client, where, _CLIENT)
+        email = check_email(fields["email"], where)
+        user_id = check_user_id(fields["id"], where)
+        check_flow(fields["flow"], where)
         # Xray refuses the first at its start only, and of the second lets the last one in.
         if email in emails or user_id in user_ids:
-            raise broken(where_user, "must have a name and a user id of its own")
+            raise broken(f"{where}: {email}", "must have a name and a user id of its own")
         emails.add(email)
         user_ids.add(user_id)
 
@@ -197,8 +198,8 @@ def _is_wide(text: str) -> bool:
 
 
 def _object(value: object, where: str, keys: Collection[str]) -> Object:
-    if type(value) is not dict or value.keys() != set(keys):
-        raise broken(where, f"must have the keys {', '.join(keys) or '(none)'} and no other")
+    if type(value) is not dict or value.keys() != (keys if isinstance(keys, frozenset) else set(keys)):
+        raise broken(where, f"must have the keys {', '.join(sorted(keys)) or '(none)'} and no other")
     return value
 
 

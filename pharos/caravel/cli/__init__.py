@@ -32,6 +32,7 @@ from pharos.wire.seal.ticket import TicketLink
 from pharos.wire.units import SECONDS
 
 HANDSHAKE_TIMEOUT = 5 * SECONDS
+STALE = "helm was not heard for more than seven days: this profile may be stale, or somebody keeps a newer one from us"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -128,7 +129,7 @@ def profiles(state: Path, *, sync: bool, confirm: str | None, forget: str | None
         console.print(table)
 
 
-_NO_FLEET: Final[dict[str, Any]] = {"fleet": None, "device": None, "synced": False, "nodes": []}
+_NO_FLEET: Final[dict[str, Any]] = {"fleet": None, "device": None, "synced": False, "stale": False, "nodes": []}
 
 
 def _in_fleet(state: Path) -> bool:
@@ -149,7 +150,9 @@ def _fleet_facts(state: Path, *, sync: bool, confirm: str | None) -> dict[str, A
     trouble, standings, examined = with_client(state, read)
     if trouble is not None:
         click.echo(f"{trouble}; this is the kept profile", err=True)
-    profile = ProfileStore(state).profile(datetime.datetime.now(datetime.UTC))
+    now, store = datetime.datetime.now(datetime.UTC), ProfileStore(state)
+    profile, stale = store.profile(now), store.is_stale(now)
+    _warn_if(stale=stale)
     nodes = [
         {
             "id": node.id,
@@ -161,7 +164,13 @@ def _fleet_facts(state: Path, *, sync: bool, confirm: str | None) -> dict[str, A
         }
         for node in profile.nodes
     ]
-    return {"fleet": profile.fleet, "device": profile.device_id, "synced": trouble is None, "nodes": nodes}
+    synced = trouble is None
+    return {"fleet": profile.fleet, "device": profile.device_id, "synced": synced, "stale": stale, "nodes": nodes}
+
+
+def _warn_if(*, stale: bool) -> None:
+    if stale:
+        click.echo(f"{STALE}; connect as usual, and ask whoever runs the fleet", err=True)
 
 
 @main.command()
@@ -177,13 +186,17 @@ def status(state: Path, *, as_json: bool) -> None:
     """
     store = ProfileStore(state)
     enrolled = store.enrolled()
-    kept = store.bundle()
+    kept, heard_at = store.bundle(), store.heard_at()
+    stale = store.is_stale(datetime.datetime.now(datetime.UTC))
+    _warn_if(stale=stale)
     print_facts(
         {
             "device": enrolled.device_id,
             "fleet": enrolled.root_hash.hex()[:16],
             "certificate_ends": enrolled.credentials().certificate.not_valid_after_utc.isoformat(),
             "bundle": "none" if kept is None else f"{kept[0][0]}.{kept[0][1]}",
+            "helm_heard": "never" if heard_at is None else heard_at.isoformat(timespec="seconds"),
+            "stale": stale,
         },
         as_json=as_json,
     )

@@ -29,6 +29,9 @@ from pharos.wire.seal.ticket import BeaconAddress
 
 T = TypeVar("T")
 
+STALE_AFTER: Final = datetime.timedelta(days=7)
+"""A helm on a laptop may be away for a holiday's first week."""
+
 
 @attrs.frozen(kw_only=True)
 class DeviceSecrets:
@@ -92,6 +95,7 @@ class ProfileStore:
         self._bundle = StateFile(self.path / "bundle.json", "pharos/device-bundle/v1", "remove it and sync again")
         self._pins = StateFile(self.path / "pins.json", "pharos/device-pins/v1", remedy)
         self._denied = StateFile(self.path / "denied.json", "pharos/device-denied/v1", "remove it and sync again")
+        self._heard = StateFile(self.path / "heard.json", "pharos/device-heard/v1", "remove it and sync again")
 
     def secrets(self) -> DeviceSecrets | None:
         """Return the keys, made for an enrolment that may still be under way; None where there are none."""
@@ -159,6 +163,25 @@ class ProfileStore:
     def save_denied(self, denied: Denied) -> None:
         """Keep whom a newer list denies."""
         self._denied.save(denied.as_json())
+
+    def heard_at(self) -> datetime.datetime | None:
+        """Return when helm last said, for this device alone, what the newest profile is; None if it never did."""
+        body = self._heard.load()
+        if body is None:
+            return None
+        return self._read(lambda body: datetime.datetime.fromtimestamp(body["at"] / 1e6, datetime.UTC), body)
+
+    def save_heard(self, now: datetime.datetime) -> None:
+        """helm has just said so."""
+        self._heard.save({"at": microseconds(now)})
+
+    def is_stale(self, now: datetime.datetime) -> bool:
+        """Whether helm has not been heard for so long that somebody may keep it from us (security.md row 21).
+
+        A stale profile warns and never keeps anybody from connecting.
+        """
+        heard_at = self.heard_at()
+        return heard_at is not None and now - heard_at > STALE_AFTER
 
     def pins(self, now: datetime.datetime) -> Pins:
         """Return which nodes this device knows.

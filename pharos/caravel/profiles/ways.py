@@ -1,21 +1,26 @@
 """Which ways in to a node this device believes: a REALITY key only with the node's own word for it (security.md §2d).
 
 A helm in an enemy's hands knows no private key of a node, but it writes the profile. With a REALITY key of its own in
-it, it could stand between a device and a node that the device knows.
+it, it could stand between a device and a node that the device knows. And there is a floor under which this device does
+not go by itself, whatever a profile says: what looks like plain WireGuard is not dialled.
 """
 
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 import attrs
 
+from pharos.wire.awg.params import PLAIN
 from pharos.wire.errors import LockError
 from pharos.wire.ids import FleetId
-from pharos.wire.profile import VLESS_REALITY, ProfileNode, RealityAccess
+from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY, ProfileNode, RealityAccess
 from pharos.wire.seal.realitykey import verify_reality_key
 
 log = logging.getLogger(__name__)
+
+TOO_PLAIN: Final = "its parameters hide nothing, and whoever watches would see WireGuard"
 
 
 @attrs.frozen(kw_only=True)
@@ -29,7 +34,10 @@ class Examined:
 
 
 def examine(fleet: FleetId, node: ProfileNode) -> Examined:
-    """Check every REALITY key of a node against the derive key by which this device knows it; 0.2 ms a key."""
+    """Check every REALITY key of a node against the derive key by which this device knows it; 0.2 ms a key.
+
+    A way in by AmneziaWG whose parameters hide nothing is below the floor.
+    """
     found: dict[tuple[bytes, bytes, int], str] = {}
     refused: list[str] = []
     access = []
@@ -41,6 +49,9 @@ def examine(fleet: FleetId, node: ProfileNode) -> Examined:
             if found[key]:
                 refused.append(f"{VLESS_REALITY} {way.host}:{way.port}: {found[key]}")
                 continue
+        elif way.parameters == PLAIN:
+            refused.append(f"{AMNEZIAWG} {way.host}:{way.port}: {TOO_PLAIN}")
+            continue
         access.append(way)
     for text in refused:
         log.warning("a way in to node %s is not used: %s", node.name, text)

@@ -27,6 +27,7 @@ from pharos.helm.doctor.files import (
     open_record,
 )
 from pharos.helm.doctor.findings import Finding, Level, is_healthy, note, ok, problem
+from pharos.helm.doctor.machines import check_machines
 from pharos.helm.doctor.reach import check_condition, check_fleet, check_seen, dial_members, members_of
 from pharos.helm.doctor.record import (
     check_alerts,
@@ -148,7 +149,7 @@ def _examine_reach(
                 problem("socket", f"helm runs, and does not answer: {error}.", "See its log; start it anew."),
             ]
         seen = {member["id"]: member for member in (*picture["nodes"], *picture["relays"])}
-        return findings + check_seen(members, seen)
+        return findings + check_seen(members, seen) + check_machines(members, seen)
     if vault is None:
         return findings
     try:

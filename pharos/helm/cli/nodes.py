@@ -8,6 +8,7 @@ from typing import Any, Final, TextIO
 import click
 
 from pharos.helm.cli.api import call
+from pharos.helm.cli.control import log_level, restart
 from pharos.helm.cli.options import json_option, request_file_type, state_option
 from pharos.helm.cli.readopt import add_readopt_command
 from pharos.helm.cli.records import API, change, do, print_table, read_all, read_one
@@ -236,8 +237,12 @@ def link_of(member: dict[str, Any]) -> str | None:
         link = "unreachable"
     if member.get("detail"):
         link = f"{link}: {member['detail']}"
+    said = [] if link is None else [link]
     skew = member.get("clock_skew_ms") or 0
-    return f"{link}, {clock_of(skew)}" if abs(skew) > MOST_SKEW_MS else link
+    if abs(skew) > MOST_SKEW_MS:
+        said.append(clock_of(skew))
+    said += [f"trouble with {engine['protocol']}" for engine in member.get("engines", ()) if engine["trouble"]]
+    return ", ".join(said) or None
 
 
 def clock_of(skew_ms: int) -> str:
@@ -246,6 +251,8 @@ def clock_of(skew_ms: int) -> str:
 
 
 nodes.add_command(check_target)
+nodes.add_command(restart)
+nodes.add_command(log_level)
 add_show_command(nodes, "nodes", "amsterdam")
 add_readopt_command(nodes, "nodes")
 add_state_commands(

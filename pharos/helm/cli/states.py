@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 import click
 
+from pharos.helm.cli.machines import said_engine, said_machine
 from pharos.helm.cli.options import json_option, state_option, yes_option
 from pharos.helm.cli.records import confirm, do, print_record, read_one, remove
 from pharos.wire.console import print_json, reports_errors
@@ -62,6 +63,11 @@ def print_shown(record: dict[str, object], *, as_json: bool) -> None:
         certificates = record.get("certificates")
         if isinstance(certificates, list):
             record = record | {"certificates": [f"{c['id'][:16]}… {c['state']}" for c in certificates]}
+        engines, machine = record.get("engines"), record.get("machine")
+        if isinstance(engines, list):
+            record = record | {"engines": [said_engine(engine) for engine in engines]}
+        if isinstance(machine, dict):
+            record = record | {"machine": said_machine(machine)}
     print_record(record, as_json=as_json)
 
 

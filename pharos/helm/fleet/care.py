@@ -14,6 +14,7 @@ from pharos.helm.alerts.acts import clear_alert, raise_alert
 from pharos.helm.ca.authority import Authority
 from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.errors import ConflictError
+from pharos.helm.fleet.engines import note_troubles, troubled, troubles_are_news
 from pharos.helm.fleet.meter import MOVES_EVERY, Healing
 from pharos.helm.fleet.realitykeys import RealityNews, note_reality, reality_news
 from pharos.helm.live.board import now_us
@@ -45,7 +46,7 @@ MOST_SKEW: Final = 300_000_000
 
 KeepCheckpoint: TypeAlias = Callable[[bytes], Awaitable[None]]
 """Gives the node a signed checkpoint to keep."""
-_Said: TypeAlias = tuple[bytes, bytes, bool, bool, tuple[int, int]]
+_Said: TypeAlias = tuple[bytes, bytes, bool, bool, tuple[int, int], str]
 
 
 @attrs.frozen
@@ -141,7 +142,7 @@ def _look(db: Database, fleet: FleetId, node: Node, report: NodeReport) -> _Due:
         checkpoint=newest.blob(fleet) if behind and newest is not None else b"",
         told=read_told(db, node.id, report),
         reality=reality_news(db, fleet, node.id, report.reality),
-        news=skewed or known.certificate != report.certificate.hex() or heard,
+        news=skewed or troubles_are_news(db, node, report) or known.certificate != report.certificate.hex() or heard,
     )
 
 
@@ -155,6 +156,7 @@ def _write_down(db: Database, authorities: LiveAuthority, node: Node, report: No
         return
     kept = hear_checkpoint(db, authorities.current, act, node.id, report.checkpoint)
     note_member(db, node.id, at=at, checkpoint=kept, certificate=report.certificate.hex())
+    note_troubles(db, act, node, report)
     if _is_skewed(report):
         minutes = round(_skew(report) / 60e6)
         text = f"the clock of {node.name} is {abs(minutes)} minutes {'ahead of' if minutes > 0 else 'behind'} helm's"
@@ -168,7 +170,8 @@ def _said(report: NodeReport) -> _Said:
     reality = report.reality
     generation = 0 if reality is None or reality.parameters is None else reality.parameters.generation
     served = 0 if reality is None else reality.port
-    return report.certificate, report.checkpoint, report.applied.epoch > 0, _is_skewed(report), (generation, served)
+    told = report.applied.epoch > 0
+    return report.certificate, report.checkpoint, told, _is_skewed(report), (generation, served), troubled(report)
 
 
 def _skew(report: NodeReport) -> int:

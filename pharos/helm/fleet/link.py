@@ -217,7 +217,9 @@ class NodeLink:
         at = now_us()
         self._applied = max(self._applied, report.applied)
         if report.node_id == self._node.id:
-            self._links.board.of(self._node.id).skew = report.now - at if report.now else 0
+            board = self._links.board
+            board.of(self._node.id).skew = report.now - at if report.now else 0
+            board.hear(self._node.id, report.engines, report.machine)
             self._links.ingest.offer_reading(reading_of(report, at=at, latency=max(at - started, 0)))
         return report
 

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from grpclib.const import Status
-from grpclib.exceptions import GRPCError
-
 from pharos.helm.ca.authority import Authority
-from pharos.helm.errors import ConflictError, InvalidRequestError, NodeAwayError
-from pharos.helm.fleet.dial import dial_member, errors_as_fates
+from pharos.helm.errors import InvalidRequestError
+from pharos.helm.fleet.asking import ask_node
 from pharos.helm.model.nodes import Node
-from pharos.wire.errors import LinkLostError, LinkRefusedError, ParameterError
+from pharos.wire.errors import ParameterError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
-from pharos.wire.pki.roles import Role
 from pharos.wire.reality.params import check_server_names, split_target
 from pharos.wire.reality.target import check_target
 from pharos.wire.reality.targetreport import TargetReport
-from pharos.wire.rpc.client import open_channel
-from pharos.wire.rpc.flow import CONTROL
 from pharos.wire.targets import found_from, look_to
 from pharos.wire.units import SECONDS
 
@@ -51,26 +45,9 @@ async def look_from_node(
     Raises: NodeAwayError — the node is away, or looks at another site. ConflictError — it is not the node of the
     record, or of an earlier version.
     """
-    try:
-        with errors_as_fates():
-            stream, peer = await dial_member(authority, Role.NODE, node.id, node.address, node.control_port)
-            async with open_channel(stream, windows=CONTROL, authority=node.id, peer=peer) as channel:
-                try:
-                    reply = await control_grpc.ControlStub(channel).CheckTarget(
-                        look_to(host, port, names), timeout=LOOK_TIMEOUT
-                    )
-                except GRPCError as error:
-                    raise _said(node, error) from error
-                return found_from(reply, host=host, port=port, names=names)
-    except LinkLostError as error:
-        raise NodeAwayError(f"node {node.name} does not answer: {error}") from error
-    except LinkRefusedError as error:
-        raise ConflictError(f"node {node.name} refused: {error}") from error
 
+    async def look(stub: control_grpc.ControlStub) -> TargetReport:
+        reply = await stub.CheckTarget(look_to(host, port, names), timeout=LOOK_TIMEOUT)
+        return found_from(reply, host=host, port=port, names=names)
 
-def _said(node: Node, error: GRPCError) -> Exception:
-    if error.status is Status.UNIMPLEMENTED:
-        return ConflictError(f"node {node.name} is of an earlier version and cannot look at sites; upgrade it")
-    if error.status is Status.RESOURCE_EXHAUSTED:
-        return NodeAwayError(f"{node.name}: {error.message}")
-    return error
+    return await ask_node(authority, node, look, what="look at sites")

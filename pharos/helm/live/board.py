@@ -9,6 +9,7 @@ import attrs
 from pharos.helm.live.hub import Hub
 from pharos.wire.desired import Fence
 from pharos.wire.link import LinkState
+from pharos.wire.reports import EngineReport, MachineReport
 
 
 @attrs.define(kw_only=True)
@@ -27,6 +28,9 @@ class Sighting:
     """Not heard of for three heartbeats."""
     skew: int = 0
     """Microseconds by which a node's clock is ahead of ours."""
+    engines: tuple[EngineReport, ...] = ()
+    """What carries a node's protocols, as it said last."""
+    machine: MachineReport | None = None
 
 
 class Board:
@@ -62,6 +66,19 @@ class Board:
         sighting.unreachable = True
         text = f"{sighting.name}: {sighting.detail}" if sighting.detail else sighting.name
         self._hub.publish("unreachable", at=now_us(), node=member_id, text=text)
+
+    def hear(self, member_id: str, engines: tuple[EngineReport, ...], machine: MachineReport | None) -> None:
+        """Note how a node's engines and its machine are; that an engine's trouble began or ended is a live event."""
+        sighting = self.of(member_id)
+        before = {engine.protocol for engine in sighting.engines if engine.trouble}
+        for engine in engines:
+            if engine.trouble and engine.protocol not in before:
+                text = f"{sighting.name}: {engine.protocol} by {engine.driver}: {engine.trouble}"
+                self._hub.publish("engine_trouble", at=now_us(), node=member_id, text=text)
+            elif not engine.trouble and engine.protocol in before:
+                text = f"{sighting.name}: {engine.protocol} by {engine.driver} is what was ordered"
+                self._hub.publish("engine_mended", at=now_us(), node=member_id, text=text)
+        sighting.engines, sighting.machine = engines, machine
 
     def seen(self) -> dict[str, Sighting]:
         """Return all sightings by id."""

@@ -10,7 +10,7 @@ import attrs
 
 from pharos.helm.model.fleet import Posture
 from pharos.helm.model.reality import MAX_TARGETS, PRESET, PRESETS, Target
-from pharos.wire.desired import MAX_ADDRESSES, MAX_CLOSED
+from pharos.wire.desired import MAX_ADDRESSES, MAX_CLOSED, check_address, check_network
 from pharos.wire.errors import ParameterError
 
 Value = bool | int | str | list[str]
@@ -111,14 +111,14 @@ KNOWN: Final[Mapping[str, Known]] = {
         says="Networks that devices never reach",
         personal=[],
         enterprise=[],
-        check=lambda value: _texts(value, MAX_CLOSED, lambda text: str(ipaddress.ip_network(text))),
+        check=lambda value: _texts(value, MAX_CLOSED, check_network),
         wants=f"a list of at most {MAX_CLOSED} networks such as 192.168.0.0/16",
     ),
     "policy.resolvers": Known(
         says="DNS resolvers of devices in the tunnel",
         personal=[],
         enterprise=[],
-        check=lambda value: _texts(value, MAX_ADDRESSES, lambda text: str(ipaddress.ip_address(text))),
+        check=lambda value: _texts(value, MAX_ADDRESSES, lambda text: str(ipaddress.ip_address(check_address(text)))),
         wants=f"a list of at most {MAX_ADDRESSES} IP addresses",
     ),
 }

@@ -21,6 +21,7 @@ from pharos.helm.model.admins import OPERATOR
 from pharos.helm.web.backups import make_backups_blueprint
 from pharos.helm.web.ca import make_ca_blueprint
 from pharos.helm.web.charts import make_charts_blueprint
+from pharos.helm.web.control import make_control_blueprint
 from pharos.helm.web.describe import Provider
 from pharos.helm.web.guard import guard_loopback
 from pharos.helm.web.health import make_health_blueprint
@@ -125,6 +126,7 @@ def _make_app(context: HelmContext) -> QuartTrio:
     app.register_blueprint(make_lock_blueprint(context))
     app.register_blueprint(make_reseal_blueprint(context))
     app.register_blueprint(make_targets_blueprint(context))
+    app.register_blueprint(make_control_blueprint(context))
     app.register_blueprint(make_audit_blueprint(context))
     app.register_blueprint(make_backups_blueprint(context))
     app.register_blueprint(make_health_blueprint(context))

@@ -40,6 +40,8 @@ OTHERS: Final[dict[str, Role | None]] = {
     "POST lock.sign": Role.ADMIN,
     "POST reseal.reseal": Role.OPERATOR,
     "POST targets.check": Role.ADMIN,
+    "POST control.restart": Role.OPERATOR,
+    "POST control.log_level": Role.ADMIN,
     "GET audit.list": Role.ADMIN,
     "GET audit.export": Role.ADMIN,
     "GET audit.verify": Role.VIEWER,

@@ -77,6 +77,26 @@ def sighting_json(sighting: Sighting) -> Json:
     }
 
 
+def node_sighting_json(sighting: Sighting) -> Json:
+    """Return how a node's link, its engines and its machine are, as pages read it; None is not known."""
+    machine = sighting.machine
+    return sighting_json(sighting) | {
+        "engines": [
+            {"protocol": engine.protocol, "driver": engine.driver, "trouble": engine.trouble or None}
+            for engine in sighting.engines
+        ],
+        "machine": None
+        if machine is None
+        else {
+            "load": round(machine.load, 2),
+            "memory_bytes": machine.memory or None,
+            "memory_available_bytes": machine.memory_available if machine.memory else None,
+            "disk_bytes": machine.disk or None,
+            "disk_free_bytes": machine.disk_free if machine.disk else None,
+        },
+    }
+
+
 def _read(
     db: Database, handshakes: dict[DeviceId, tuple[NodeId, int]]
 ) -> tuple[int, Fleet, list[Node], list[Relay], list[Json]]:
@@ -95,7 +115,7 @@ def _node(node: Node, board: Board, revision: int) -> Json:
         "awg_port": node.awg_port,
         "tags": list(node.tags),
         "state": node.state.value,
-        **sighting_json(sighting),
+        **node_sighting_json(sighting),
         "applied_revision": sighting.applied.revision,
         "desired_revision": revision,
         "peers": sighting.peers,

@@ -102,7 +102,7 @@ async def test_both_engines_and_the_network_are_what_is_ordered(planner: Planner
     assert [(one.protocol, one.trouble) for one in at.planes.health()] == [
         (AMNEZIAWG, ""),
         (VLESS_REALITY, ""),
-        (NETWORK, ""),
+        (NETWORK, "no resolver is known"),
     ]
     assert (at.planes.port, at.planes.reality_port) == (443, 8443)
 

@@ -70,8 +70,8 @@ class Child:
     async def wait_started(self) -> trio.Process:
         async with await trio.open_file(self.starts) as starts:
             assert await starts.read() == f"run -c {self.config}\n"
-        await trio.testing.wait_all_tasks_blocked()
-        assert self.runner._process is not None
+        async with self.runner._turn:
+            assert self.runner._process is not None
         return self.runner._process
 
 

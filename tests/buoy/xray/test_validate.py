@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pharos.buoy.xray.model import render
-from pharos.buoy.xray.observe import _make_pipe
+from pharos.buoy.xray.observe import make_pipe
 from pharos.buoy.xray.runner import dry_run
 from pharos.buoy.xray.validate import check_document, check_rendered
 from pharos.wire.desired import Policy
@@ -181,7 +181,7 @@ TAKEN = {
 @pytest.mark.parametrize("case", TAKEN)
 async def test_a_real_xray_takes_what_we_take(case: str, tmp_path: Path) -> None:
     # While it tests, Xray opens its log, and would wait for a reader of the pipe.
-    _make_pipe(tmp_path / "access.fifo")
+    make_pipe(tmp_path / "access.fifo")
     with (tmp_path / "access.fifo").open("r+b", buffering=0):
         one = config(tmp_path, **TAKEN[case])
         data = render(one.document())
@@ -211,7 +211,7 @@ def test_a_real_xray_takes_what_we_do_not(case: str, tmp_path: Path) -> None:
     document = one.document()
     BROKEN[case](document)
     one.file.write_bytes(render(document))
-    _make_pipe(tmp_path / "access.fifo")
+    make_pipe(tmp_path / "access.fifo")
     with (tmp_path / "access.fifo").open("r+b", buffering=0):
         done = subprocess.run([str(PROGRAM), "run", "-test", "-c", one.file], capture_output=True, check=False)
     assert done.returncode == 0

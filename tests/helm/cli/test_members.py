@@ -228,6 +228,8 @@ def test_node_is_pushed_to_unless_nothing_links_it(state: Path) -> None:
         ({"link": "up", "detail": None, "unreachable": False, "clock_skew_ms": 299_000}, "up"),
         ({"link": "up", "clock_skew_ms": 7 * 60_000}, "up, clock 7 min ahead"),
         ({"link": "up", "clock_skew_ms": -86_400_000}, "up, clock 1440 min behind"),
+        ({"link": "up", "engines": [{"protocol": "amneziawg", "trouble": None}]}, "up"),
+        ({"link": "up", "engines": [{"protocol": "amneziawg", "trouble": "?"}]}, "up, trouble with amneziawg"),
         ({"link": "lost", "detail": "no route", "unreachable": False}, "lost: no route"),
         ({"link": "lost", "detail": "no route", "unreachable": True}, "unreachable: no route"),
         ({"link": "connecting", "unreachable": True}, "unreachable"),

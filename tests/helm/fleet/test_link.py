@@ -26,6 +26,7 @@ from pharos.helm.fleet.link import NodeLinks, _until_next_reading
 from pharos.helm.live.board import now_us
 from pharos.helm.live.subscriber import Subscriber
 from pharos.helm.model.nodes import Node
+from pharos.helm.store.alerts import standing_alert
 from pharos.helm.store.bundles import profiles_revision
 from pharos.helm.store.fleet import get_fleet, next_revision
 from pharos.helm.store.handshakes import newest_handshakes
@@ -40,7 +41,7 @@ from pharos.wire.ids import DeviceId
 from pharos.wire.link import Backoff, run_link
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.roles import Role
-from pharos.wire.reports import RealityReport
+from pharos.wire.reports import EngineReport, RealityReport
 from tests.support.agents import joined
 from tests.support.buoy import SampleBuoy, make_buoy
 from tests.support.fates import meets
@@ -184,7 +185,7 @@ async def test_reality_reaches_the_node_and_its_key_the_record_at_once(tmp_path:
                 while not (known := await pair.helm.store.read(reality_keys, pair.node.id)):
                     await trio.testing.wait_all_tasks_blocked(0.001)
         assert pair.buoy.node.desired.reality == pair.node.reality
-        said = pair.buoy.node.report().reality
+        said = (await pair.buoy.node.report()).reality
         assert said is not None
         assert list(known.values()) == list(said.keys)
 
@@ -194,8 +195,8 @@ def alter_reports(patch: pytest.MonkeyPatch, change: Callable[[NodeReport, int],
     said: list[NodeReport] = []
     report = BuoyNode.report
 
-    def altered(node: BuoyNode) -> NodeReport:
-        said.append(change(report(node), len(said) + 1))
+    async def altered(node: BuoyNode) -> NodeReport:
+        said.append(change(await report(node), len(said) + 1))
         return said[-1]
 
     patch.setattr(BuoyNode, "report", altered)
@@ -437,6 +438,34 @@ async def test_checkpoint_that_a_change_overtakes_goes_under_the_newer_fence(
             with trio.fail_after(5):
                 await kept.wait()
             nursery.cancel_scope.cancel()
+
+
+async def test_trouble_of_an_engine_is_an_event_and_an_alert_until_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_until_next_reading", lambda *_: 0.02)
+    troubles = ["no interface"]
+
+    def change(report: NodeReport, _: int) -> NodeReport:
+        engine = EngineReport(protocol="amneziawg", driver="kernel", trouble=troubles[0])
+        return attrs.evolve(report, engines=(engine,))
+
+    async with paired(tmp_path) as bare:
+        pair = with_care(bare)
+        await pair.helm.store.run(enrol_sample_device, 1)
+        alter_reports(monkeypatch, change)
+        async with pair.helm.context.hub.open_subscriber() as subscriber, linked(pair):
+            assert (await event_of(subscriber, "engine_trouble"))["node"] == pair.node.id
+            with trio.fail_after(5):
+                while not (alert := await pair.helm.store.read(standing_alert, "engine_trouble", pair.node.id)):
+                    await trio.testing.wait_all_tasks_blocked(0.001)
+            assert "amneziawg: no interface" in alert.text
+            assert pair.links.board.of(pair.node.id).machine is not None, "the node says how its machine is"
+            troubles[0] = ""
+            await event_of(subscriber, "engine_mended")
+            with trio.fail_after(5):
+                while await pair.helm.store.read(standing_alert, "engine_trouble", pair.node.id):
+                    await trio.testing.wait_all_tasks_blocked(0.001)
 
 
 async def test_node_that_drifts_is_put_right_and_helm_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pharos.helm.live import board as module
 from pharos.helm.live.board import Board
 from pharos.helm.live.hub import Hub
 from pharos.wire.link import LinkState
+from pharos.wire.reports import EngineReport, MachineReport
 
 
 @pytest.fixture
@@ -75,3 +76,22 @@ def test_forgotten_member_is_a_stranger_again(clock: list[int]) -> None:
     board.forget("a")
     board.forget("never seen")
     assert board.of("a").state is LinkState.CONNECTING
+
+
+def engine(protocol: str, trouble: str = "") -> EngineReport:
+    return EngineReport(protocol=protocol, driver="embedded", trouble=trouble)
+
+
+def test_trouble_of_an_engine_is_told_when_it_begins_and_when_it_ends(clock: list[int]) -> None:
+    hub = Hub()
+    board = Board(hub)
+    board.report("a", "amsterdam", LinkState.UP, "")
+    awg, machine = engine("amneziawg"), MachineReport(load=0.5)
+    board.hear("a", (awg, engine("vless-reality", "port 443 is taken")), machine)
+    board.hear("a", (awg, engine("vless-reality", "port 443 is still taken")), machine)
+    assert (board.of("a").engines[1].trouble, board.of("a").machine) == ("port 443 is still taken", machine)
+    assert kinds(hub) == ["link_up", "engine_trouble"], "what it is may change, and it is the same trouble"
+    begun = hub.recent()[-1]
+    assert (begun.node, begun.text) == ("a", "amsterdam: vless-reality by embedded: port 443 is taken")
+    board.hear("a", (awg, engine("vless-reality")), machine)
+    assert kinds(hub) == ["link_up", "engine_trouble", "engine_mended"]

@@ -14,6 +14,7 @@ from pharos.helm.web.app import make_operator_app
 from pharos.wire.convert import MAX_TIME
 from pharos.wire.desired import Fence
 from pharos.wire.link import LinkState
+from pharos.wire.reports import EngineReport, MachineReport
 from tests.support.helm import (
     STARTED_AT,
     SampleHelm,
@@ -61,6 +62,8 @@ async def test_picture_shows_record_sightings_and_handshakes_together(tmp_path: 
         board.of(node.id).applied, board.of(node.id).peers = Fence(1, 1, 3), 2
         board.report(relay.id, relay.name, LinkState.LOST, "no route")
         board.of(node.id).skew = -400_000_000
+        engine = EngineReport(protocol="amneziawg", driver="kernel", trouble="no interface")
+        board.hear(node.id, (engine,), MachineReport(load=0.256, disk=1000, disk_free=10))
         board.unreachable(relay.id)
         picture = await status_of(helm)
         revision = (await helm.store.run(get_fleet)).revision
@@ -70,13 +73,22 @@ async def test_picture_shows_record_sightings_and_handshakes_together(tmp_path: 
     assert (seen_node["link"], seen_node["detail"], seen_node["peers"]) == ("up", None, 2)
     assert (seen_node["applied_revision"], seen_node["desired_revision"]) == (3, revision)
     assert (seen_node["unreachable"], seen_node["clock_skew_ms"]) == (False, -400_000)
+    assert seen_node["engines"] == [{"protocol": "amneziawg", "driver": "kernel", "trouble": "no interface"}]
+    assert seen_node["machine"] == {
+        "load": 0.26,
+        "memory_bytes": None,
+        "memory_available_bytes": None,
+        "disk_bytes": 1000,
+        "disk_free_bytes": 10,
+    }
+    assert "engines" not in seen_relay
     assert (seen_relay["unreachable"], seen_relay["clock_skew_ms"]) == (True, 0)
     assert (seen_relay["link"], seen_relay["detail"], seen_relay["passages"]) == ("lost", "no route", 0)
     seen_phone, seen_laptop = picture["devices"]
     assert (seen_phone["name"], seen_phone["state"], seen_phone["node"]) == ("phone", "active", node.id)
     assert seen_phone["last_handshake_at"] == rfc3339(STARTED_AT)
     assert (seen_laptop["last_handshake_at"], seen_laptop["node"]) == (None, None)
-    assert [event["kind"] for event in picture["events"]] == ["link_up", "link_lost", "unreachable"]
+    assert [event["kind"] for event in picture["events"]] == ["link_up", "link_lost", "engine_trouble", "unreachable"]
 
 
 async def test_picture_holds_no_key_or_certificate(tmp_path: Path) -> None:

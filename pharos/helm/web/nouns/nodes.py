@@ -29,7 +29,7 @@ from pharos.helm.web.acting import Answer
 from pharos.helm.web.bodies import UNSET, Unset, given
 from pharos.helm.web.nouns.readopt import readopt_act
 from pharos.helm.web.resources import API, ItemAct, Resource, View
-from pharos.helm.web.status import sighting_json
+from pharos.helm.web.status import node_sighting_json
 from pharos.wire.agent import AgentRequest
 from pharos.wire.pki import roles
 
@@ -89,7 +89,7 @@ def _add(context: HelmContext, db: Database, act: Act, body: NodeBody) -> Answer
 def _view(context: HelmContext, db: Database, node: Node) -> View:
     key = None if node.reality is None else reality_keys(db, node.id).get(node.reality.generation)
     return NODES.view(node) | {
-        **sighting_json(context.board.of(node.id)),
+        **node_sighting_json(context.board.of(node.id)),
         "reality_key": None if key is None else key.public_key.hex(),
         "reality_port": member_state(db, node.id).reality_port or None,
         "previous_parameters": [

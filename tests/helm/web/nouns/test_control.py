@@ -1,0 +1,154 @@
+"""Asking a node by REST to begin an engine anew, or to write more to its log."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import httpx
+import pytest
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from grpclib.server import Stream
+
+from pharos.buoy.control import Control, serve_control
+from pharos.buoy.dataplane.base import EngineError
+from pharos.buoy.events import EventFeed
+from pharos.helm.fleet.nodes import move_node
+from pharos.helm.model.nodes import Node, NodeAct
+from pharos.wire.agent import AgentKeys
+from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
+from pharos.wire.pki.roles import Role
+from tests.support.buoy import FakePlane, SampleBuoy, make_buoy
+from tests.support.helm import SampleHelm, adopt_sample_node, now, sample_act
+from tests.support.nouns import API, operator
+
+
+@attrs.frozen
+class Fleet:
+    helm: SampleHelm
+    client: httpx.AsyncClient
+    node: Node
+    buoy: SampleBuoy
+
+    async def ask(self, act: str, **body: str) -> httpx.Response:
+        return await self.client.post(f"{API}/nodes/{self.node.id}/{act}", json=body)
+
+
+@asynccontextmanager
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """helm, and a node that serves its control port where the record says."""
+    for name in ("helm", "buoy"):
+        (tmp_path / name).mkdir(mode=0o700)
+    async with operator(tmp_path / "helm") as (helm, client), trio.open_nursery() as nursery:
+        keys = AgentKeys(tmp_path / "buoy", Role.NODE)
+        node, grant = await helm.store.run(adopt_sample_node, helm.authority, request=keys.make_request())
+        buoy = make_buoy(tmp_path / "buoy", keys=keys, membership=keys.install(grant, now=now()))
+        serve = functools.partial(serve_control, buoy.node, EventFeed(), host="127.0.0.1", port=0)
+        host, port = await nursery.start(serve)
+        body = {"address": host, "control_port": port}
+        headers = {"If-Match": f'"{node.version}"'}
+        assert (await client.patch(f"{API}/nodes/{node.id}", json=body, headers=headers)).status_code == 200
+        yield Fleet(helm, client, node, buoy)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def own_log() -> Iterator[logging.Logger]:
+    """The log of our packages, which is this process's too."""
+    log = logging.getLogger("pharos")
+    level = log.level
+    yield log
+    log.setLevel(level)
+
+
+async def test_engine_begins_anew_and_the_audit_says_by_whose_word(tmp_path: Path) -> None:
+    async with fleet(tmp_path) as found:
+        answer = await found.ask("restart", protocol="amneziawg")
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == {"id": found.node.id, "name": "amsterdam", "protocol": "amneziawg", "level": None}
+        assert found.buoy.plane.restarts == 1
+        (row,) = (await found.client.get(f"{API}/audit", params={"verb": "engine_restarted"})).json()["items"]
+        assert (row["subject"], row["detail"]) == (found.node.id, "amsterdam: amneziawg")
+
+
+async def test_node_writes_more_until_it_is_told_otherwise(tmp_path: Path, own_log: logging.Logger) -> None:
+    async with fleet(tmp_path) as found:
+        for level, number in (("debug", logging.DEBUG), ("info", logging.INFO)):
+            answer = await found.ask("log-level", level=level)
+            assert (answer.status_code, answer.json()["level"]) == (200, level)
+            assert own_log.level == number
+        rows = (await found.client.get(f"{API}/audit", params={"verb": "log_level_set"})).json()["items"]
+        assert {row["detail"] for row in rows} == {"amsterdam: debug", "amsterdam: info"}
+
+
+async def test_what_a_node_cannot_do_is_a_conflict_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuses(_: FakePlane, protocol: str) -> None:
+        raise EngineError(f"{protocol} is inside the agent; restart that")
+
+    async with fleet(tmp_path) as found:
+        unserved = await found.ask("restart", protocol="vless-reality")
+        assert (unserved.status_code, unserved.json()["detail"]) == (
+            409,
+            "amsterdam: no such protocol is served here",
+        )
+        monkeypatch.setattr(FakePlane, "restart", refuses)
+        refused = await found.ask("restart", protocol="amneziawg")
+        assert (refused.status_code, refused.json()["detail"]) == (
+            409,
+            "amsterdam: amneziawg is inside the agent; restart that",
+        )
+
+
+async def test_node_of_an_earlier_version_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unimplemented(_: Control, stream: Stream[pb.RestartRequest, pb.RestartReply]) -> None:
+        raise GRPCError(Status.UNIMPLEMENTED, "unknown method")
+
+    monkeypatch.setattr(Control, "Restart", unimplemented)
+    async with fleet(tmp_path) as found:
+        answer = await found.ask("restart", protocol="amneziawg")
+        assert (answer.status_code, "upgrade it" in answer.json()["detail"]) == (409, True)
+
+
+@pytest.mark.parametrize(
+    ("act", "body"),
+    [
+        ("restart", {}),
+        ("restart", {"protocol": "network"}),
+        ("restart", {"protocol": "amneziawg", "unit": "ssh.service"}),
+        ("log-level", {"level": "trace"}),
+        ("log-level", {"protocol": "amneziawg"}),
+    ],
+)
+async def test_what_is_no_such_order_is_a_bad_request(tmp_path: Path, act: str, body: dict[str, str]) -> None:
+    async with operator(tmp_path) as (helm, client):
+        node, _ = await helm.store.run(adopt_sample_node, helm.authority)
+        assert (await client.post(f"{API}/nodes/{node.id}/{act}", json=body)).status_code == 400
+
+
+async def test_node_that_is_away_or_revoked_or_not_there_is_told_apart(tmp_path: Path) -> None:
+    async with fleet(tmp_path) as found:
+        pass
+    async with operator(tmp_path / "helm") as (helm, client):
+        away = await client.post(f"{API}/nodes/{found.node.id}/restart", json={"protocol": "amneziawg"})
+        assert (away.status_code, away.headers["retry-after"]) == (503, "5")
+        await helm.store.run(move_node, sample_act(), found.node.id, found.node.version + 1, NodeAct.REVOKE)
+        revoked = await client.post(f"{API}/nodes/{found.node.id}/restart", json={"protocol": "amneziawg"})
+        assert (revoked.status_code, "revoked" in revoked.json()["detail"]) == (409, True)
+        assert (await client.post(f"{API}/nodes/nobody/log-level", json={"level": "info"})).status_code == 404
+
+
+async def test_the_apis_description_has_both(tmp_path: Path) -> None:
+    async with operator(tmp_path) as (_, client):
+        paths = (await client.get(f"{API}/openapi.json")).json()["paths"]
+    for act in ("restart", "log-level"):
+        described = paths[f"{API}/nodes/{{record_id}}/{act}"]["post"]
+        assert {"200", "400", "404", "409", "503"} <= described["responses"].keys()
+        assert described["tags"] == ["nodes"]
