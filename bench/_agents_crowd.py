@@ -32,8 +32,6 @@ from pharos.wire.pki.roles import Identity, Role
 from pharos.wire.pki.tls import Credentials, client_context
 from pharos.wire.rpc.client import open_channel
 from pharos.wire.rpc.flow import EDGE
-from tests.support.gen.pharos_test.v1.echo_grpc import EchoStub
-from tests.support.gen.pharos_test.v1.echo_pb2 import Ping
 from tests.support.pki import ground_for
 
 CA_KEY: Final = "device_ca.der"
@@ -65,7 +63,7 @@ class Crowd:
         return Credentials(certificate=certificate, key=self._key)
 
     @asynccontextmanager
-    async def _passage(self, port: int) -> AsyncIterator[EchoStub]:
+    async def _passage(self, port: int) -> AsyncIterator[None]:
         number, self._opened = self._opened, self._opened + 1
         context = client_context(trust=trust(), credentials=self._credentials(number))
         async with (
@@ -79,16 +77,15 @@ class Crowd:
                 helm_key=HELM_KEY.public,
                 static=KeyPair.from_private_bytes(hashlib.sha256(b"%d" % number).digest()),
             ) as passage,
-            passage.channel() as inner,
+            passage.channel(),
         ):
-            yield EchoStub(inner)
+            yield
 
     async def hold(self, port: int, limiter: trio.CapacityLimiter, *, task_status: trio.TaskStatus[None]) -> None:
-        """Keep one passage open that was used once."""
+        """Keep one passage open, ready to be used."""
         async with AsyncExitStack() as stack:
             async with limiter:
-                stub = await stack.enter_async_context(self._passage(port))
-                await stub.Echo(Ping(seq=1, payload=b"p" * 32))
+                await stack.enter_async_context(self._passage(port))
             task_status.started()
             await trio.sleep_forever()
 

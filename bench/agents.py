@@ -29,6 +29,7 @@ STATUS_EVERY: Final = 30.0
 """Seconds between two of helm's readings."""
 PASSAGES: Final = 2_000
 _PATIENCE: Final = 60.0
+_FIRST: Final = 20
 
 Figures = dict[str, float]
 
@@ -153,13 +154,13 @@ def measure_relay(lab: Lab, *, passages: int, rounds: int) -> Figures:
         echoes = interleave(rounds, measures)
         show("round trip p50, µs", echoes)
         # What the first ones cost is not a passage's.
-        relay.crowd.ask(task="passages", port=relay.ingress, count=20)
-        held = relay.helm.ask(task="count")["passages"]
+        relay.crowd.ask(task="passages", port=relay.ingress, count=_FIRST)
+        relay.helm.ask(task="memory", passages=1 + _FIRST)
         memory, used = relay.daemon.megabytes(), relay.daemon.cpu()
         relay.crowd.ask(task="passages", port=relay.ingress, count=passages)
+        # It waits until they are all confirmed.
+        relay.helm.ask(task="memory", passages=1 + _FIRST + passages)
         used, memory = relay.daemon.cpu() - used, relay.daemon.megabytes() - memory
-        if relay.helm.ask(task="count")["passages"] != held + passages:
-            raise RuntimeError("not all passages were left open")
     figures = {
         "idle_passage_kb": 1000 * memory / passages,
         "passage_cpu_ms": 1000 * used / passages,

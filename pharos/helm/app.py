@@ -19,6 +19,7 @@ from pharos.helm.config import HelmConfig
 from pharos.helm.context import HelmContext
 from pharos.helm.fleet.care import NodeCare
 from pharos.helm.fleet.desired import DesiredFleet
+from pharos.helm.fleet.endpoints import run_endpoints
 from pharos.helm.fleet.expiry import run_expiry
 from pharos.helm.fleet.lease import Lease
 from pharos.helm.fleet.link import NodeLinks
@@ -111,6 +112,7 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmConte
                 link_nursery.start_soon(node_links.acks.run, store)
                 link_nursery.start_soon(wakes.run)
                 link_nursery.start_soon(run_reissues, store)
+                link_nursery.start_soon(run_endpoints, store, board)
                 link_nursery.start_soon(run_leases, store)
                 link_nursery.start_soon(run_reseal, store, authorities, passages)
                 link_nursery.start_soon(run_own_renewal, store, authorities, context.vault, wakes)

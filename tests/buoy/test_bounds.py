@@ -129,6 +129,29 @@ async def test_peer_is_cut_when_its_lease_is_used_up_and_back_with_the_next(
         assert (await sample.node.report()).peers[0].quota_used == 0
 
 
+async def test_engine_is_asked_for_counters_only_where_a_peer_has_a_quota_or_had_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = buoy(tmp_path)
+    asked: list[None] = []
+
+    async def read_counters(_plane: FakePlane) -> list[PeerCounters]:
+        asked.append(None)
+        return spent(300)
+
+    monkeypatch.setattr(FakePlane, "read_counters", read_counters)
+    await sample.node.push(FIRST)
+    await sample.node.review()
+    assert asked == []
+    limited = with_peer(quota=QuotaLease(id=1, octets=1_000))
+    await sample.node.push(attrs.evolve(limited, fence=Fence(1, 1, 2)))
+    assert len(asked) == 1
+    await sample.node.push(attrs.evolve(FIRST, fence=Fence(1, 1, 3)))
+    assert len(asked) == 2, "what it has used is forgotten"
+    await sample.node.push(attrs.evolve(FIRST, fence=Fence(1, 1, 4)))
+    assert len(asked) == 2
+
+
 async def test_usage_is_on_disk_after_ten_seconds_and_at_the_end(tmp_path: Path, autojump_clock: Clock) -> None:
     limited = with_peer(quota=QuotaLease(id=1, octets=1_000))
     sample = buoy(tmp_path)

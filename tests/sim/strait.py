@@ -18,7 +18,9 @@ class Strait:
     What is lost is lost for both ends at once, and without a word of TLS.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
+        """Of both ends."""
         self._live: set[trio.CancelScope] = set()
         self.port = 0
         self.target = 0
@@ -31,7 +33,7 @@ class Strait:
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Carry until cancelled."""
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        (listener,) = await trio.open_tcp_listeners(0, host=self.host)
         self.port = listener.socket.getsockname()[1]
         task_status.started()
         await trio.serve_listeners(self._carry, [listener])
@@ -55,7 +57,7 @@ class Strait:
             self._live.add(scope)
             try:
                 if not self.closed:
-                    async with await trio.open_tcp_stream("127.0.0.1", self.target) as far, trio.open_nursery() as both:
+                    async with await trio.open_tcp_stream(self.host, self.target) as far, trio.open_nursery() as both:
                         both.start_soon(self._pump, near, far, scope)
                         both.start_soon(self._pump, far, near, scope)
             except* OSError:

@@ -76,7 +76,7 @@ class Storm:
         await self.fleet.helm.stop()
         await self.start_helm()
         for name in BUOYS:
-            strait = self.straits[name] = Strait()
+            strait = self.straits[name] = Strait(self.fleet.next_address)
             await self._nursery.start(strait.run)
             await self.fleet.add_buoy(name, seen_at=strait.port)
             strait.target = self.fleet.ports[name]["control_port"]

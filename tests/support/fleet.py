@@ -144,13 +144,17 @@ class Fleet:
             )
         )
 
+    @property
+    def next_address(self) -> str:
+        """Where the next buoy will be: each has an address of its own, for helm gives all the same spare port."""
+        return f"127.0.0.{len(self.buoys) + 1}"
+
     async def add_buoy(self, name: str, *, seen_at: int = 0) -> None:
         """Let a node join and start it. helm dials its control port at ``seen_at``, if that is given."""
         state = open_state_directory(self.folder / name)
         ports = {"control_port": free_port(socket.SOCK_STREAM), "awg_port": free_port(socket.SOCK_DGRAM)}
         self.ports[name] = ports
-        # An address of its own, as a machine has: helm gives all nodes the same port for what was re-issued.
-        address = f"127.0.0.{len(self.buoys) + 1}"
+        address = self.next_address
         keys = AgentKeys(state, Role.NODE)
         answer = await self.ask(
             "POST",

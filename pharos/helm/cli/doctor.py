@@ -37,6 +37,7 @@ from pharos.helm.doctor.record import (
     check_members,
     check_restore,
     check_root,
+    check_rotation,
 )
 from pharos.helm.store.checks import CORE
 from pharos.helm.store.fleet import get_fleet, has_fleet
@@ -119,6 +120,7 @@ def _examine_record(db: sqlite3.Connection, now: datetime.datetime) -> list[Find
         check_backups(db, fleet, now),
         *check_root(db),
         *check_restore(db),
+        *check_rotation(db),
         *check_alerts(db),
     ]
 

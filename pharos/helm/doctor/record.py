@@ -12,11 +12,13 @@ from pharos.helm.ca.kit import ROOT
 from pharos.helm.doctor.findings import Finding, age_of, note, ok, problem
 from pharos.helm.model.certificates import Certificate, CertificateState
 from pharos.helm.model.fleet import Fleet
+from pharos.helm.model.nodes import NodeState
 from pharos.helm.store.adoptions import must_be_read
 from pharos.helm.store.certificates import CERTIFICATES
 from pharos.helm.store.checkpoints import latest_checkpoint
 from pharos.helm.store.nodes import list_nodes
 from pharos.helm.store.relays import list_relays
+from pharos.helm.store.settings import setting
 from pharos.helm.store.times import moment
 from pharos.wire.pki.clockfloor import ClockFloor
 from pharos.wire.pki.keys import certificate_from_der
@@ -126,6 +128,21 @@ def check_restore(db: sqlite3.Connection) -> list[Finding]:
         says = f"{waiting} devices came after the backup; their tunnels go on, and the record does not know them."
         findings.append(note("adoptions", says, "Decide: helm adoptions list, then adopt or refuse each."))
     return findings
+
+
+def check_rotation(db: sqlite3.Connection) -> list[Finding]:
+    """Look whether every node has a place for its old parameters, where endpoints rotate."""
+    if not setting(db, "endpoints.rotate"):
+        return []
+    return [
+        note(
+            f"rotation:{node.name}",
+            f"Node {node.name} has no spare port: its endpoints do not rotate.",
+            f"Give it one, and let it through its firewall: helm nodes spare {node.name} 2053",
+        )
+        for node in list_nodes(db)
+        if node.state is NodeState.ACTIVE and not node.spare_ports
+    ]
 
 
 def check_alerts(db: sqlite3.Connection) -> list[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -15,12 +15,14 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from pharos.helm.ca.authority import Authority
 from pharos.wire.errors import LinkLostError, LinkRefusedError, PeerRejectedError, RemoteProtocolError
+from pharos.wire.pki.clockfloor import ClockFloor
 from pharos.wire.pki.roles import Identity, Role
 from pharos.wire.pki.tls import Credentials, client_context
 from pharos.wire.pki.trust import Trust
 from pharos.wire.pki.verify import authorize_peer
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.transport import SecureStream, open_tls
+from pharos.wire.standing import utc_now
 from pharos.wire.units import SECONDS
 
 # TCP and TLS take three round trips; ten seconds are three of them on a satellite link that loses packets.
@@ -49,7 +51,13 @@ def errors_as_fates() -> Iterator[None]:
 
 
 async def dial_member(
-    authority: Authority, role: Role, member_id: str, host: str, port: int
+    authority: Authority,
+    role: Role,
+    member_id: str,
+    host: str,
+    port: int,
+    *,
+    wall: Callable[[], datetime.datetime] = utc_now,
 ) -> tuple[SecureStream, Peer]:
     """Open a verified stream to one member of the fleet, whatever address it has; the caller owns it.
 
@@ -68,12 +76,19 @@ async def dial_member(
                 trust=authority.trust,
                 roles={role},
                 peer_id=member_id,
-                now=datetime.datetime.now(datetime.UTC),
+                now=_floor(authority).now(wall()),
             )
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
     return stream, Peer(address=stream.peer_address, certificate=stream.peer_certificate, identity=seen)
+
+
+def _floor(authority: Authority) -> ClockFloor:
+    # A clock that was set back would revive members that have expired; our own certificate was made in its time.
+    floor = ClockFloor()
+    floor.see_certificate(authority.controller.certificate)
+    return floor
 
 
 # One context takes a millisecond to make, and 28 kB where each link has its own. What it is made of is its key, so that

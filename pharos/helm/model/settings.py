@@ -85,7 +85,12 @@ KNOWN: Final[Mapping[str, Known]] = {
     "metrics.days": Known(says="Days that metrics are kept", personal=7, enterprise=90, **_between(1, 730)),
     "copies.hourly": Known(says="Hourly copies of the record", personal=24, enterprise=72, **_between(1, 720)),
     "devices.limit": Known(says="Devices a user may have", personal=10, enterprise=5, **_between(1, 1000)),
-    "endpoints.rotate": Known(says="Rotate endpoints", personal=False, enterprise=True, **_YES_OR_NO),
+    "endpoints.rotate": Known(
+        says="Give nodes new parameters and targets by themselves", personal=False, enterprise=True, **_YES_OR_NO
+    ),
+    "endpoints.days": Known(
+        says="Days after which a node gets them, where they rotate", personal=30, enterprise=30, **_between(1, 365)
+    ),
     "account.sync": Known(says="Serve account logins to devices", personal=True, enterprise=True, **_YES_OR_NO),
     "protocols": Known(
         says="Protocols offered",

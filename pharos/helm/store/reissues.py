@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pharos.helm.model.reissues import Reissue, ReissueState
+from pharos.helm.model.users import Protocol
 from pharos.helm.store.database import Database
 from pharos.helm.store.records import Noun
 from pharos.wire.awg.params import ObfuscationParameters
@@ -52,6 +53,24 @@ def previous_endpoints(db: Database) -> dict[NodeId, tuple[PreviousEndpoint, ...
         node_id = NodeId(reissue.node_id)
         found[node_id] = (*found.get(node_id, ()), endpoint)
     return found
+
+
+def newest_reissues(db: Database, at: int) -> dict[str, dict[Protocol, int]]:
+    """Return by node when each protocol's parameters were replaced last; what a wrong clock dated after ``at`` is not.
+
+    Microseconds since 1970.
+    """
+    replaced = {Protocol.AMNEZIAWG: "parameters", Protocol.REALITY: "reality"}
+    newest: dict[str, dict[Protocol, int]] = {}
+    for protocol, column in replaced.items():
+        rows = db.execute(
+            f"SELECT node_id, MAX(created_at) AS at FROM reissues WHERE created_at <= ? AND {column} <> 'null'"  # noqa: S608
+            " GROUP BY node_id",
+            (at,),
+        )
+        for row in rows:
+            newest.setdefault(row["node_id"], {})[protocol] = row["at"]
+    return newest
 
 
 def note_known(db: Database, node_id: str, revision: int) -> None:

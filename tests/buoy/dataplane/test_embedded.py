@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from pharos.buoy.dataplane.plans import Planner
 from pharos.buoy.events import EventFeed
 from pharos.wire.agent import AgentKeys, Membership, grant_of
 from pharos.wire.awg.config import PeerConfig
+from pharos.wire.awg.engine import Engine
 from pharos.wire.awg.generate import generate
 from pharos.wire.awg.params import PLAIN
 from pharos.wire.awg.tunnel import open_client_tunnel
@@ -45,6 +47,7 @@ PEER = Peer(
     generation=1,
     addresses=("10.86.0.2/32",),
 )
+OTHER = attrs.evolve(PEER, device_id=DeviceId("d2"), awg_key=KeyPair.generate().public, addresses=("10.86.0.3/32",))
 DESIRED = Desired(fence=Fence(1, 1, 1), awg=generate(os.urandom), addresses=("10.86.0.1",), peers={"d1": PEER})
 
 
@@ -120,6 +123,34 @@ async def test_keys_that_cannot_be_used_are_refused_before_they_are_applied(tmp_
             with pytest.raises(RemoteProtocolError, match="d1"):
                 plane.check(attrs.evolve(DESIRED, peers={"d1": peer}))
         assert await plane.read_counters() == []
+
+
+async def test_one_peer_more_is_told_without_asking_the_engine_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_plane(tmp_path / "n") as (plane, _):
+        await plane.apply(DESIRED)
+        port = plane.port
+        monkeypatch.setattr(Engine, "state", lambda _: pytest.fail("what it was told is known"))
+        await plane.apply(attrs.evolve(DESIRED, peers={"d1": PEER, "d2": OTHER}))
+        assert [entry.device_id for entry in await plane.read_counters()] == ["d1", "d2"]
+        await plane.apply(attrs.evolve(DESIRED, peers={"d2": OTHER}))
+        assert [entry.device_id for entry in await plane.read_counters()] == ["d2"]
+        assert plane.port == port
+
+
+async def test_engine_that_refused_is_asked_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_plane(tmp_path / "n") as (plane, _):
+        await plane.apply(DESIRED)
+        with monkeypatch.context() as refusing:
+            refusing.setattr(Engine, "apply", lambda *_: errno.EIO)
+            await plane.apply(attrs.evolve(DESIRED, peers={"d1": PEER, "d2": OTHER}))
+        assert "amneziawg is not served as ordered" in caplog.text
+        caplog.clear()
+        await plane.apply(attrs.evolve(DESIRED, peers={"d1": PEER, "d2": OTHER}))
+        assert [entry.device_id for entry in await plane.read_counters()] == ["d1", "d2"]
 
 
 @pytest.mark.parametrize(("reasons", "told"), [({}, "removed"), ({DeviceId("d1"): "expired"}, "expired")])

@@ -129,6 +129,29 @@ def test_what_stays_is_the_same_object_and_derived_once(keys: AgentKeys, monkeyp
     assert planner.awg(attrs.evolve(DESIRED, peers={PHONE: later})).peers[PHONE] is first.peers[PHONE]
 
 
+def test_what_is_on_disk_was_checked_when_it_came(keys: AgentKeys) -> None:
+    unusable = attrs.evolve(DESIRED, peers={PHONE: attrs.evolve(PEER, awg_key=bytes(32))})
+    with pytest.raises(RemoteProtocolError, match="device phone"):
+        planner_of(keys).check(unusable)
+    # An engine passes over a key of low order; the others' devices do not wait for it to be found.
+    assert planner_of(keys).awg(unusable).peers.keys() == {PHONE}
+
+
+def test_one_that_is_pushed_again_with_another_key_is_checked_again(keys: AgentKeys) -> None:
+    planner = planner_of(keys)
+    planner.check(DESIRED)
+    with pytest.raises(RemoteProtocolError, match="device phone"):
+        planner.check(attrs.evolve(DESIRED, peers={PHONE: attrs.evolve(PEER, awg_key=bytes(32))}))
+    assert planner.awg(DESIRED).peers[PHONE].public_key == PEER.awg_key
+
+
+def test_plans_of_both_protocols_are_made_of_what_was_checked(keys: AgentKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    planner = planner_of(keys)
+    planner.check(DESIRED)
+    monkeypatch.setattr(plans, "_check_user_ids", lambda *_: pytest.fail("it was made before"))
+    assert planner.awg(DESIRED).peers.keys() == planner.reality(DESIRED).users.keys() == {PHONE}
+
+
 def test_generation_has_secrets_of_its_own(keys: AgentKeys) -> None:
     planner = planner_of(keys)
     first = planner.awg(DESIRED).peers[PHONE].preshared_key

@@ -117,6 +117,13 @@ class Node:
             yield request_over(outer, request)
 
     @contextlib.asynccontextmanager
+    async def asleep(self) -> AsyncIterator[None]:
+        """Have this agent do nothing while the block lasts, as if it were stopped; its Xray goes on."""
+        async with self.driver._turn:
+            self.driver._witness.users = None
+            yield
+
+    @contextlib.asynccontextmanager
     async def datagrams(self, who: RealityUser) -> AsyncIterator[VlessDatagrams]:
         request = Request(user_id=who.user_id, command=Command.MUX, target=None, flow=Flow.VISION)
         async with open_reality(HOST, self.driver.port, settings()) as outer:

@@ -254,7 +254,7 @@ async def test_an_xray_that_outlived_the_agent_is_taken_over_as_it_runs(in_world
         async with world.node.asks(ALICE, world.target.port) as stream:
             assert await echoes(stream)
             # Another agent, which has no Xray of its own, and whose users are others.
-            async with running_driver(world.node.runtime) as second:
+            async with world.node.asleep(), running_driver(world.node.runtime) as second:
                 await second.driver.apply(plan(world.door(), who=(ALICE, user("carol", 3))))
                 assert second.runner._process is None
                 assert await world.reaches(user("carol", 3))
@@ -270,7 +270,7 @@ async def test_who_was_there_before_the_agent_was_is_cut_too(in_world) -> None:
         await world.node.driver.apply(plan(world.door()))
         async with world.node.asks(ALICE, world.target.port, via=own) as stream:
             assert await echoes(stream)
-            async with running_driver(world.node.runtime, place=everywhere) as second:
+            async with world.node.asleep(), running_driver(world.node.runtime, place=everywhere) as second:
                 await second.driver.apply(plan(world.door()))
                 await second.driver.apply(plan(world.door(), who=(BOB,)))
                 with trio.fail_after(6):

@@ -19,7 +19,7 @@ from grpclib.server import Stream
 from pharos.buoy.control import Control, serve_control
 from pharos.buoy.dataplane.base import EngineError
 from pharos.buoy.events import EventFeed
-from pharos.helm.fleet.nodes import move_node
+from pharos.helm.fleet.nodes import change_node, move_node
 from pharos.helm.model.nodes import Node, NodeAct
 from pharos.wire.agent import AgentKeys
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
@@ -134,13 +134,15 @@ async def test_what_is_no_such_order_is_a_bad_request(tmp_path: Path, act: str, 
 
 
 async def test_node_that_is_away_or_revoked_or_not_there_is_told_apart(tmp_path: Path) -> None:
-    async with fleet(tmp_path) as found:
-        pass
-    async with operator(tmp_path / "helm") as (helm, client):
-        away = await client.post(f"{API}/nodes/{found.node.id}/restart", json={"protocol": "amneziawg"})
+    async with operator(tmp_path) as (helm, client):
+        node, _ = await helm.store.run(adopt_sample_node, helm.authority)
+        moved = {"address": "127.0.0.1", "control_port": 1}
+        await helm.store.run(change_node, sample_act(), node.id, node.version, moved)
+        restart = f"{API}/nodes/{node.id}/restart"
+        away = await client.post(restart, json={"protocol": "amneziawg"})
         assert (away.status_code, away.headers["retry-after"]) == (503, "5")
-        await helm.store.run(move_node, sample_act(), found.node.id, found.node.version + 1, NodeAct.REVOKE)
-        revoked = await client.post(f"{API}/nodes/{found.node.id}/restart", json={"protocol": "amneziawg"})
+        await helm.store.run(move_node, sample_act(), node.id, node.version + 1, NodeAct.REVOKE)
+        revoked = await client.post(restart, json={"protocol": "amneziawg"})
         assert (revoked.status_code, "revoked" in revoked.json()["detail"]) == (409, True)
         assert (await client.post(f"{API}/nodes/nobody/log-level", json={"level": "info"})).status_code == 404
 
