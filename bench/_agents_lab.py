@@ -27,8 +27,8 @@ from tests.support.rpc import HOST
 
 INTERFACE: Final = "awg0"
 TOOLS: Final = ("ip", "nft", "nsenter", "unshare")
-_TUNNELS: Final = 4
-"""One for each 500 passages."""
+_TUNNELS: Final = 6
+"""One for each 500 passages, and room besides."""
 
 
 @attrs.frozen

@@ -86,11 +86,13 @@ class Passages(PassageBase):
 async def run(_kind: str) -> None:
     accepted = Passages()
     service = Service([accepted], max_message=MAX_FRAME + 64)
+    # Who comes without a relay may call at once, or open a passage and vouch for itself.
+    direct = Service([accepted, BenchEcho()], max_message=MAX_FRAME + 64)
 
     async def serve_direct(stream: SecureStream) -> None:
         identity = admit_peer(INGRESS, stream.peer_certificate, trust=trust(), now=now())
         peer = Peer(address=stream.peer_address, certificate=stream.peer_certificate, identity=identity)
-        await serve_connection(stream, accepted.service, windows=EDGE, peer=peer)
+        await serve_connection(stream, direct, windows=EDGE, peer=peer)
 
     async with trio.open_nursery() as nursery:
 

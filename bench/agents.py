@@ -15,13 +15,15 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from bench._agents_daemon import running
 from bench._agents_lab import INTERFACE, Lab, Node, missing, own_machine
-from bench.support import interleave, paired_ratio, percentile, raise_file_limit, report, show, workers
+from bench._agents_state import RELAY
+from bench.support import Worker, interleave, paired_ratio, percentile, raise_file_limit, report, show, workers
 
 CROWD: Final = 10_000
 PEERS: Final = 1_000
@@ -29,7 +31,9 @@ STATUS_EVERY: Final = 30.0
 """Seconds between two of helm's readings."""
 PASSAGES: Final = 2_000
 _PATIENCE: Final = 60.0
+_OWN: Final = 2
 _FIRST: Final = 20
+"""Passages of those that measure round trips, and those that are opened before any is measured."""
 
 Figures = dict[str, float]
 
@@ -43,15 +47,15 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as folder, workers() as start:
             lab = Lab(Path(folder), start)
-            figures |= measure_crowd(lab, pushes=20 if quick else 60)
+            figures |= measure_crowd(lab, pushes=10 if quick else 60)
             figures |= measure_node(
-                lab, pushes=40 if quick else 120, events=20 if quick else 100, seconds=10 if quick else 60
+                lab, pushes=40 if quick else 120, events=15 if quick else 100, seconds=10 if quick else 60
             )
             if lacks := missing():
                 print(f"engines in processes of their own are not measured: {', '.join(lacks)}", file=sys.stderr)
             else:
                 figures |= measure_processes(lab)
-            figures |= measure_relay(lab, passages=400 if quick else PASSAGES, rounds=9 if quick else 25)
+            figures |= measure_relay(lab, passages=250 if quick else PASSAGES, rounds=5 if quick else 25)
     except (RuntimeError, OSError) as error:
         print(f"could not measure: {error}", file=sys.stderr)
         return 1
@@ -133,7 +137,7 @@ def measure_processes(lab: Lab) -> Figures:
         )
         node.wait_served()
         daemons["buoy"] = node.daemon
-        time.sleep(2)
+        time.sleep(1)
         memory = {name: daemon.megabytes() for name, daemon in daemons.items()}
     show("memory with 1,000 peers, MB of PSS", {name: [value] for name, value in memory.items()})
     return {"all_mb": sum(memory.values())}
@@ -143,28 +147,32 @@ def measure_relay(lab: Lab, *, passages: int, rounds: int) -> Figures:
     """What does a passage through a relay take of it, and of the time?"""
     with lab.relay() as relay:
 
-        def latency(task: str, to: int) -> float:
-            return float(relay.device.ask(task=task, port=to, calls=100)["p50"]) * 1e6
+        def trip(client: Worker, **how: str | int) -> Callable[[], float]:
+            return lambda: float(client.ask(calls=100, **how)["p50"]) * 1e6
 
+        own_port = relay.helm.ready["port"]
         measures = {
-            "direct": lambda: latency("direct", relay.helm.ready["port"]),
-            "passage": lambda: latency("passage", relay.ingress),
+            "bare call": trip(relay.device, task="direct", port=own_port),
+            "passage": trip(relay.crowd, task="round_trip", port=own_port, to="direct"),
+            "through the beacon": trip(relay.crowd, task="round_trip", port=relay.ingress, to=RELAY),
         }
         interleave(1, measures)  # warm up
-        echoes = interleave(rounds, measures)
-        show("round trip p50, µs", echoes)
+        trips = interleave(rounds, measures)
+        show("round trip p50, µs", trips)
         # What the first ones cost is not a passage's.
         relay.crowd.ask(task="passages", port=relay.ingress, count=_FIRST)
-        relay.helm.ask(task="memory", passages=1 + _FIRST)
+        relay.helm.ask(task="memory", passages=_OWN + _FIRST)
         memory, used = relay.daemon.megabytes(), relay.daemon.cpu()
         relay.crowd.ask(task="passages", port=relay.ingress, count=passages)
         # It waits until they are all confirmed.
-        relay.helm.ask(task="memory", passages=1 + _FIRST + passages)
+        relay.helm.ask(task="memory", passages=_OWN + _FIRST + passages)
         used, memory = relay.daemon.cpu() - used, relay.daemon.megabytes() - memory
     figures = {
         "idle_passage_kb": 1000 * memory / passages,
         "passage_cpu_ms": 1000 * used / passages,
-        "forward_p50_ratio": paired_ratio(echoes["passage"], echoes["direct"]),
+        # The same passage with and without a beacon; a call without a passage knows no Noise either.
+        "forward_p50_ratio": paired_ratio(trips["through the beacon"], trips["passage"]),
+        "passage_p50_ratio": paired_ratio(trips["through the beacon"], trips["bare call"]),
     }
     show(
         f"a beacon's passage, of {passages:,}",

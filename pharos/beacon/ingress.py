@@ -21,7 +21,7 @@ from pharos.beacon.sanitize import Headers, Refusal, forwarded_headers
 from pharos.beacon.shares import Device
 from pharos.beacon.upstream import NoUpstreamError, Upstreams
 from pharos.wire.errors import PeerRejectedError
-from pharos.wire.passage.metadata import PURPOSE_HEADER, Purpose
+from pharos.wire.passage.metadata import PURPOSE_HEADER, RETRY_HEADER, Purpose
 from pharos.wire.pki.roles import INGRESS
 from pharos.wire.rpc.admission import Admission
 from pharos.wire.rpc.flow import EDGE, Holdings
@@ -53,8 +53,6 @@ _STATUS: Final = {
     Refusal.HELM_AWAY: Status.UNAVAILABLE,
 }
 
-RETRY_FIELD: Final = "grpc-retry-pushback-ms"
-"""After so many milliseconds to try again is worth it (gRPC proposal A6, "Server Pushback")."""
 # Seconds, from and to. What is drawn in between keeps those who were refused together from coming back together.
 _RETRY_AFTER: Final = {
     # A token of a source comes each 5 s, of a device each 2 s.
@@ -193,5 +191,5 @@ async def _forward(upstreams: Upstreams, down: H2Stream, headers: Headers, *, oc
 async def _refuse(down: H2Stream, refusal: Refusal) -> None:
     hint: Headers = []
     if (after := _RETRY_AFTER.get(refusal)) is not None:
-        hint = [(RETRY_FIELD, str(round(random.uniform(*after) / MILLISECONDS)))]  # noqa: S311 -- no secret
+        hint = [(RETRY_HEADER, str(round(random.uniform(*after) / MILLISECONDS)))]  # noqa: S311 -- no secret
     await refuse(down, _STATUS[refusal], refusal.value, fields=hint)

@@ -21,7 +21,8 @@ def read_machine(state: Path, *, meminfo: Path = _MEMINFO) -> MachineReport:
     except OSError:
         size = free = 0
     return MachineReport(
-        load=os.getloadavg()[0],
+        # Thousandths are what a report carries.
+        load=round(os.getloadavg()[0], 3),
         memory=memory.get("MemTotal", 0),
         memory_available=memory.get("MemAvailable", 0),
         disk=size,

@@ -26,6 +26,8 @@ SWITCHES: Final = Path("/proc/sys")
 RESOLVER_FILES: Final = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
 # resolv.conf(5), MAXNS.
 MAX_OWN_RESOLVERS: Final = 3
+# Likewise, of a file that names none; Go's resolver has the second as well.
+DEFAULT_RESOLVERS: Final = ("127.0.0.1", "::1")
 _SWITCH_GLOBS: Final = (
     "net/ipv4/ip_forward",
     "net/ipv4/conf/all/accept_redirects",
@@ -143,16 +145,35 @@ def write_switch(name: str, value: str, root: Path = SWITCHES) -> None:
 def read_resolvers(files: Iterable[Path] = RESOLVER_FILES) -> tuple[str, ...]:
     """Return the resolvers that this machine asks itself and others can ask too, of the first file that has any."""
     for path in files:
-        try:
-            lines = path.read_text(errors="replace").splitlines()
-        except OSError:
-            continue
-        words = [line.split() for line in lines]
-        named = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
-        found = dict.fromkeys(address for address in map(_public_spelling, named) if address)
+        found = dict.fromkeys(address for address in map(_public_spelling, _named(path)) if address)
         if found:
             return tuple(found)[:MAX_OWN_RESOLVERS]
     return ()
+
+
+def read_machine_resolvers(files: Iterable[Path] = RESOLVER_FILES) -> tuple[str, ...]:
+    """Return whom programs of this machine ask, by any of the files, on loopback included."""
+    found: dict[str, None] = {}
+    for path in files:
+        # The interface of a link-local one is not the firewall's business.
+        spelt = dict.fromkeys(filter(None, (_spelling(text.partition("%")[0]) for text in _named(path))))
+        found |= dict.fromkeys([*spelt][:MAX_OWN_RESOLVERS])
+    return tuple(found) or DEFAULT_RESOLVERS
+
+
+def _named(path: Path) -> list[str]:
+    try:
+        words = [line.split() for line in path.read_text(errors="replace").splitlines()]
+    except OSError:
+        return []
+    return [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
+
+
+def _spelling(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
 
 
 def _public_spelling(text: str) -> str | None:

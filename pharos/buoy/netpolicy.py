@@ -18,6 +18,7 @@ from pharos.buoy.netkernel import (
     NetworkPolicyError,
     open_news,
     read_dropping_chains,
+    read_machine_resolvers,
     read_resolvers,
     read_switches,
     read_table,
@@ -91,13 +92,7 @@ class NetworkKeeper:
                 # One device more among those of its pool changes nothing; whether it is still so, ``run`` knows.
                 return self._findings
             await self._put()
-            found = [
-                f"the chain {chain} drops what is forwarded; allow there what {plan.interfaces[0]} takes and gives"
-                for chain in await read_dropping_chains()
-            ]
-            if not complete.resolvers:
-                found.append("no resolver is known that devices could ask; set policy.resolvers")
-            self._findings = tuple(found)
+            self._findings = await _find_obstacles(complete) if complete.interfaces else ()
             return self._findings
 
     async def remove(self) -> None:
@@ -196,6 +191,8 @@ class NetworkKeeper:
                 write_switch(path, before[path], self._switches)
 
     def _complete(self, plan: NetworkPlan) -> NetworkPlan:
+        if plan.confined and not plan.machine_resolvers:
+            plan = attrs.evolve(plan, machine_resolvers=read_machine_resolvers(self._resolver_files))
         if plan.policy.resolvers or plan.own_resolvers:
             return plan
         return attrs.evolve(plan, own_resolvers=read_resolvers(self._resolver_files))
@@ -207,6 +204,17 @@ class NetworkKeeper:
         except (StateFileError, ValueError) as error:
             log.warning("what the network was before is not known any more: %s", error)
             return _Memory()
+
+
+async def _find_obstacles(plan: NetworkPlan) -> tuple[str, ...]:
+    """Raises: NetworkPolicyError."""
+    found = [
+        f"the chain {chain} drops what is forwarded; allow there what {plan.interfaces[0]} takes and gives"
+        for chain in await read_dropping_chains()
+    ]
+    if not plan.resolvers:
+        found.append("no resolver is known that devices could ask; set policy.resolvers")
+    return tuple(found)
 
 
 def _read_memory(body: dict[str, Any]) -> _Memory:

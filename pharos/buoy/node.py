@@ -15,11 +15,11 @@ from pharos.buoy.machine import read_machine
 from pharos.buoy.quota import KEPT_EVERY, QuotaMeter
 from pharos.buoy.reality import RealityKeys
 from pharos.buoy.report import report_of
-from pharos.buoy.serving import REVOKED, is_denied, patience, reasons_to_cut, served, without_denied
+from pharos.buoy.serving import REVOKED, is_denied, patience, previous_now, reasons_to_cut, served, without_denied
 from pharos.buoy.state import DesiredState
 from pharos.wire.agent import AgentKeys
 from pharos.wire.convert import NodeReport
-from pharos.wire.desired import Desired, Peer, Push
+from pharos.wire.desired import Desired, Peer, PreviousEndpoint, Push
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.keeping import Keeping
 from pharos.wire.noise.keys import KeyPair
@@ -101,6 +101,7 @@ class Node:
         self._turn = trio.Lock()
         self._folder = state.folder
         self._cut: dict[DeviceId, str] = {}
+        self._previous: tuple[PreviousEndpoint, ...] = ()
         self._changed = trio.Event()
         self._saved_at = trio.current_time()
 
@@ -150,7 +151,7 @@ class Node:
             while True:
                 self._changed = trio.Event()
                 await self.review()
-                with trio.move_on_after(patience(self._state.current.peers.values(), now=self._wall())):
+                with trio.move_on_after(patience(self._state.current, now=self._wall())):
                     await self._changed.wait()
         finally:
             with trio.move_on_after(LAST_COUNT, shield=True):
@@ -159,13 +160,14 @@ class Node:
                 self._save_usage()
 
     async def review(self) -> None:
-        """Count what was used, and cut or serve again whoever has come to it."""
+        """Count what was used, and cut or serve again whoever, and whatever, has come to it."""
         async with self._turn:
-            peers = self._state.current.peers
-            await self._count(peers)
-            if reasons_to_cut(peers, now=self._wall(), meter=self._meter) != self._cut:
+            desired, now = self._state.current, self._wall()
+            await self._count(desired.peers)
+            cut = reasons_to_cut(desired.peers, now=now, meter=self._meter)
+            if (cut, previous_now(desired, now=now)) != (self._cut, self._previous):
                 with trio.CancelScope(shield=True):
-                    await self._apply(self._state.current)
+                    await self._apply(desired)
             if self._meter.changed and trio.current_time() - self._saved_at >= KEPT_EVERY:
                 self._saved_at = trio.current_time()
                 await trio.to_thread.run_sync(self._save_usage)
@@ -196,11 +198,15 @@ class Node:
             log.warning("what quotas have used could not be written: %s", error)
 
     async def _apply(self, desired: Desired, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
-        cut = reasons_to_cut(desired.peers, now=self._wall(), meter=self._meter)
+        now = self._wall()
+        cut = reasons_to_cut(desired.peers, now=now, meter=self._meter)
         for device_id in cut.keys() - self._cut.keys():
             log.info("peer %s is cut: %s", device_id, cut[device_id])
-        self._cut = cut
-        await self._plane.apply(served(desired, cut), reasons={**reasons, **cut})
+        present = served(desired, cut, now=now)
+        for endpoint in set(self._previous) - set(present.previous):
+            log.info("the parameters of before on port %d are not served any more", endpoint.port)
+        self._cut, self._previous = cut, present.previous
+        await self._plane.apply(present, reasons={**reasons, **cut})
 
     async def _drop_denied(self) -> bool:
         """Drop the peers that the deny list denies, from engine and disk; say whether there were any."""

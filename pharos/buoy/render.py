@@ -68,7 +68,7 @@ def read_plans(config: BuoyConfig, *, now: datetime.datetime) -> Plans:
     moment = int(now.timestamp() * MICROSECONDS)
     left_out = reasons_to_cut(desired.peers, now=moment, meter=QuotaMeter(folder))
     left_out |= {device_id: REVOKED for device_id, peer in desired.peers.items() if is_denied(deny_list, peer)}
-    present = served(desired, left_out)
+    present = served(desired, left_out, now=moment)
     planner = Planner(membership=membership, keys=keys, awg_port=config.awg_port, reality_port=config.reality_port)
     return Plans(awg=planner.awg(present), reality=planner.reality(present), left_out=left_out)
 

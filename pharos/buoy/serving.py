@@ -1,14 +1,14 @@
-"""Which of the peers that helm ordered are served at this moment, and why others are not. Pure."""
+"""What of helm's orders is served at this moment, and why other peers are not. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
 
 from pharos.buoy.quota import QuotaMeter
-from pharos.wire.desired import Desired, Peer, Push
+from pharos.wire.desired import Desired, Peer, PreviousEndpoint, Push
 from pharos.wire.ids import DeviceId
 from pharos.wire.pki.denylist import DenyList
 from pharos.wire.pki.roles import Role
@@ -36,18 +36,31 @@ def reasons_to_cut(peers: Mapping[DeviceId, Peer], *, now: int, meter: QuotaMete
     return reasons
 
 
-def served(desired: Desired, reasons: Mapping[DeviceId, str]) -> Desired:
-    """Return what the engine is to serve: all but the peers that there is a reason to cut."""
+def previous_now(desired: Desired, *, now: int) -> tuple[PreviousEndpoint, ...]:
+    """Return the replaced parameters whose time is not over. ``now`` is in microseconds since 1970."""
+    return tuple(endpoint for endpoint in desired.previous if endpoint.until > now)
+
+
+def served(desired: Desired, reasons: Mapping[DeviceId, str], *, now: int) -> Desired:
+    """Return what the engines are to serve: all but peers that there is a reason to cut, and endpoints that are over.
+
+    ``now`` is in microseconds since 1970.
+    """
+    previous = previous_now(desired, now=now)
+    if len(previous) < len(desired.previous):
+        desired = attrs.evolve(desired, previous=previous)
     if not reasons:
         return desired
     peers = {device_id: peer for device_id, peer in desired.peers.items() if device_id not in reasons}
     return attrs.evolve(desired, peers=peers)
 
 
-def patience(peers: Iterable[Peer], *, now: int) -> float:
-    """Return in how many seconds to look again."""
+def patience(desired: Desired, *, now: int) -> float:
+    """Return in how many seconds to look again. ``now`` is in microseconds since 1970."""
     wait = LOOK_EVERY
-    for peer in peers:
+    for endpoint in previous_now(desired, now=now):
+        wait = min(wait, (endpoint.until - now) / _MICROSECONDS)
+    for peer in desired.peers.values():
         if peer.expires_at > now:
             wait = min(wait, (peer.expires_at - now) / _MICROSECONDS)
         if peer.quota is not None:

@@ -58,12 +58,12 @@ class DesiredState:
         except StateFileError as error:
             if not self._copy.path.exists():
                 raise
-            log.error("%s", error)
             try:
                 self.current, whole = _read(self._copy, self._journal)
             except StateFileError:
                 raise error from None
             damaged = True
+            log.error("%s", error)
             log.error("the copy beside it is taken: fence %s, %d peers", self.current.fence, len(self.current.peers))
         if mend and (damaged or not whole):
             # A disk that takes nothing now keeps what is whole, and is written to with the next push.

@@ -48,3 +48,6 @@ class NodeRefusedError(CaravelError):
 
 class NoAnswerError(CaravelError):
     """Nobody answered in time; try again, or see: caravel doctor."""
+
+    retry_after: float = 0.0
+    """Seconds before which a relay has said that to try again is in vain."""

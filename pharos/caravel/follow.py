@@ -61,12 +61,15 @@ async def follow(store: ProfileStore, *, random: Callable[[], float], told: Call
 
     while True:
         refused: HelmRefusedError | None = None
+        wait = 0.0
         try:
             await keep_passages(dial, use, random=random)
         except* HelmRefusedError as group:
             refused = HelmRefusedError(str(next(leaves(group))))
         except* (LinkLostError, NoAnswerError) as group:
-            log.info("the passage is lost: %s", next(leaves(group)))
+            lost = next(leaves(group))
+            log.info("the passage is lost: %s", lost)
+            wait = lost.retry_after if isinstance(lost, (LinkLostError, NoAnswerError)) else 0.0
         if refused is not None:
             raise refused
-        await trio.sleep(backoff.next())
+        await trio.sleep(max(backoff.next(), wait))

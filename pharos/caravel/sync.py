@@ -234,7 +234,9 @@ def failures_as_no_answer() -> Iterator[None]:
     except LinkRefusedError as error:
         raise HelmRefusedError(f"helm refused: {error}") from error
     except (LinkLostError, StreamTerminatedError, trio.BrokenResourceError, RemoteProtocolError) as error:
-        raise NoAnswerError(f"the conversation with helm broke off: {error}") from error
+        failure = NoAnswerError(f"the conversation with helm broke off: {error}")
+        failure.retry_after = error.retry_after if isinstance(error, LinkLostError) else 0.0
+        raise failure from error
 
 
 def _beacons(store: ProfileStore, enrolled: Enrolled, now: datetime.datetime) -> list[BeaconAddress]:

@@ -50,6 +50,9 @@ class TruncatedError(RemoteProtocolError):
 class LinkLostError(WireError):
     """The peer went away; it is redialled by itself."""
 
+    retry_after: float = 0.0
+    """Seconds before which the peer has said that to dial again is in vain."""
+
 
 class LinkRefusedError(WireError):
     """The peer answered and refused us; check that both belong to this fleet."""

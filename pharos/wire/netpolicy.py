@@ -14,7 +14,7 @@ from typing import Any, Final, Self, TypeAlias
 
 import attrs
 
-from pharos.wire.desired import MAX_ADDRESSES, MAX_CLOSED, Policy
+from pharos.wire.desired import MAX_ADDRESSES, MAX_CLOSED, MAX_PREVIOUS, Policy
 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
 IpNetwork: TypeAlias = IPv4Network | IPv6Network
@@ -31,6 +31,10 @@ MAX_ALLOWED: Final = MAX_CLOSED
 MAX_NODE_PORTS: Final = 8
 # Xray's API, and that of a second Xray while one is replaced.
 MAX_GUARDED: Final = 4
+# Xray and our own server, and each of them a second time while it is replaced.
+MAX_CONFINED: Final = 4
+# One of each key: of the one in use, and of those before it.
+MAX_TARGETS: Final = 1 + MAX_PREVIOUS
 RELAY_PORTS: Final = (443, 8443)
 """Where a relay is that shares the machine with a node, unless it was told otherwise."""
 # Linux takes more (anything but a slash, a colon and white space), but `*` at the end means any name to nft.
@@ -47,8 +51,21 @@ class GuardedPort:
 
     def __attrs_post_init__(self) -> None:
         _check_port(self.port)
-        if type(self.uid) is not int or not 0 <= self.uid < 2**32 - 1:
-            raise ValueError(f"{self.uid!r} is no user's number")
+        _check_uid(self.uid)
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """Where a server of REALITY passes strangers on to; it dials that itself, by TCP, whatever devices may reach."""
+
+    address: str
+    """Empty: it goes by a name, so whatever address of the Internet that has."""
+    port: int
+
+    def __attrs_post_init__(self) -> None:
+        _check_port(self.port)
+        if self.address != "":
+            _usual_address(self.address)
 
 
 @attrs.frozen(kw_only=True)
@@ -59,7 +76,7 @@ class NetworkPlan:
     """
 
     interfaces: tuple[str, ...]
-    """Tunnels, of `TUNNELS`; at least one."""
+    """Tunnels, of `TUNNELS`; at least one, or a confined user. Without any, nothing is forwarded."""
     networks: tuple[str, ...] = ()
     """Of all devices, CIDR. Packets to them never leave by another interface than a tunnel."""
     addresses: tuple[str, ...] = ()
@@ -76,11 +93,19 @@ class NetworkPlan:
     guarded: tuple[GuardedPort, ...] = ()
     transit: bool = True
     """Whether the machine forwards for others than devices, as far as its other rules let it."""
+    confined: tuple[int, ...] = ()
+    """Users whose programs dial for devices: they reach what devices may, and not this machine; never root."""
+    allowed_users: tuple[str, ...] = ()
+    """Networks that those may reach though they are not of the Internet, or this machine's own; CIDR."""
+    machine_resolvers: tuple[str, ...] = ()
+    """Whom programs of this machine ask for names, on loopback included."""
+    targets: tuple[Target, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         _check_list(self.interfaces, len(TUNNELS), "interfaces", _check_tunnel)
-        if not self.interfaces:
-            raise ValueError("a plan has a tunnel at least")
+        _check_list(self.confined, MAX_CONFINED, "confined users", _check_confined)
+        if not self.interfaces and not self.confined:
+            raise ValueError("a plan has a tunnel at least, or a user")
         _check_list(self.networks, MAX_NETWORKS, "networks", _device_network)
         _check_list(self.addresses, MAX_ADDRESSES, "addresses", _usual_address)
         _check_list(self.own_resolvers, MAX_ADDRESSES, "resolvers", _usual_address)
@@ -89,6 +114,9 @@ class NetworkPlan:
         _check_list(self.node_ports, MAX_NODE_PORTS, "ports", _check_port)
         _check_list(self.guarded, MAX_GUARDED, "guarded ports", _check_guarded)
         _check_flag(self.transit)
+        _check_list(self.allowed_users, MAX_ALLOWED, "users' allowed networks", _usual_network)
+        _check_list(self.machine_resolvers, MAX_ADDRESSES, "the machine's resolvers", _usual_address)
+        _check_list(self.targets, MAX_TARGETS, "targets", _check_target)
         _check_policy(self.policy)
 
     @property
@@ -110,6 +138,10 @@ class NetworkPlan:
             "node_ports": list(self.node_ports),
             "guarded": [[one.port, one.uid] for one in self.guarded],
             "transit": self.transit,
+            "confined": list(self.confined),
+            "allowed_users": list(self.allowed_users),
+            "machine_resolvers": list(self.machine_resolvers),
+            "targets": [[one.address, one.port] for one in self.targets],
         }
 
     @classmethod
@@ -120,9 +152,7 @@ class NetworkPlan:
         """
         members = _members(body, {field.name for field in attrs.fields(cls)})
         policy = _members(members["policy"], _POLICY_KEYS)
-        pairs = _tuple(members["guarded"])
-        if any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
-            raise ValueError("a guarded port is a port and a user")
+        guarded, targets = _pairs(members["guarded"]), _pairs(members["targets"])
         return cls(
             interfaces=_tuple(members["interfaces"]),
             networks=_tuple(members["networks"]),
@@ -137,8 +167,12 @@ class NetworkPlan:
             egress=_tuple(members["egress"]),
             allowed=_tuple(members["allowed"]),
             node_ports=_tuple(members["node_ports"]),
-            guarded=tuple(GuardedPort(port=port, uid=uid) for port, uid in pairs),
+            guarded=tuple(GuardedPort(port=port, uid=uid) for port, uid in guarded),
             transit=members["transit"],
+            confined=_tuple(members["confined"]),
+            allowed_users=_tuple(members["allowed_users"]),
+            machine_resolvers=_tuple(members["machine_resolvers"]),
+            targets=tuple(Target(address=address, port=port) for address, port in targets),
         )
 
 
@@ -164,6 +198,22 @@ def _check_egress(name: object) -> None:
 def _check_port(port: object) -> None:
     if type(port) is not int or not 0 < port < 65536:
         raise ValueError(f"{port!r} is no port")
+
+
+def _check_uid(uid: object) -> None:
+    if type(uid) is not int or not 0 <= uid < 2**32 - 1:
+        raise ValueError(f"{uid!r} is no user's number")
+
+
+def _check_confined(uid: object) -> None:
+    _check_uid(uid)
+    if uid == 0:
+        raise ValueError("root cannot be confined: who gave the order would lock the machine up")
+
+
+def _check_target(one: object) -> None:
+    if not isinstance(one, Target):
+        raise ValueError(f"{one!r} is no target")
 
 
 def _check_guarded(one: object) -> None:
@@ -232,6 +282,13 @@ def _tuple(values: object) -> tuple[Any, ...]:
     if not isinstance(values, list):
         raise ValueError(f"{values!r} is no list")
     return tuple(values)
+
+
+def _pairs(values: object) -> tuple[list[Any], ...]:
+    pairs = _tuple(values)
+    if any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
+        raise ValueError(f"{values!r} are not pairs")
+    return pairs
 
 
 def _texts(values: object) -> tuple[str, ...]:

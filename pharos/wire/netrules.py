@@ -9,13 +9,32 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from pharos.wire.netpolicy import GuardedPort, IpAddress, IpNetwork, NetworkPlan
+from pharos.wire.netusers import confine, from_users
+from pharos.wire.nftwords import (
+    ACCEPT,
+    DNS,
+    DROP,
+    PROTOCOL,
+    REFUSE,
+    REPLY,
+    TCP_RESET,
+    Rule,
+    Statement,
+    any_of,
+    interface,
+    match,
+    meta,
+    payload,
+    ports,
+    state,
+    to,
+)
 
 FAMILY: Final = "inet"
 TABLE: Final = "pharos"
-DNS: Final = 53
 # DNS over TLS (RFC 7858) and over QUIC (RFC 9250).
 ENCRYPTED_DNS: Final = 853
 NOT_THE_INTERNET: Final = tuple(
@@ -46,16 +65,8 @@ NOT_THE_INTERNET: Final = tuple(
 """What devices reach through no node, as long as it is not another device's."""
 _NAT64: Final = IPv6Address("64:ff9b::")
 _6TO4: Final = IPv6Address("2002::")
-_PROTOCOL: Final = {4: "ip", 6: "ip6"}
 _ADDRESS_TYPE: Final = {4: "ipv4_addr", 6: "ipv6_addr"}
 
-Statement: TypeAlias = dict[str, Any]
-Rule: TypeAlias = list[Statement]
-
-_ACCEPT: Final[Statement] = {"accept": None}
-_DROP: Final[Statement] = {"drop": None}
-_REFUSE: Final[Statement] = {"goto": {"target": "refused"}}
-_TCP_RESET: Final[Statement] = {"reject": {"type": "tcp reset"}}
 # (type, hook, priority): those of nft's own names mangle, filter, dstnat and srcnat (nft(8), "Priority").
 _CHAINS: Final[dict[str, tuple[str, str, int] | None]] = {
     "refused": None,
@@ -63,6 +74,7 @@ _CHAINS: Final[dict[str, tuple[str, str, int] | None]] = {
     "to_devices": None,
     "to_node": None,
     "ask_resolvers": None,
+    "from_users": None,
     "clamping": ("filter", "forward", -150),
     "forwarding": ("filter", "forward", 0),
     "arriving": ("filter", "input", 0),
@@ -113,6 +125,8 @@ def _sets(plan: NetworkPlan) -> dict[str, Sequence[IpNetwork]]:
         "resolvers": [ipaddress.ip_network(address) for address in plan.resolvers],
         "closed": _and_embedded(closed),
         "allowed": [ipaddress.ip_network(text) for text in plan.allowed],
+        "machine": [ipaddress.ip_network(text) for text in plan.machine_resolvers],
+        "users": [ipaddress.ip_network(text) for text in plan.allowed_users],
         "inside": [*_and_embedded(NOT_THE_INTERNET), *(ipaddress.ip_network(text) for text in plan.networks)],
     }
     return {f"{kind}{version}": _of(version, networks) for kind, networks in kinds.items() for version in (4, 6)}
@@ -147,16 +161,24 @@ def _chain(name: str) -> dict[str, Any]:
 
 
 def _rules(plan: NetworkPlan) -> dict[str, list[Rule]]:
-    inward, outward = _interface("iifname", plan.interfaces), _interface("oifname", plan.interfaces)
-    beyond = _interface("oifname", plan.interfaces, op="!=")
-    passing = [[beyond, _interface("iifname", plan.interfaces, op="!="), _DROP]]
     return {
         "refused": [
-            [_match(_meta("l4proto"), "tcp"), _TCP_RESET],
+            [match(meta("l4proto"), "tcp"), TCP_RESET],
             [{"reject": {"type": "icmpx", "expr": "admin-prohibited"}}],
         ],
+        **(_tunnels(plan) if plan.interfaces else {}),
+        "from_users": from_users(plan),
+        "sending": [*map(_guard, plan.guarded), *confine(plan)],
+    }
+
+
+def _tunnels(plan: NetworkPlan) -> dict[str, list[Rule]]:
+    inward, outward = interface("iifname", plan.interfaces), interface("oifname", plan.interfaces)
+    beyond = interface("oifname", plan.interfaces, op="!=")
+    passing = [[beyond, interface("iifname", plan.interfaces, op="!="), DROP]]
+    return {
         "from_devices": _from_devices(plan, outward),
-        "to_devices": [[_state("established", "related"), _ACCEPT], [_DROP]],
+        "to_devices": [[state("established", "related"), ACCEPT], [DROP]],
         "to_node": _to_node(plan),
         "ask_resolvers": _ask_resolvers(plan.resolvers),
         "clamping": [[side, *_CLAMP] for side in (inward, outward)],
@@ -166,15 +188,14 @@ def _rules(plan: NetworkPlan) -> dict[str, list[Rule]]:
             *([] if plan.transit else passing),
         ],
         "arriving": [[inward, {"jump": {"target": "to_node"}}]],
-        "sending": [_guard(one) for one in plan.guarded],
-        "catching": [[inward, *_ports(DNS), {"jump": {"target": "ask_resolvers"}}]],
+        "catching": [[inward, *ports(DNS), {"jump": {"target": "ask_resolvers"}}]],
         "leaving": [[inward, beyond, {"masquerade": None}]],
     }
 
 
 def _guard(one: GuardedPort) -> Rule:
-    port = _match(_payload("tcp", "dport"), one.port)
-    return [_interface("oifname", ["lo"]), port, _match(_meta("skuid"), one.uid, "!="), _TCP_RESET]
+    port = match(payload("tcp", "dport"), one.port)
+    return [interface("oifname", ["lo"]), port, match(meta("skuid"), one.uid, "!="), TCP_RESET]
 
 
 def _from_devices(plan: NetworkPlan, outward: Statement) -> list[Rule]:
@@ -182,37 +203,37 @@ def _from_devices(plan: NetworkPlan, outward: Statement) -> list[Rule]:
     policy = plan.policy
     return [
         # Without a connection no source is replaced, and the inner address would leave.
-        [_state("invalid"), _DROP],
-        *([*_ports(DNS, ENCRYPTED_DNS), _to("resolvers", version), _ACCEPT] for version in (4, 6)),
+        [state("invalid"), DROP],
+        *([*ports(DNS, ENCRYPTED_DNS), to("resolvers", version), ACCEPT] for version in (4, 6)),
         # A resolver may be a device, and isolated from those that ask it in everything else.
         *(
-            [_REPLY, *_ports(DNS, ENCRYPTED_DNS, field="sport"), _to("resolvers", version, field="saddr"), _ACCEPT]
+            [REPLY, *ports(DNS, ENCRYPTED_DNS, field="sport"), to("resolvers", version, field="saddr"), ACCEPT]
             for version in (4, 6)
         ),
-        [*_ports(DNS), _REFUSE],
+        [*ports(DNS), REFUSE],
         # Devices that encrypt when they can ask in clear then, and are caught. Without an operator's word it is theirs.
-        *([[*_ports(ENCRYPTED_DNS), _REFUSE]] if policy.resolvers else []),
-        *([_to("closed", version), _REFUSE] for version in (4, 6)),
-        [outward, _ACCEPT if policy.peer_to_peer else _REFUSE],
-        *([_to("allowed", version), _ACCEPT] for version in (4, 6)),
-        *([_to("inside", version), _REFUSE] for version in (4, 6)),
-        *([[_interface("oifname", plan.egress), _ACCEPT]] if policy.internet and plan.egress else []),
-        [_ACCEPT if policy.internet and not plan.egress else _REFUSE],
+        *([[*ports(ENCRYPTED_DNS), REFUSE]] if policy.resolvers else []),
+        *([to("closed", version), REFUSE] for version in (4, 6)),
+        [outward, ACCEPT if policy.peer_to_peer else REFUSE],
+        *([to("allowed", version), ACCEPT] for version in (4, 6)),
+        *([to("inside", version), REFUSE] for version in (4, 6)),
+        *([[interface("oifname", plan.egress), ACCEPT]] if policy.internet and plan.egress else []),
+        [ACCEPT if policy.internet and not plan.egress else REFUSE],
     ]
 
 
 def _to_node(plan: NetworkPlan) -> list[Rule]:
     """Return what of this machine devices reach: what answers them, and nothing that listens for itself."""
-    ports = _match(_payload("tcp", "dport"), _any_of(plan.node_ports))
+    relays = match(payload("tcp", "dport"), any_of(plan.node_ports))
     return [
-        [_state("invalid"), _DROP],
-        [_state("related"), _ACCEPT],
-        [_state("established"), _REPLY, _ACCEPT],
-        [_match(_payload("icmp", "type"), "echo-request"), _to("node", 4), _ACCEPT],
-        [_match(_payload("icmpv6", "type"), "echo-request"), _to("node", 6), _ACCEPT],
-        *([*_ports(DNS, ENCRYPTED_DNS), _to("resolvers", version), _ACCEPT] for version in (4, 6)),
-        *([ports, _to("inside", version, op="!="), _ACCEPT] for version in (4, 6) if plan.node_ports),
-        [_REFUSE],
+        [state("invalid"), DROP],
+        [state("related"), ACCEPT],
+        [state("established"), REPLY, ACCEPT],
+        [match(payload("icmp", "type"), "echo-request"), to("node", 4), ACCEPT],
+        [match(payload("icmpv6", "type"), "echo-request"), to("node", 6), ACCEPT],
+        *([*ports(DNS, ENCRYPTED_DNS), to("resolvers", version), ACCEPT] for version in (4, 6)),
+        *([relays, to("inside", version, op="!="), ACCEPT] for version in (4, 6) if plan.node_ports),
+        [REFUSE],
     ]
 
 
@@ -227,52 +248,19 @@ def _ask_resolvers(resolvers: Sequence[IpAddress]) -> list[Rule]:
             address = (
                 mine[0] if len(mine) == 1 else {"map": {"key": turn, "data": {"set": [*map(list, enumerate(mine))]}}}
             )
-            rules.append([_to("resolvers", version), _ACCEPT])
+            rules.append([to("resolvers", version), ACCEPT])
             rules.append(
                 [
-                    _match(_meta("nfproto"), f"ipv{version}"),
-                    {"dnat": {"family": _PROTOCOL[version], "addr": address}},
+                    match(meta("nfproto"), f"ipv{version}"),
+                    {"dnat": {"family": PROTOCOL[version], "addr": address}},
                 ]
             )
     return rules
 
 
-def _match(left: Any, right: Any, op: str = "==") -> Statement:
-    return {"match": {"op": op, "left": left, "right": right}}
-
-
-def _meta(key: str) -> dict[str, Any]:
-    return {"meta": {"key": key}}
-
-
-def _payload(protocol: str, field: str) -> dict[str, Any]:
-    return {"payload": {"protocol": protocol, "field": field}}
-
-
-def _any_of(values: Sequence[Any]) -> Any:
-    return {"set": list(values)}
-
-
-def _interface(side: str, names: Sequence[str], *, op: str = "==") -> Statement:
-    return _match(_meta(side), _any_of(names), op)
-
-
-def _state(*states: str) -> Statement:
-    return _match({"ct": {"key": "state"}}, list(states), "in")
-
-
-def _ports(*ports: int, field: str = "dport") -> Rule:
-    return [_match(_meta("l4proto"), _any_of(["tcp", "udp"])), _match(_payload("th", field), _any_of(ports))]
-
-
-def _to(kind: str, version: int, *, op: str = "==", field: str = "daddr") -> Statement:
-    return _match(_payload(_PROTOCOL[version], field), f"@{kind}{version}", op)
-
-
-_REPLY: Final = _match({"ct": {"key": "direction"}}, "reply")
 # A path may take less than either end knows, and lose the errors that would say so (RFC 2923 §2.1). nft's `rt mtu` is
 # what the smaller of the two ways leaves for a segment.
 _CLAMP: Final[Rule] = [
-    _match({"&": [_payload("tcp", "flags"), ["syn", "rst"]]}, "syn"),
+    match({"&": [payload("tcp", "flags"), ["syn", "rst"]]}, "syn"),
     {"mangle": {"key": {"tcp option": {"name": "maxseg", "field": "size"}}, "value": {"rt": {"key": "mtu"}}}},
 ]

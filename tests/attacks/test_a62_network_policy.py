@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pharos.wire import netpolicy
 from pharos.wire.desired import Policy
-from pharos.wire.netpolicy import NetworkPlan
+from pharos.wire.netpolicy import NetworkPlan, Target
 from pharos.wire.netrules import nft_document
 from tests.support.netplans import PLAN
 from tests.support.strategies import quick
@@ -59,6 +59,10 @@ FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
     "egress": lambda text: {"egress": (text,)},
     "node_ports": lambda text: {"node_ports": (text,)},
     "guarded": lambda text: {"guarded": (text,)},
+    "confined": lambda text: {"confined": (text,)},
+    "allowed_users": lambda text: {"allowed_users": (text,)},
+    "machine_resolvers": lambda text: {"machine_resolvers": (text,)},
+    "targets": lambda text: {"targets": (Target(address=text, port=443),)},
 }
 
 

@@ -9,7 +9,7 @@ from grpclib.const import Status
 from grpclib.exceptions import StreamTerminatedError
 from h2.errors import ErrorCodes
 
-from pharos.beacon.ingress import DEVICE_IDLE, RETRY_FIELD, STRANGER_TIME
+from pharos.beacon.ingress import DEVICE_IDLE, STRANGER_TIME
 from pharos.beacon.limiter import (
     ENROLMENT_TIME,
     LOGIN_TIME,
@@ -21,6 +21,7 @@ from pharos.beacon.limiter import (
     Rates,
 )
 from pharos.beacon.shares import DEVICE_BURST, DEVICE_CONNECTIONS, DEVICE_PASSAGES
+from pharos.wire.passage.metadata import RETRY_HEADER
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.limits import EDGE_STREAMS, FIRST_REQUEST_TIMEOUT
 from pharos.wire.rpc.status import StreamResetError
@@ -91,7 +92,7 @@ async def test_while_helm_is_away_it_is_said_so(autojump_clock: Clock) -> None:
 
 async def hint_of(stream: H2Stream) -> float:
     """Return after how many seconds the beacon says that a try is worth it."""
-    return int(dict(await stream.recv_headers())[RETRY_FIELD]) / 1000
+    return int(dict(await stream.recv_headers())[RETRY_HEADER]) / 1000
 
 
 async def test_whoever_is_sent_away_is_told_when_to_come_again(autojump_clock: Clock) -> None:
@@ -105,7 +106,7 @@ async def test_whoever_is_sent_away_is_told_when_to_come_again(autojump_clock: C
 async def test_refusal_for_good_gives_no_hope(autojump_clock: Clock) -> None:
     async with memory_beacon() as beacon, beacon.linked():
         client = await beacon.dial(certificate=None)
-        assert RETRY_FIELD not in dict(await (await client.open("device")).recv_headers())
+        assert RETRY_HEADER not in dict(await (await client.open("device")).recv_headers())
 
 
 # -- shares

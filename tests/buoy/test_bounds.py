@@ -16,7 +16,7 @@ from pharos.buoy import serving
 from pharos.buoy.dataplane.base import PeerCounters
 from pharos.buoy.quota import KEPT_EVERY
 from pharos.wire.agent import AgentKeys
-from pharos.wire.desired import Fence, Peer, Push, QuotaLease
+from pharos.wire.desired import Fence, Peer, PreviousEndpoint, Push, QuotaLease
 from pharos.wire.errors import DenyListError, ManifestError, RemoteProtocolError
 from pharos.wire.ids import DeviceId
 from pharos.wire.pki.denylist import DenyEntry, tunnel_key_hash
@@ -65,6 +65,33 @@ def with_peer(**changes: object) -> Push:
 
 def now_served(sample: SampleBuoy) -> list[str]:
     return list(sample.plane.applied[-1].peers)
+
+
+# -- replaced parameters
+
+
+async def test_parameters_of_before_end_at_their_time_with_helm_gone(tmp_path: Path, autojump_clock: Clock) -> None:
+    before, longer = (
+        PreviousEndpoint(port=port, awg=parameters_of(2), until=at(seconds))
+        for port, seconds in ((2053, 90), (2083, 200))
+    )
+
+    def ports() -> list[int]:
+        return [endpoint.port for endpoint in sample.plane.applied[-1].previous]
+
+    async with running(buoy(tmp_path)) as sample:
+        await sample.node.push(attrs.evolve(FIRST, previous=(before, longer)))
+        await trio.sleep(89)
+        assert ports() == [2053, 2083]
+        await trio.sleep(1.5)
+        assert ports() == [2083]
+        assert now_served(sample) == [ONE, TWO]
+        # What helm ordered is still what helm ordered.
+        assert len(sample.node.desired.previous) == 2
+    async with running(buoy(tmp_path)) as sample:
+        assert ports() == [2083]
+        await trio.sleep(200)
+        assert ports() == []
 
 
 # -- expiry

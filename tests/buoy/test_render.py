@@ -247,6 +247,12 @@ async def test_who_is_expired_over_quota_or_denied_at_that_moment_is_left_out(si
     assert {client["email"] for client in clients} == {"later", "sparing", "half"}
 
 
+def test_parameters_of_before_are_in_xrays_file_until_their_time_is_over(site: Site) -> None:
+    over = PreviousEndpoint(port=2053, reality=reality_of(2, after=4), until=1)
+    site.order(ordered(previous=(over,)))
+    assert [endpoint.port for endpoint in site.plans().reality.endpoints] == [443]
+
+
 # -- what stays where it is
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
 
+from pharos.beacon import ingress
+from pharos.beacon.sanitize import Refusal
+from pharos.caravel import follow as following_module
 from pharos.caravel.errors import HelmRefusedError
 from pharos.caravel.follow import follow
 from pharos.caravel.sync import SyncOutcome
@@ -74,7 +78,10 @@ async def test_note_makes_a_device_sync_at_once(tmp_path: Path, edges: list[Pass
         assert second.revision > first.revision
 
 
-async def test_device_comes_back_when_helm_does(tmp_path: Path, edges: list[PassageEdge]) -> None:
+async def test_device_comes_back_when_helm_does(
+    tmp_path: Path, edges: list[PassageEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ingress._RETRY_AFTER, Refusal.HELM_AWAY, (0.1, 0.2))
     async with running_fleet(tmp_path) as fleet:
         await fleet.enrol()
         async with following(fleet) as follower:
@@ -83,6 +90,26 @@ async def test_device_comes_back_when_helm_does(tmp_path: Path, edges: list[Pass
             await fleet.helm.start()
             assert not (await follower.next()).changed
             assert len(edges[-1].online) == 1
+
+
+async def test_device_waits_as_long_as_the_relay_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own back-off would have it back within 10 ms."""
+    monkeypatch.setitem(ingress._RETRY_AFTER, Refusal.HELM_AWAY, (7.0, 7.0))
+    waited: list[float] = []
+    sleep = trio.sleep
+
+    async def patient(seconds: float) -> None:
+        waited.append(seconds)
+        await sleep(min(seconds, 0.05))
+
+    async with running_fleet(tmp_path) as fleet:
+        await fleet.enrol()
+        await fleet.helm.stop()
+        monkeypatch.setattr(following_module, "trio", SimpleNamespace(sleep=patient))
+        async with following(fleet):
+            while 7.0 not in waited:
+                await sleep(0.02)
+            await fleet.helm.start()
 
 
 async def test_revoked_device_stops_following(tmp_path: Path, edges: list[PassageEdge]) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from hypothesis import strategies as st
 
 from pharos.wire.desired import Policy
-from pharos.wire.netpolicy import MAX_EGRESS, TUNNELS, GuardedPort, NetworkPlan
+from pharos.wire.netpolicy import MAX_CONFINED, MAX_EGRESS, MAX_TARGETS, TUNNELS, GuardedPort, NetworkPlan, Target
 from pharos.wire.netrules import nft_document
 
 PLAN: Final = NetworkPlan(
@@ -23,6 +23,10 @@ PLAN: Final = NetworkPlan(
     allowed=("10.20.0.0/16", "fd20::/48"),
     guarded=(GuardedPort(port=10085, uid=990),),
     transit=False,
+    confined=(991, 992),
+    allowed_users=("10.30.0.0/16", "fd30::/48"),
+    machine_resolvers=("127.0.0.53", "10.0.0.2", "fd00::2"),
+    targets=(Target(address="127.0.0.1", port=8443), Target(address="fd00::3", port=443), Target(address="", port=443)),
 )
 
 addresses = st.ip_addresses().map(str)
@@ -53,6 +57,12 @@ plans = st.builds(
         tuple
     ),
     transit=st.booleans(),
+    confined=st.lists(st.integers(1, 2**32 - 2), max_size=MAX_CONFINED, unique=True).map(tuple),
+    allowed_users=st.lists(networks, max_size=4, unique=True).map(tuple),
+    machine_resolvers=st.lists(addresses, max_size=3, unique=True).map(tuple),
+    targets=st.lists(
+        st.builds(Target, address=st.one_of(st.just(""), addresses), port=ports), max_size=MAX_TARGETS, unique=True
+    ).map(tuple),
 )
 
 

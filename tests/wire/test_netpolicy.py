@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pharos.wire.desired import Policy
-from pharos.wire.netpolicy import MAX_NETWORKS, GuardedPort, NetworkPlan
+from pharos.wire.netpolicy import MAX_NETWORKS, GuardedPort, NetworkPlan, Target
 from tests.support.netplans import PLAN, plans
 from tests.support.strategies import junk_json, quick
 
@@ -64,7 +64,7 @@ def test_a_plan_without_a_member_or_with_one_more_is_none(name: str) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"interfaces": ()},
+        {"interfaces": (), "confined": ()},
         {"interfaces": ("awg10",)},
         {"interfaces": ("eth0",)},
         {"interfaces": ("awg0", "awg0")},
@@ -90,6 +90,16 @@ def test_a_plan_without_a_member_or_with_one_more_is_none(name: str) -> None:
         {"node_ports": ("443",)},
         {"guarded": ((10085, 0),)},
         {"transit": 1},
+        {"confined": (0,)},
+        {"confined": (-1,)},
+        {"confined": (2**32 - 1,)},
+        {"confined": (True,)},
+        {"confined": ("991",)},
+        {"confined": (991, 991)},
+        {"confined": tuple(range(1, 6))},
+        {"allowed_users": ("10.7.0.1/16",)},
+        {"machine_resolvers": ("fe80::1%eth0",)},
+        {"targets": (("127.0.0.1", 443),)},
         {"policy": None},
         {"policy": Policy(internet=1)},  # type: ignore[arg-type]
     ],
@@ -104,6 +114,16 @@ def test_what_is_not_typed_is_no_plan(fields: dict[str, Any]) -> None:
 def test_a_guarded_port_is_a_port_and_a_user(port: Any, uid: Any) -> None:
     with pytest.raises(ValueError):
         GuardedPort(port=port, uid=uid)
+
+
+@pytest.mark.parametrize(("address", "port"), [("example.org", 1), ("FD07::1", 1), (None, 1), ("", 0), ("", True)])
+def test_a_target_is_an_address_or_none_and_a_port(address: Any, port: Any) -> None:
+    with pytest.raises(ValueError):
+        Target(address=address, port=port)
+
+
+def test_a_plan_without_a_tunnel_has_a_user() -> None:
+    assert attrs.evolve(PLAN, interfaces=()).confined
 
 
 def test_the_machines_own_resolvers_are_asked_where_the_policy_names_none() -> None:

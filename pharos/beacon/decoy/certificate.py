@@ -95,8 +95,8 @@ def own_certificate(state: Path, *, wall: Clock, now: float) -> DecoyCertificate
             if wall() < certificate.not_valid_after_utc - RENEW_BEFORE:
                 return body["certificate"]
         key = generate_key()
-        # An odd number of bits more than it takes is cut; 0 is no serial.
-        serial = secrets.randbits(SERIAL_BITS) | 1
+        # 0 is no serial (RFC 5280 §4.1.2.2).
+        serial = secrets.randbits(SERIAL_BITS) or 1
         der = certificate_to_der(make_web_certificate(key, now=wall(), serial=serial))
         body = {"certificate": b64encode(der).decode(), "key": b64encode(key_to_der(key)).decode()}
         file.save(body)

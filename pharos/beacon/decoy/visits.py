@@ -14,6 +14,7 @@ from pharos.beacon.decoy.site import Site
 from pharos.wire.rpc.flow import EDGE
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
+from pharos.wire.rpc.peer import Peer
 from pharos.wire.units import SECONDS
 
 # A page with all that belongs to it, on the worst of lines. Who reads on dials again, as browsers do unasked.
@@ -31,13 +32,14 @@ async def show_site(stream: DecoyStream, site: Site) -> None:
             await serve_http1(stream, site)
 
 
-async def serve_http2(stream: trio.abc.Stream, site: Site) -> None:
+async def serve_http2(stream: DecoyStream, site: Site) -> None:
     """Answer requests by the engine that serves the fleet, with all its limits, and no PING of its own."""
     await Connection(
         stream,
         client_side=False,
         windows=EDGE,
         accept=functools.partial(_answer, site),
+        peer=Peer(address=stream.peer_address),
         max_streams=STREAMS,
         keepalive=None,
         idle_timeout=REQUEST_TIME,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import attrs
 
 from pharos.buoy.config import BuoyConfig
 from pharos.buoy.dataplane.base import AwgDriver, AwgPlan, EngineError, OnEvent, RealityDriver, Restart
-from pharos.buoy.dataplane.choose import EMBEDDED, KERNEL, USERSPACE, choose
+from pharos.buoy.dataplane.choose import EMBEDDED, KERNEL, USERSPACE, XRAY, choose
 from pharos.buoy.dataplane.embedded import open_embedded_awg
 from pharos.buoy.dataplane.kernel import make_kernel_awg
 from pharos.buoy.dataplane.links import link_by_helper, main_link
@@ -23,7 +24,7 @@ from pharos.buoy.dataplane.probing import probe_awg, probe_reality
 from pharos.buoy.dataplane.reality import make_embedded, make_userspace
 from pharos.buoy.dataplane.realityplan import Place, hosts_of
 from pharos.buoy.dataplane.userspace import make_userspace_awg, restart_by_helper
-from pharos.buoy.network import Network
+from pharos.buoy.network import ConfinedReality, Network
 from pharos.buoy.roothelper.acts import Unit, UnitAct, UnitVerb
 from pharos.buoy.roothelper.client import SOCKET, RootHelper, SocketRootHelper
 from pharos.buoy.roothelper.local import LocalRootHelper
@@ -35,6 +36,8 @@ XRAY_RUNTIME: Final = Path("/run/pharos-xray")
 LOCAL_MEMORY: Final = Path("/run/pharos-buoy-network")
 """What the network was before a policy that an agent put in force as root; of no use after a reboot."""
 _TUNNELS: Final = frozenset({KERNEL, USERSPACE})
+_USERS: Final = {XRAY: "pharos-xray", USERSPACE: "pharos-reality"}
+"""As whom the units of these servers run."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,7 +47,7 @@ class Drivers:
     awg: AwgDriver
     reality: RealityDriver
     network: Network | None
-    """None where there is no tunnel interface, or the operator keeps the rules."""
+    """None where there is neither a tunnel interface nor an Xray, or the operator keeps the rules."""
     helper: RootHelper
 
 
@@ -58,12 +61,16 @@ def open_drivers(config: BuoyConfig, *, on_event: OnEvent) -> Iterator[Drivers]:
     reality = choose(config.reality_driver, probe_reality())
     log.info("AmneziaWG by %s: %s; REALITY by %s: %s", awg.name, awg.reason, reality.name, reality.reason)
     interfaces = _interfaces(config, awg.name)
-    helper = find_helper(needed=bool(interfaces))
-    network = _make_network(config, helper, interfaces) if config.network and interfaces else None
+    confined = _confined(reality.name)
+    # Our own server heeds its rules for each datagram, so for it alone no firewall is needed.
+    needed = bool(interfaces) or (reality.name == XRAY and bool(confined))
+    helper = find_helper(needed=needed)
+    network = _make_network(config, helper, interfaces, confined) if config.network and needed else None
     with _open_awg(config, awg.name, helper, on_event) as driver:
+        server = _make_reality(config, reality.name, helper, on_event)
         yield Drivers(
             awg=driver,
-            reality=_make_reality(config, reality.name, helper, on_event),
+            reality=ConfinedReality(server, network) if network is not None and confined else server,
             network=network,
             helper=helper,
         )
@@ -76,13 +83,29 @@ def find_helper(*, needed: bool) -> RootHelper:
     return SocketRootHelper()
 
 
-def _make_network(config: BuoyConfig, helper: RootHelper, interfaces: tuple[str, ...]) -> Network:
+def _confined(name: str) -> tuple[int, ...]:
+    """The user of a server of REALITY, for the firewall to know it by."""
+    user = _USERS.get(name)
+    if user is None:
+        return ()
+    try:
+        return (pwd.getpwnam(user).pw_uid,)
+    except KeyError:
+        log.warning("there is no user %s, so the firewall does not know what REALITY's server sends", user)
+        return ()
+
+
+def _make_network(
+    config: BuoyConfig, helper: RootHelper, interfaces: tuple[str, ...], confined: tuple[int, ...]
+) -> Network:
     return Network(
         helper,
         interfaces,
         allowed=tuple(map(str, config.network_allowed)),
         egress=config.egress,
         transit=config.transit,
+        confined=confined,
+        allowed_users=tuple(dict.fromkeys(map(str, config.reality_allowed))),
     )
 
 

@@ -14,7 +14,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from pharos.wire.errors import LinkLostError, LinkRefusedError, RemoteProtocolError
 from pharos.wire.gen.pharos.relay.v1.passage_grpc import PassageStub
 from pharos.wire.gen.pharos.relay.v1.passage_pb2 import Frame
-from pharos.wire.passage.metadata import PURPOSE_HEADER, PassageRequest
+from pharos.wire.passage.metadata import PURPOSE_HEADER, RETRY_HEADER, PassageRequest, read_retry
 from pharos.wire.passage.records import MAX_FRAME, MAX_HANDSHAKE_FRAME
 from pharos.wire.rpc.h2stream import H2Stream
 
@@ -99,8 +99,14 @@ class OpenedCallFrames(CallFrames):
         try:
             await self._opened.recv_initial_metadata()
         except GRPCError as error:
-            kind = LinkRefusedError if error.status in _REFUSALS else LinkLostError
-            raise kind(f"the passage was not opened: {error.status.name} {error.message or ''}") from error
+            text = f"the passage was not opened: {error.status.name} {error.message or ''}"
+            if error.status in _REFUSALS:
+                raise LinkRefusedError(text) from error
+            lost = LinkLostError(text)
+            # A status in the place of headers is a trailer.
+            said = self._opened.trailing_metadata
+            lost.retry_after = 0.0 if said is None else read_retry(said.get(RETRY_HEADER))
+            raise lost from error
         except StreamTerminatedError as error:
             raise LinkLostError(f"the passage was not opened: {error}") from error
 

@@ -12,6 +12,7 @@ from pharos.wire.errors import LocalProtocolError, RemoteProtocolError
 from pharos.wire.ids import FleetId, TicketId
 from pharos.wire.seal.fields import length_prefixed
 from pharos.wire.seal.ticket import TICKET_ID_LENGTH
+from pharos.wire.units import MILLISECONDS, SECONDS
 
 PURPOSE_HEADER: Final = "x-passage"
 FINGERPRINT_HEADER: Final = "x-pharos-device-fp"
@@ -20,10 +21,23 @@ FINGERPRINT_HEADER: Final = "x-pharos-device-fp"
 RUN_HEADER: Final = "x-pharos-run"
 """Told by helm to its relays on each tunnel: which run of it this is, eight random octets in lower-case hexadecimal."""
 
+RETRY_HEADER: Final = "x-retry-ms"
+"""With a refusal: after so many milliseconds to try again is worth it. gRPC's own name for it (proposal A6) is one that
+grpclib keeps to itself."""
+MAX_RETRY: Final = 60 * SECONDS
+"""Nobody waits longer because a relay says so, which could keep a device away for ever with one word."""
+
 _CONTEXT: Final = b"pharos/passage/v1"
 _KEY_ID_CONTEXT: Final = b"pharos/passage/v1/key"
 _ENROL: Final = re.compile(rf"enrol\.([0-9a-f]{{{2 * TICKET_ID_LENGTH}}})")
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def read_retry(text: object) -> float:
+    """Return the seconds that a refusal asks for; 0 for one that asks for none, or for nonsense."""
+    if not isinstance(text, str) or not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        return 0.0
+    return min(int(text) * MILLISECONDS, MAX_RETRY)
 
 
 class Purpose(enum.Enum):

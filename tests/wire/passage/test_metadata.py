@@ -13,6 +13,7 @@ from pharos.wire.passage.metadata import (
     PassageRequest,
     Purpose,
     read_metadata,
+    read_retry,
 )
 from tests.support.strategies import quick
 
@@ -99,3 +100,21 @@ def test_a_fingerprint_is_one_and_well_formed(request_: PassageRequest, fingerpr
         metadata.add(FINGERPRINT_HEADER, fingerprint)
     with pytest.raises(RemoteProtocolError, match="fingerprint"):
         read_metadata(metadata, FLEET)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5000", 5.0),
+        ("0", 0.0),
+        ("999999999", 60.0),
+        ("-1", 0.0),
+        ("x", 0.0),
+        ("", 0.0),
+        (None, 0.0),
+        ("1" * 99, 0.0),
+        ("٣", 0.0),
+    ],
+)
+def test_refusal_is_waited_for_as_long_as_it_says_and_no_longer_than_a_minute(text: object, seconds: float) -> None:
+    assert read_retry(text) == seconds
