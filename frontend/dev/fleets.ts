@@ -27,6 +27,8 @@ export function node(now: number, name: string, facts: Partial<Node> = {}): Node
     desired_revision: 12,
     peers: 2,
     awg_port: 443,
+    engines: [],
+    machine: null,
     ...facts,
   }
 }

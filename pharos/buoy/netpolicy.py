@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import time
 from pathlib import Path
@@ -50,6 +52,8 @@ class _Memory:
 
     plan: NetworkPlan | None = None
     before: dict[str, str] = attrs.field(factory=dict)
+    table: str = ""
+    """Of the plan: the digest of what nft was told and of what the table then was; empty: not in force yet."""
 
 
 class NetworkKeeper:
@@ -86,13 +90,13 @@ class NetworkKeeper:
         Raises: NetworkPolicyError — it could not be; the plan is kept, and tried again by ``run``.
         """
         async with self._lock:
+            await self._adopt()
             self._memory.plan = plan
             complete = self._complete(plan)
             if nft_document(complete) == self._document:
                 # One device more among those of its pool changes nothing; whether it is still so, ``run`` knows.
                 return self._findings
             await self._put()
-            self._findings = await _find_obstacles(complete) if complete.interfaces else ()
             return self._findings
 
     async def remove(self) -> None:
@@ -148,6 +152,7 @@ class NetworkKeeper:
         async with self._lock:
             begun, known = time.monotonic(), self._document is not None
             try:
+                await self._adopt()
                 drift = await self._find_drift(table=table)
                 if drift:
                     await self._put()
@@ -162,13 +167,28 @@ class NetworkKeeper:
                 said = "was changed under us" if known else "was not set by this process"
                 log.warning("the network policy %s (%s); in force after %.0f ms", said, ", ".join(drift), taken)
 
+    async def _adopt(self) -> None:
+        """Know the table of the process before this one, if nobody has touched it since, and leave it alone.
+
+        In the moment in which a table is replaced the kernel may lose a packet of a new connection: a lookup in a set
+        that is about to go finds nothing, while the rule that asks is still in force.
+        """
+        if self._document is not None or self._memory.plan is None or not self._memory.table:
+            return
+        plan = self._complete(self._memory.plan)
+        document, listing = nft_document(plan), await read_table()
+        if _digest(document, listing) == self._memory.table:
+            self._findings = await _find_obstacles(plan) if plan.interfaces else ()
+            self._document, self._listing = document, listing
+
     async def _put(self) -> None:
         assert self._memory.plan is not None, "there is a plan to put"
         plan = self._complete(self._memory.plan)
         document = nft_document(plan)
         now = read_switches(self._switches)
         self._memory.before = first_seen(now, self._memory.before)
-        self._file.save({"plan": self._memory.plan.as_json(), "before": self._memory.before})
+        self._memory.table = ""
+        self._save()
         # The rules first: there is no moment in which packets are forwarded without them.
         self._document = None
         await tell_nft(document)
@@ -178,7 +198,15 @@ class NetworkKeeper:
         for path, value in sysctls(plan, self._memory.before).items():
             if now.get(path) != value:
                 write_switch(path, value, self._switches)
+        self._findings = await _find_obstacles(plan) if plan.interfaces else ()
         self._document, self._listing = document, listing
+        self._memory.table = _digest(document, listing)
+        self._save()
+
+    def _save(self) -> None:
+        memory = self._memory
+        plan = None if memory.plan is None else memory.plan.as_json()
+        self._file.save({"plan": plan, "before": memory.before, "table": memory.table})
 
     def _restore(self) -> None:
         plan, before = self._memory.plan, self._memory.before
@@ -219,14 +247,19 @@ async def _find_obstacles(plan: NetworkPlan) -> tuple[str, ...]:
 
 def _read_memory(body: dict[str, Any]) -> _Memory:
     """Raises: ValueError — it is none of ours: not a path but those that a plan moves is ever written."""
-    before = body.get("before")
+    before, table = body.get("before"), body.get("table", "")
     if (
-        body.keys() != {"plan", "before"}
+        body.keys() | {"table"} != {"plan", "before", "table"}
+        or not isinstance(table, str)
         or not isinstance(before, dict)
         or not all(map(is_switch, before, before.values()))
     ):
         raise ValueError("the file of the network's state is not of this version")
-    return _Memory(plan=NetworkPlan.from_json(body["plan"]), before=before)
+    return _Memory(plan=NetworkPlan.from_json(body["plan"]), before=before, table=table)
+
+
+def _digest(document: dict[str, Any], listing: Listing) -> str:
+    return hashlib.sha256(json.dumps([document, listing], sort_keys=True).encode()).hexdigest()
 
 
 def _count(listing: Listing) -> list[int]:

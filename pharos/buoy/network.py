@@ -85,7 +85,7 @@ class Network:
 
 def targets_of(plan: RealityPlan) -> tuple[Target, ...]:
     """Return what a server of this plan dials by itself."""
-    found = {}
+    found: dict[Target, None] = {}
     for endpoint in plan.endpoints:
         host, port = split_target(endpoint.parameters.target)
         try:

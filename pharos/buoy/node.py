@@ -151,7 +151,7 @@ class Node:
             while True:
                 self._changed = trio.Event()
                 await self.review()
-                with trio.move_on_after(patience(self._state.current, now=self._wall())):
+                with trio.move_on_after(patience(self._state.current, now=self._now())):
                     await self._changed.wait()
         finally:
             with trio.move_on_after(LAST_COUNT, shield=True):
@@ -162,7 +162,7 @@ class Node:
     async def review(self) -> None:
         """Count what was used, and cut or serve again whoever, and whatever, has come to it."""
         async with self._turn:
-            desired, now = self._state.current, self._wall()
+            desired, now = self._state.current, self._now()
             await self._count(desired.peers)
             cut = reasons_to_cut(desired.peers, now=now, meter=self._meter)
             if (cut, previous_now(desired, now=now)) != (self._cut, self._previous):
@@ -171,6 +171,10 @@ class Node:
             if self._meter.changed and trio.current_time() - self._saved_at >= KEPT_EVERY:
                 self._saved_at = trio.current_time()
                 await trio.to_thread.run_sync(self._save_usage)
+
+    def _now(self) -> int:
+        # Access that has ended is not begun again by a clock that was set back.
+        return max(self._wall(), round(self.keeping.standing.floor.floor.timestamp() * 1_000_000))
 
     async def report(self) -> NodeReport:
         """Return the node's status."""
@@ -198,7 +202,7 @@ class Node:
             log.warning("what quotas have used could not be written: %s", error)
 
     async def _apply(self, desired: Desired, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
-        now = self._wall()
+        now = self._now()
         cut = reasons_to_cut(desired.peers, now=now, meter=self._meter)
         for device_id in cut.keys() - self._cut.keys():
             log.info("peer %s is cut: %s", device_id, cut[device_id])

@@ -36,8 +36,10 @@ def sysctls(plan: NetworkPlan, before: Mapping[str, str]) -> dict[str, str]:
     """Return what each switch has to be, in the order in which they are to be set.
 
     ``before``: what the machine had of all switches for which `is_switch` holds. One that is not there is not wanted:
-    a kernel without IPv6 has none of its.
+    a kernel without IPv6 has none of its. Without a tunnel nothing is forwarded, and none is moved.
     """
+    if not plan.interfaces:
+        return {}
     wanted = {}
     if before.get(IPV6_FORWARDING) == "0":
         # A router takes no router's advice (RFC 4861 §6.2.7), so a machine whose way out is advertised would lose it in

@@ -202,3 +202,30 @@ async def test_a69_helm_whose_clock_is_back_takes_no_node_that_has_expired(tmp_p
         with pytest.raises(LinkRefusedError, match="does not verify"):
             await dial()
         nursery.cancel_scope.cancel()
+
+
+async def test_a69_agent_whose_machine_has_no_clock_starts_and_serves(tmp_path):
+    keys = joined(tmp_path, name="node-1")
+    await agent(tmp_path, keys, NOW).node.push(PUSH)
+    # Of a battery that died, and of a helm that was away for longer than the certificate lasts.
+    for wall in (COLD, NOW + 3 * YEAR):
+        cold = make_buoy(
+            tmp_path, keys=keys, membership=keys.membership(now=wall), wall=lambda at=wall: microseconds(at)
+        )
+        await cold.node.start()
+        assert list(cold.plane.applied[-1].peers) == ["device-1", "device-2"]
+
+
+async def test_a69_access_that_ended_does_not_begin_again(tmp_path, monkeypatch):
+    keys = joined(tmp_path, name="node-1")
+    ended = attrs.evolve(peer_of(2), expires_at=microseconds(NOW - DAY))
+    await agent(tmp_path, keys, NOW).node.push(attrs.evolve(PUSH, upsert=(peer_of(1), ended)))
+    for wall in (NOW - 2 * DAY, NOW - YEAR, COLD):
+        back = agent(tmp_path, keys, wall)
+        # Red: the clock decides alone.
+        with monkeypatch.context() as weakened:
+            weakened.setattr(Node, "_now", lambda self: self._wall())
+            await back.node.start()
+            assert list(back.plane.applied[-1].peers) == ["device-1", "device-2"]
+        await back.node.review()
+        assert list(back.plane.applied[-1].peers) == ["device-1"]

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from pharos.buoy import netkernel, netpolicy
-from pharos.buoy.netkernel import NetworkPolicyError, read_resolvers, read_switches, read_table, tell_nft, write_switch
+from pharos.buoy.netkernel import (
+    NetworkPolicyError,
+    read_machine_resolvers,
+    read_resolvers,
+    read_switches,
+    read_table,
+    tell_nft,
+    write_switch,
+)
 from pharos.buoy.netpolicy import FILE, FORMAT, NetworkKeeper
 from pharos.wire.errors import StateFileError
 from pharos.wire.files import StateFile
@@ -163,3 +171,14 @@ def test_resolvers_are_read_from_the_first_file_that_has_any_for_others(tmp_path
     real.write_text("\n".join([*lines, "nameserver x.example", *good, "nameserver 192.0.2.4"]))
     assert read_resolvers([tmp_path / "none", stub, real]) == ("192.0.2.1", "2001:db8::1", "192.0.2.3")
     assert read_resolvers([stub]) == ()
+
+
+def test_programs_of_this_machine_ask_whom_any_of_the_files_names(tmp_path: Path) -> None:
+    stub, real = tmp_path / "stub", tmp_path / "real"
+    stub.write_text("nameserver 127.0.0.53\noptions edns0\n")
+    real.write_text(
+        "nameserver fe80::1%eth0\nnameserver 169.254.169.253\nnameserver x.example\nnameserver 127.0.0.53\n"
+    )
+    assert read_machine_resolvers([real, tmp_path / "none", stub]) == ("fe80::1", "169.254.169.253", "127.0.0.53")
+    # resolv.conf(5): without a name server, the one on this machine.
+    assert read_machine_resolvers([tmp_path / "none"]) == ("127.0.0.1", "::1")

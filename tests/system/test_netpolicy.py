@@ -306,6 +306,30 @@ async def test_a_process_that_is_killed_leaves_the_policy_and_the_next_can_undo_
         assert await net.switches() == before
 
 
+async def test_a_table_that_nobody_touched_is_the_next_processs_own_as_it_is(tmp_path: Path) -> None:
+    handles = ("nft", "--handle", "list", "ruleset")
+    async with open_policy_net(tmp_path) as net:
+        found = await net.apply()
+        for killed in (True, False):
+            # Written anew, everything in it would have another handle.
+            before = await net.lab.run(NODE, *handles)
+            await (net.keeper.kill() if killed else net.keeper.stop())
+            await net.start_keeper()
+            assert await net.apply() == found
+            assert await net.lab.run(NODE, *handles) == before
+        # One rule less is another table, and another plan is one.
+        await net.keeper.kill()
+        await net.lab.run(NODE, "nft", "flush", "chain", "inet", "pharos", "forwarding")
+        harmed = await net.ruleset()
+        await net.start_keeper()
+        await net.apply()
+        assert await net.ruleset() != harmed
+        await net.keeper.kill()
+        await net.start_keeper()
+        await net.apply(Policy(internet=False))
+        assert await is_refused(net, ONE, net.outer(WEB, 4))
+
+
 async def test_large_packets_pass_a_path_that_takes_smaller_ones(tmp_path: Path) -> None:
     async with open_policy_net(tmp_path) as net:
         await net.apply()

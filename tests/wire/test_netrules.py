@@ -67,7 +67,7 @@ def test_all_that_a_document_says_is_of_a_fixed_vocabulary_or_a_value_of_the_pla
 @quick
 @given(plans)
 def test_no_two_elements_of_a_set_overlap_for_nft_takes_none(plan: NetworkPlan) -> None:
-    for kind in ("node", "resolvers", "closed", "allowed", "inside"):
+    for kind in ("node", "resolvers", "closed", "allowed", "machine", "users", "inside"):
         for version in (4, 6):
             found = elements(plan, f"{kind}{version}")
             assert all(one.version == version for one in found)
@@ -177,6 +177,96 @@ def test_what_the_standard_library_calls_private_is_not_of_the_internet() -> Non
 def test_devices_networks_leave_by_no_other_interface() -> None:
     plan = attrs.evolve(PLAN, networks=("203.0.113.0/24",))
     assert ipaddress.ip_network("203.0.113.0/24") in elements(plan, "inside4")
+
+
+# -- programs that dial for devices
+
+
+def accepted(plan: NetworkPlan) -> list[str]:
+    return [str(rule) for rule in rules(plan, "from_users") if {"accept": None} in rule]
+
+
+@quick
+@given(plans)
+def test_only_what_confined_users_send_is_confined(plan: NetworkPlan) -> None:
+    guards, confined = len(plan.guarded), [*plan.confined]
+    led = rules(plan, "sending")[guards:]
+    assert led == (
+        [
+            [
+                {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": {"set": confined}}},
+                {"jump": {"target": "from_users"}},
+            ]
+        ]
+        if confined
+        else []
+    )
+    assert bool(rules(plan, "from_users")) is bool(confined)
+
+
+@quick
+@given(plans)
+def test_confined_users_reach_no_more_than_answers_names_targets_and_what_is_allowed(plan: NetworkPlan) -> None:
+    named = {one.port for one in plan.targets if not one.address}
+    exact = [one for one in plan.targets if one.address]
+    found = accepted(plan)
+    if not plan.confined:
+        assert found == []
+        return
+    assert "'direction'" in found[0]
+    assert all("'dport'" in one and "53" in one and "@machine" in one for one in found[1:3])
+    assert all(repr(one.address) in rule and str(one.port) in rule for one, rule in zip(exact, found[3:], strict=False))
+    rest = found[3 + len(exact) :]
+    assert all("@users" in one for one in rest[:2])
+    assert len(rest[2:]) == (bool(named) and not plan.policy.internet)
+
+
+@quick
+@given(plans)
+def test_what_is_not_of_the_internet_is_refused_to_confined_users_whatever_the_policy(plan: NetworkPlan) -> None:
+    order = [str(rule) for rule in rules(plan, "from_users")]
+    if not order:
+        return
+    allowed, own, inside = (
+        max(place for place, rule in enumerate(order) if what in rule) for what in ("@users", "'fib'", "@inside")
+    )
+    assert allowed < own < inside
+    refused = [rule for rule in order[own:] if "'refused'" in rule]
+    assert len(refused) == (3 if plan.policy.internet else 4)
+    if not plan.policy.internet:
+        assert rules(plan, "from_users")[-1] == [{"goto": {"target": "refused"}}]
+
+
+def test_what_a_policy_closes_is_closed_to_confined_users_before_anything_is_allowed() -> None:
+    order = [str(rule) for rule in rules(PLAN, "from_users")]
+    closed, allowed = (
+        [place for place, rule in enumerate(order) if f"@{kind}" in rule] for kind in ("closed", "users")
+    )
+    assert max(closed) < min(allowed)
+
+
+def test_a_service_that_is_guarded_stays_so_for_confined_users() -> None:
+    guard, confined = rules(PLAN, "sending")
+    assert {"reject": {"type": "tcp reset"}} in guard
+    assert {"jump": {"target": "from_users"}} in confined
+
+
+def test_without_a_tunnel_there_are_rules_for_users_only() -> None:
+    document = nft_document(attrs.evolve(PLAN, interfaces=()))["nftables"]
+    chains = {one["add"]["rule"]["chain"] for one in document if "rule" in one.get("add", {})}
+    assert chains == {"refused", "from_users", "sending"}
+    # nft takes no set without an element.
+    assert {"set": []} not in [*walk(document)]
+
+
+# -- others
+
+
+def walk(value: Any) -> Iterator[Any]:
+    yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        yield from walk(one)
 
 
 @pytest.mark.parametrize("transit", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +45,10 @@ def test_a_router_that_takes_no_advice_goes_on_taking_none() -> None:
 def test_a_kernel_without_ipv6_is_not_asked_for_it() -> None:
     before = {path: value for path, value in HOST.items() if "ipv6" not in path}
     assert not [path for path in sysctls(PLAN, before) if "ipv6" in path]
+
+
+def test_a_plan_without_a_tunnel_moves_no_switch() -> None:
+    assert sysctls(attrs.evolve(PLAN, interfaces=()), HOST) == {}
 
 
 def test_all_that_is_wanted_is_a_switch() -> None:

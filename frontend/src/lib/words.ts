@@ -66,6 +66,7 @@ export const words = {
     healthy: "Healthy",
     sending: "Sending",
     clock: "Wrong clock",
+    engine: "Engine trouble",
     silent: "No answer",
     refused: "Refused",
     crashed: "Fault",

@@ -48,8 +48,9 @@ def many(most: int, *kinds: type) -> Any:
 
 
 def check_scopes(values: Iterable[object]) -> None:
-    # Behind the percent sign of an IPv6 address Python takes any text.
-    if any(getattr(value, "scope_id", None) is not None for value in values):
+    # Behind the percent sign of an IPv6 address Python takes any text, and a network has its address within.
+    addresses = (getattr(value, "network_address", value) for value in values)
+    if any(getattr(address, "scope_id", None) is not None for address in addresses):
         raise ValueError("an address must not have a scope")
 
 

@@ -33,7 +33,26 @@ interface Linked {
   clock_skew_ms: number
 }
 
+/** What carries one protocol at a node. */
+export interface Engine {
+  protocol: "amneziawg" | "vless-reality" | "network" | (string & {})
+  driver: string
+  /** What keeps it from being what was ordered; null: it is that. */
+  trouble: string | null
+}
+
+/** How a node's machine is; 0 is not known. */
+export interface Machine {
+  load: number
+  memory_bytes: number
+  memory_available_bytes: number
+  disk_bytes: number
+  disk_free_bytes: number
+}
+
 export interface Node extends Linked {
+  engines: Engine[]
+  machine: Machine | null
   state: "active" | "joining" | "draining" | "disabled" | "revoked" | (string & {})
   control_port: number
   tags: string[]

@@ -16,6 +16,8 @@ describe("a node", () => {
     ["No answer", { link: "connecting", unreachable: true }],
     ["Wrong clock", { clock_skew_ms: -400_000 }],
     ["Healthy", { clock_skew_ms: 200_000 }],
+    ["Healthy", { engines: [{ protocol: "amneziawg", driver: "userspace", trouble: null }] }],
+    ["Engine trouble", { engines: [{ protocol: "amneziawg", driver: "userspace", trouble: "it is away" }] }],
     ["No answer", { link: "lost", clock_skew_ms: 400_000 }],
     ["Joining", { state: "joining", link: "connecting" }],
     ["Draining", { state: "draining" }],
