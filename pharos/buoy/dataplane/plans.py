@@ -21,7 +21,7 @@ from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.profile import AMNEZIAWG
 from pharos.wire.reality.params import RealityParameters
-from pharos.wire.seal.blind import Pairing, commitment, derive_psk, derive_uuid
+from pharos.wire.seal.blind import Pairing, commitment, derive_both
 from pharos.wire.seal.realitykey import derive_reality_key
 
 REALITY: Final = "reality"
@@ -163,7 +163,8 @@ class Planner:
             device_awg=peer.awg_key,
             node_awg=self._awg_key.public,
         )
-        return derive_psk(pairing, self._derive_key), derive_uuid(pairing, self._derive_key).bytes
+        psk, user_id = derive_both(pairing, self._derive_key)
+        return psk, user_id.bytes
 
     def _door(self, port: int, parameters: RealityParameters) -> RealityEndpoint:
         generation = parameters.generation

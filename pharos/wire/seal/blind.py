@@ -61,7 +61,7 @@ def derive_psk(pairing: Pairing, derive_key: KeyPair) -> bytes:
 
     Raises: LocalProtocolError — the key is neither side's; RemoteProtocolError — the other's is of low order.
     """
-    return _derive(pairing, derive_key, _PSK_LABEL)
+    return _expand(pairing, _shared(pairing, derive_key), _PSK_LABEL)
 
 
 def derive_uuid(pairing: Pairing, derive_key: KeyPair) -> uuid.UUID:
@@ -71,7 +71,16 @@ def derive_uuid(pairing: Pairing, derive_key: KeyPair) -> uuid.UUID:
 
     Raises: as ``derive_psk``.
     """
-    return uuid.UUID(bytes=_derive(pairing, derive_key, _UUID_LABEL)[:16], version=4)
+    return _as_uuid(_expand(pairing, _shared(pairing, derive_key), _UUID_LABEL))
+
+
+def derive_both(pairing: Pairing, derive_key: KeyPair) -> tuple[bytes, uuid.UUID]:
+    """Compute both secrets; one exchange of keys is most of what either takes.
+
+    Raises: as ``derive_psk``.
+    """
+    shared = _shared(pairing, derive_key)
+    return _expand(pairing, shared, _PSK_LABEL), _as_uuid(_expand(pairing, shared, _UUID_LABEL))
 
 
 def commitment(psk: bytes) -> bytes:
@@ -79,12 +88,18 @@ def commitment(psk: bytes) -> bytes:
     return hmac.digest(psk, b"commit", "sha256")[:COMMITMENT_LENGTH]
 
 
-def _derive(pairing: Pairing, derive_key: KeyPair, label: bytes) -> bytes:
+def _shared(pairing: Pairing, derive_key: KeyPair) -> bytes:
     if derive_key.public == pairing.device_derive:
-        other = pairing.node_derive
-    elif derive_key.public == pairing.node_derive:
-        other = pairing.device_derive
-    else:
-        raise LocalProtocolError("this derive key belongs to neither side of the pairing")
+        return derive_key.exchange(pairing.node_derive)
+    if derive_key.public == pairing.node_derive:
+        return derive_key.exchange(pairing.device_derive)
+    raise LocalProtocolError("this derive key belongs to neither side of the pairing")
+
+
+def _expand(pairing: Pairing, shared: bytes, label: bytes) -> bytes:
     hkdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=pairing.fleet.encode(), info=pairing.info(label))
-    return hkdf.derive(derive_key.exchange(other))
+    return hkdf.derive(shared)
+
+
+def _as_uuid(secret: bytes) -> uuid.UUID:
+    return uuid.UUID(bytes=secret[:16], version=4)

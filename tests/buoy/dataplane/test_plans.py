@@ -123,7 +123,7 @@ def test_device_is_served_by_what_it_may_use(
 def test_what_stays_is_the_same_object_and_derived_once(keys: AgentKeys, monkeypatch: pytest.MonkeyPatch) -> None:
     planner = planner_of(keys)
     first = planner.awg(DESIRED)
-    monkeypatch.setattr(plans, "derive_psk", lambda *_: pytest.fail("it was derived before"))
+    monkeypatch.setattr(plans, "derive_both", lambda *_: pytest.fail("it was derived before"))
     later = attrs.evolve(PEER, expires_at=17)
     assert planner.awg(DESIRED).peers[PHONE] is first.peers[PHONE]
     assert planner.awg(attrs.evolve(DESIRED, peers={PHONE: later})).peers[PHONE] is first.peers[PHONE]
@@ -167,7 +167,7 @@ def test_two_devices_of_one_user_id_are_refused(keys: AgentKeys, monkeypatch: py
         def __init__(self) -> None:
             self.bytes = next(made)
 
-    monkeypatch.setattr(plans, "derive_uuid", lambda *_: Id())
+    monkeypatch.setattr(plans, "derive_both", lambda *_: (bytes(32), Id()))
     other = attrs.evolve(
         PEER, device_id=DeviceId("twin"), awg_key=KeyPair.generate().public, addresses=("10.86.0.9/32",)
     )
