@@ -54,7 +54,8 @@ CASES = {
         weakened={"CONTROL_BURST": 1e9, "h2.frame_buffer.CONTINUATION_BACKLOG": ENDLESS},
     ),
     "39 pings": Case(blob=[FLOODS["ping"] * 3000], weakened={"CONTROL_BURST": 1e9, "OUTPUT_CAP": ENDLESS}),
-    "39 window updates": Case(blob=[FLOODS["window updates"] * 3000], weakened={"CONTROL_BURST": 1e9}),
+    # So many that they weigh more than the handshake before them, where they are all read.
+    "39 window updates": Case(blob=[FLOODS["window updates"] * 10_000], weakened={"CONTROL_BURST": 1e9}),
 }
 
 

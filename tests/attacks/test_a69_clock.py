@@ -84,7 +84,7 @@ def helm_of(fleet=HOME, *, at=NOW):
 async def test_a69_clock_back_a_year_revives_no_certificate(tmp_path, monkeypatch):
     fleet = make_fleet(now=NOW - 500 * DAY)
     keys = AgentKeys(tmp_path, Role.NODE)
-    keys.install(grant_for(keys.make_request(), fleet=fleet), now=NOW)
+    keys.install(grant_for(keys.make_request(), fleet=fleet, now=NOW), now=NOW)
     # It ended a month ago, and somebody has its key.
     stolen = helm_of(fleet, at=NOW - 400 * DAY)
     with monkeypatch.context() as weakened:
@@ -98,7 +98,7 @@ async def test_a69_clock_back_a_year_revives_no_certificate(tmp_path, monkeypatc
 
 
 async def test_a69_agent_that_starts_in_1970_serves_and_denies_as_before(tmp_path, monkeypatch):
-    keys = joined(tmp_path, name="node-1")
+    keys = joined(tmp_path, name="node-1", now=NOW)
     before = agent(tmp_path, keys, NOW)
     await before.node.push(attrs.evolve(PUSH, checkpoint=HELM.checkpoint(7)))
     await before.node.push(
@@ -123,7 +123,7 @@ async def test_a69_agent_that_starts_in_1970_serves_and_denies_as_before(tmp_pat
 
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_a69_agent_an_hour_off_does_as_helm_says(hours, tmp_path, monkeypatch):
-    keys = joined(tmp_path, name="node-1")
+    keys = joined(tmp_path, name="node-1", now=NOW)
     wrong = agent(tmp_path, keys, NOW + hours * HOUR)
     standing = wrong.keeping.standing
     await wrong.node.push(attrs.evolve(PUSH, checkpoint=HELM.checkpoint(7, at=NOW), deny_list=HELM.deny_list(LOST)))
@@ -141,7 +141,7 @@ async def test_a69_agent_an_hour_off_does_as_helm_says(hours, tmp_path, monkeypa
 
 
 async def test_a69_who_was_cut_by_a_clock_ahead_is_back_when_it_is_right(tmp_path):
-    keys = joined(tmp_path, name="node-1")
+    keys = joined(tmp_path, name="node-1", now=NOW)
     ends = microseconds(NOW + HOUR / 2)
     short = attrs.evolve(peer_of(2), expires_at=ends)
     clock = [NOW + HOUR]
@@ -158,7 +158,7 @@ async def test_a69_who_was_cut_by_a_clock_ahead_is_back_when_it_is_right(tmp_pat
 
 async def test_a69_deny_lists_go_by_their_number_whatever_time_they_have(tmp_path, monkeypatch):
     """A helm whose clock was a year back revoked somebody; a member must not think that older."""
-    keys = joined(tmp_path, name="node-1")
+    keys = joined(tmp_path, name="node-1", now=NOW)
     back = attrs.evolve(HOME.deny_list(LOST, version=2), issued=int((NOW - YEAR).timestamp()))
     revoked = sign_deny_list(back, signing_key=SIGNING_KEY)
     with monkeypatch.context() as weakened:
@@ -188,7 +188,7 @@ class Dialler:
 
 async def test_a69_helm_whose_clock_is_back_takes_no_node_that_has_expired(tmp_path, monkeypatch):
     """Somebody has the key of a node's last certificate. OpenSSL goes by the true time; ours is 13 months later."""
-    keys = joined(tmp_path, name="node-1")
+    keys = joined(tmp_path, name="node-1", now=NOW)
     buoy = make_buoy(tmp_path, keys=keys, membership=keys.membership(now=NOW))
     helm = Dialler(HOME.trust, HOME.member(Role.CONTROLLER, now=NOW + 395 * DAY))
     async with trio.open_nursery() as nursery:
@@ -205,7 +205,7 @@ async def test_a69_helm_whose_clock_is_back_takes_no_node_that_has_expired(tmp_p
 
 
 async def test_a69_agent_whose_machine_has_no_clock_starts_and_serves(tmp_path):
-    keys = joined(tmp_path, name="node-1")
+    keys = joined(tmp_path, name="node-1", now=NOW)
     await agent(tmp_path, keys, NOW).node.push(PUSH)
     # Of a battery that died, and of a helm that was away for longer than the certificate lasts.
     for wall in (COLD, NOW + 3 * YEAR):
@@ -217,7 +217,7 @@ async def test_a69_agent_whose_machine_has_no_clock_starts_and_serves(tmp_path):
 
 
 async def test_a69_access_that_ended_does_not_begin_again(tmp_path, monkeypatch):
-    keys = joined(tmp_path, name="node-1")
+    keys = joined(tmp_path, name="node-1", now=NOW)
     ended = attrs.evolve(peer_of(2), expires_at=microseconds(NOW - DAY))
     await agent(tmp_path, keys, NOW).node.push(attrs.evolve(PUSH, upsert=(peer_of(1), ended)))
     for wall in (NOW - 2 * DAY, NOW - YEAR, COLD):

@@ -22,7 +22,7 @@ from pharos.buoy.dataplane.links import link_by_helper, main_link
 from pharos.buoy.dataplane.outside import interfaces_from
 from pharos.buoy.dataplane.probing import probe_awg, probe_reality
 from pharos.buoy.dataplane.reality import make_embedded, make_userspace
-from pharos.buoy.dataplane.realityplan import Place, hosts_of
+from pharos.buoy.dataplane.realityplan import EVERY_IPV4, Place, hosts_of
 from pharos.buoy.dataplane.userspace import make_userspace_awg, restart_by_helper
 from pharos.buoy.network import ConfinedReality, Network
 from pharos.buoy.roothelper.acts import Unit, UnitAct, UnitVerb
@@ -124,8 +124,10 @@ def _open_awg(config: BuoyConfig, name: str, helper: RootHelper, on_event: OnEve
         async def set_link(plan: AwgPlan) -> None:
             await by_helper(main_link(plan, interface))
 
+        # Every address is those of IPv6, too.
+        host = None if config.host == EVERY_IPV4 else config.host
         with open_embedded_awg(
-            host=config.host, port=config.awg_port, on_event=on_event, interface=interface, set_link=set_link
+            host=host, port=config.awg_port, on_event=on_event, interface=interface, set_link=set_link
         ) as driver:
             yield driver
     elif name == KERNEL:

@@ -149,9 +149,11 @@ def _on_port(plan: AwgPlan, port: int) -> AwgPlan:
 
 @contextmanager
 def open_embedded_awg(
-    *, host: str, port: int, on_event: OnEvent, interface: str = "", set_link: SetLink | None = None
+    *, host: str | None, port: int, on_event: OnEvent, interface: str = "", set_link: SetLink | None = None
 ) -> Iterator[EmbeddedAwg]:
     """Have an engine on one UDP port while the block lasts; `EmbeddedAwg.run` makes it carry packets.
+
+    It listens on ``host``, or on every address there is.
 
     With ``interface`` its inside is a TUN interface of that name, which ``set_link`` gives its addresses.
 

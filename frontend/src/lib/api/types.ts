@@ -51,8 +51,9 @@ export interface Machine {
 }
 
 export interface Node extends Linked {
-  engines: Engine[]
-  machine: Machine | null
+  /** Not there from a helm of an earlier version. */
+  engines?: Engine[]
+  machine?: Machine | null
   state: "active" | "joining" | "draining" | "disabled" | "revoked" | (string & {})
   control_port: number
   tags: string[]

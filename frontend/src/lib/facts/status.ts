@@ -45,7 +45,7 @@ export function nodeMark(node: Node): Mark {
   if (node.link !== "up") return { shape: "off", word: node.link }
   if (node.state !== "active") return { shape: "off", word: node.state }
   if (Math.abs(node.clock_skew_ms) > MOST_SKEW) return { shape: "warn", word: say.clock }
-  if (node.engines.some((engine) => engine.trouble)) return { shape: "warn", word: say.engine }
+  if (node.engines?.some((engine) => engine.trouble)) return { shape: "warn", word: say.engine }
   if (node.applied_revision < node.desired_revision) return { shape: "pending", word: say.sending }
   return { shape: "ok", word: say.healthy }
 }
