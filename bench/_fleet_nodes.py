@@ -18,6 +18,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
+from bench._fleet_record import REALITY_PORT
 from bench._rpc_ours import say
 from bench._wire_fleet import answer_requests, cpu, now
 from bench.support import raise_file_limit
@@ -45,6 +46,7 @@ from pharos.wire.pki.roles import CONTROL
 from pharos.wire.pki.tls import Credentials, server_context
 from pharos.wire.pki.trust import Trust, load_certificate, verify_trust
 from pharos.wire.pki.verify import admit_peer
+from pharos.wire.reality.params import RealityParameters
 from pharos.wire.reports import RealityReport
 from pharos.wire.rpc.flow import CONTROL as WINDOWS
 from pharos.wire.rpc.peer import Peer
@@ -63,7 +65,7 @@ class SimulatedNode(control_grpc.ControlBase):
         derive = KeyPair.from_private_bytes(bytes.fromhex(facts["derive_key"]))
         self._keys = bytes.fromhex(facts["awg_key"]), derive.public
         self._reality = RealityKeys(trust.fleet, self.id, derive)
-        self._desired = Desired()
+        self._desired = Desired(reality=RealityParameters.from_mapping(facts["reality"]))
         self._trust_held = ((0, 0), 0)
         self._checkpoint = b""
         self._watchers: set[trio.MemorySendChannel[list[TunnelEvent]]] = set()
@@ -116,7 +118,7 @@ class SimulatedNode(control_grpc.ControlBase):
             reality=RealityReport(
                 parameters=desired.reality,
                 keys=self._reality.of(desired),
-                port=0 if desired.reality is None else 443,
+                port=REALITY_PORT,
             ),
         )
         return report_to(self._teller.tell(report, since=since))

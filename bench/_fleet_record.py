@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import trio
 
+from pharos.buoy.reality import RealityKeys
 from pharos.helm.ca.authority import Authority, create_fleet, load_authority
 from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import create_vault
 from pharos.helm.fleet.nodes import change_node
+from pharos.helm.fleet.realitykeys import note_reality
 from pharos.helm.live.board import now_us
 from pharos.helm.model.fleet import Posture
 from pharos.helm.model.users import Group, User
@@ -26,16 +28,19 @@ from pharos.helm.store.nodes import NODES, list_nodes
 from pharos.helm.store.records import add_record, get_record
 from pharos.helm.store.users import GROUPS, USERS, add_member
 from pharos.wire.agent import AgentRequest
+from pharos.wire.desired import Desired
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.csr import make_csr
 from pharos.wire.pki.keys import generate_key, key_to_der
 from pharos.wire.pki.roles import Role
+from pharos.wire.reports import RealityReport
 from tests.support.helm import enrol_sample_device
 from tests.support.rpc import HOST
 
 # A tag for each ten nodes, and a group for each tag.
 PER_GROUP: Final = 10
+REALITY_PORT: Final = 443
 _ACT: Final = Act(actor="bench", at=now_us())
 
 
@@ -76,6 +81,10 @@ def _add_nodes(db: Database, authority: Authority, count: int) -> list[dict[str,
                 tags=(f"t{number // PER_GROUP}",),
             )
             node, grant = adopt_node(db, _ACT, authority, request, said)
+            assert node.reality is not None, "every fleet has a target"
+            # As of a fleet that was up before: where a node serves REALITY, and by which key, is written once.
+            keys = RealityKeys(authority.trust.fleet, node.id, derive).of(Desired(reality=node.reality))
+            note_reality(db, _ACT, node.id, RealityReport(parameters=node.reality, keys=keys, port=REALITY_PORT))
             facts.append(
                 {
                     "id": node.id,
@@ -84,6 +93,7 @@ def _add_nodes(db: Database, authority: Authority, count: int) -> list[dict[str,
                     "tls_key": key_to_der(key).hex(),
                     "awg_key": awg.hex(),
                     "derive_key": derive.private_bytes().hex(),
+                    "reality": node.reality.as_mapping(),
                 }
             )
     return facts
