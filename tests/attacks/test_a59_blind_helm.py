@@ -105,10 +105,7 @@ async def reissue(fleet: Fleet) -> None:
     """Replace the node's parameters, and wait until helm knows the new REALITY key."""
     (node,) = (await fleet.ask("GET", "/api/v1/nodes"))["items"]
     await fleet.ask("POST", f"/api/v1/nodes/{node['id']}/reissue", version=node["version"])
-    while True:
-        if (await fleet.ask("GET", f"/api/v1/nodes/{node['id']}"))["reality_key"]:
-            return
-        await trio.sleep(0.02)
+    await fleet.wait_reality()
 
 
 def found_in(content: Iterator[bytes], secrets: dict[str, bytes]) -> set[str]:

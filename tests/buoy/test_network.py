@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import pwd
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_network
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 import pytest
-import trio
 
 from pharos.buoy.config import BuoyConfig
 from pharos.buoy.dataplane import drivers
-from pharos.buoy.dataplane.base import (
-    NO_REASONS,
-    AwgPlan,
-    EngineError,
-    PeerCounters,
-    RealityDriver,
-    RealityEndpoint,
-    RealityPlan,
-)
+from pharos.buoy.dataplane.base import AwgPlan, EngineError, RealityEndpoint, RealityPlan
 from pharos.buoy.dataplane.choose import Found
-from pharos.buoy.network import ConfinedReality, Network, targets_of
+from pharos.buoy.network import Network, targets_of
 from pharos.buoy.roothelper.acts import Act, Answer, Applied, ApplyNetwork
-from pharos.wire.desired import Policy
-from pharos.wire.ids import DeviceId
 from pharos.wire.netpolicy import NetworkPlan, Target
 from pharos.wire.reality.params import RealityParameters
 
 UID = 991
+NOBODY = AwgPlan(private_key=bytes(32))
 
 
 def plan_of(*targets: str) -> RealityPlan:
@@ -48,12 +38,10 @@ def plan_of(*targets: str) -> RealityPlan:
 
 @attrs.define
 class Machine:
-    """A root helper and a server, who write down in which order they were told what."""
+    """A root helper that writes down what it was told."""
 
-    said: list[NetworkPlan | RealityPlan] = attrs.field(factory=list)
+    said: list[NetworkPlan] = attrs.field(factory=list)
     broken: bool = False
-    name: str = "fake"
-    port: int = 443
 
     async def perform(self, act: Act) -> Answer:
         assert isinstance(act, ApplyNetwork)
@@ -62,35 +50,19 @@ class Machine:
         self.said.append(act.plan)
         return Applied()
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        task_status.started()
-        await trio.sleep_forever()
 
-    async def apply(self, plan: RealityPlan, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
-        self.said.append(plan)
-
-    async def read_counters(self) -> list[PeerCounters]:
-        return []
-
-    async def restart(self) -> None:
-        raise EngineError("restarted")
+def confined(machine: Machine) -> Network:
+    return Network(machine, ("awg0",), confined=(UID,), allowed_users=("10.9.0.0/24",))
 
 
-def confined(machine: Machine) -> tuple[Network, RealityDriver]:
-    network = Network(machine, ("awg0",), confined=(UID,), allowed_users=("10.9.0.0/24",))
-    return network, ConfinedReality(machine, network)
-
-
-async def test_the_firewall_hears_of_targets_before_the_server_that_dials_them() -> None:
+async def test_the_firewall_hears_what_a_confined_server_dials_by_itself() -> None:
     machine = Machine()
-    network, reality = confined(machine)
-    await network.apply(AwgPlan(private_key=bytes(32)), Policy())
+    network = confined(machine)
+    await network.apply(NOBODY, RealityPlan())
     plan = plan_of("127.0.0.1:8443", "[fd00::3]:443", "www.example.org:443", "example.net:443")
-    await reality.apply(plan)
-    before, firewall, server = machine.said
-    assert isinstance(before, NetworkPlan)
+    await network.apply(NOBODY, plan)
+    before, firewall = machine.said
     assert (before.confined, before.allowed_users, before.targets) == ((UID,), ("10.9.0.0/24",), ())
-    assert server is plan
     assert firewall == attrs.evolve(
         before,
         targets=(
@@ -100,37 +72,31 @@ async def test_the_firewall_hears_of_targets_before_the_server_that_dials_them()
             Target(address="", port=443),
         ),
     )
-    await reality.apply(plan)
-    assert machine.said[3:] == [plan], "what is so already is not said again"
-    await reality.apply(plan_of("www.example.org:443"))
-    assert machine.said[4] == attrs.evolve(before, targets=(Target(address="", port=443),))
+    await network.apply(NOBODY, plan)
+    assert machine.said[2:] == [], "what is so already is not said again"
+    await network.apply(NOBODY, plan_of("www.example.org:443"))
+    assert machine.said[2] == attrs.evolve(before, targets=(Target(address="", port=443),))
 
 
-async def test_a_firewall_that_is_away_keeps_the_server_from_nothing_and_is_told_later() -> None:
-    machine = Machine(broken=True)
-    network, reality = confined(machine)
-    order = AwgPlan(private_key=bytes(32)), Policy()
-    with pytest.raises(EngineError):
-        await network.apply(*order)
-    with pytest.raises(EngineError, match="root helper"):
-        await reality.apply(plan_of("127.0.0.1:8443"))
-    assert machine.said == [plan_of("127.0.0.1:8443")]
-    machine.broken = False
-    await network.apply(*order)
-    (_, told) = machine.said
-    assert isinstance(told, NetworkPlan)
-    assert told.targets == (Target(address="127.0.0.1", port=8443),)
-
-
-async def test_a_confined_server_is_otherwise_itself() -> None:
+async def test_where_nobody_is_confined_the_table_does_not_change_with_the_targets() -> None:
     machine = Machine()
-    _, reality = confined(machine)
-    assert (reality.name, reality.port, await reality.read_counters()) == ("fake", 443, [])
-    with pytest.raises(EngineError, match="restarted"):
-        await reality.restart()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(reality.run)
-        nursery.cancel_scope.cancel()
+    network = Network(machine, ("awg0",))
+    for target in ("127.0.0.1:8443", "www.example.org:443"):
+        await network.apply(NOBODY, plan_of(target))
+    (told,) = machine.said
+    assert told.targets == ()
+
+
+async def test_a_firewall_that_was_away_is_told_when_it_is_back() -> None:
+    machine = Machine(broken=True)
+    network = confined(machine)
+    plan = plan_of("127.0.0.1:8443")
+    with pytest.raises(EngineError, match="root helper"):
+        await network.apply(NOBODY, plan)
+    machine.broken = False
+    await network.apply(NOBODY, plan)
+    (told,) = machine.said
+    assert told.targets == (Target(address="127.0.0.1", port=8443),)
 
 
 def test_a_server_without_an_endpoint_dials_nobody() -> None:
@@ -164,16 +130,14 @@ def machine_with(monkeypatch: pytest.MonkeyPatch) -> Enter:
         monkeypatch.setattr(drivers, "probe_awg", lambda interface: (Found(name=config.awg_driver),))
         monkeypatch.setattr(drivers, "probe_reality", lambda: (Found(name=reality),))
         monkeypatch.setattr(drivers, "find_helper", lambda needed: machine)
-        monkeypatch.setattr(drivers, "_make_reality", lambda *_: machine)
+        # There may be no Xray here, and none is told anything.
+        monkeypatch.setattr(drivers, "_make_reality", lambda *_: None)
         monkeypatch.setattr(pwd, "getpwnam", find)
         with drivers.open_drivers(config, on_event=lambda *_, **__: None) as made:
             if made.network is None:
-                assert made.reality is machine
                 return None
-            await made.network.apply(AwgPlan(private_key=bytes(32)), Policy())
+            await made.network.apply(NOBODY, RealityPlan())
         (told,) = machine.said
-        assert isinstance(told, NetworkPlan)
-        assert isinstance(made.reality, ConfinedReality) is bool(told.confined)
         return told
 
     return enter

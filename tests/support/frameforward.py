@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import hashlib
 from collections.abc import Awaitable, Callable
 
@@ -35,7 +36,7 @@ class Seen:
     """Frames from helm."""
 
 
-class FrameForwarder:
+class FrameForwarder(abc.ABC):
     """Forwards passages as a beacon does, in whole frames that a test may edit."""
 
     def __init__(self) -> None:
@@ -54,9 +55,9 @@ class FrameForwarder:
     async def accept(self, down: H2Stream) -> None:
         await self.handle(down)
 
+    @abc.abstractmethod
     def upstream(self) -> Connection:
         """The tunnel to helm."""
-        raise NotImplementedError
 
     async def forward(self, down: H2Stream) -> None:
         seen = Seen(list(down.headers or []))

@@ -66,7 +66,7 @@ async def main():
     helper = SocketRootHelper()
     say("chosen", choose("auto", probe_awg()).name)
     driver = make_userspace_awg(
-        on_event=on_event, set_link=link_by_helper(helper), restart=restart_by_helper(helper, "awg0")
+        on_event=on_event, set_link=link_by_helper(helper), restart=restart_by_helper(helper, Unit.AWG0)
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(driver.run)

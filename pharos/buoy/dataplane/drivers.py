@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from pharos.buoy.config import BuoyConfig
-from pharos.buoy.dataplane.base import AwgDriver, AwgPlan, EngineError, OnEvent, RealityDriver, Restart
+from pharos.buoy.dataplane.base import AwgDriver, AwgPlan, EngineError, OnEvent, RealityDriver
 from pharos.buoy.dataplane.choose import EMBEDDED, KERNEL, USERSPACE, XRAY, choose
 from pharos.buoy.dataplane.embedded import open_embedded_awg
 from pharos.buoy.dataplane.kernel import make_kernel_awg
@@ -24,8 +24,8 @@ from pharos.buoy.dataplane.probing import probe_awg, probe_reality
 from pharos.buoy.dataplane.reality import make_embedded, make_userspace
 from pharos.buoy.dataplane.realityplan import EVERY_IPV4, Place, hosts_of
 from pharos.buoy.dataplane.userspace import make_userspace_awg, restart_by_helper
-from pharos.buoy.network import ConfinedReality, Network
-from pharos.buoy.roothelper.acts import Unit, UnitAct, UnitVerb
+from pharos.buoy.network import Network
+from pharos.buoy.roothelper.acts import Interface, Unit
 from pharos.buoy.roothelper.client import SOCKET, RootHelper, SocketRootHelper
 from pharos.buoy.roothelper.local import LocalRootHelper
 
@@ -67,10 +67,9 @@ def open_drivers(config: BuoyConfig, *, on_event: OnEvent) -> Iterator[Drivers]:
     helper = find_helper(needed=needed)
     network = _make_network(config, helper, interfaces, confined) if config.network and needed else None
     with _open_awg(config, awg.name, helper, on_event) as driver:
-        server = _make_reality(config, reality.name, helper, on_event)
         yield Drivers(
             awg=driver,
-            reality=ConfinedReality(server, network) if network is not None and confined else server,
+            reality=_make_reality(config, reality.name, helper, on_event),
             network=network,
             helper=helper,
         )
@@ -136,7 +135,7 @@ def _open_awg(config: BuoyConfig, name: str, helper: RootHelper, on_event: OnEve
         yield make_userspace_awg(
             on_event=on_event,
             set_link=link_by_helper(helper),
-            restart=restart_by_helper(helper, config.interface),
+            restart=restart_by_helper(helper, Unit.awg(Interface(config.interface))),
             interfaces=_interfaces(config, name),
         )
 
@@ -146,7 +145,7 @@ def _make_reality(config: BuoyConfig, name: str, helper: RootHelper, on_event: O
     if name == EMBEDDED:
         return make_embedded(place=place, on_event=on_event)
     if name == USERSPACE:
-        return make_userspace(place=place, on_event=on_event, restart=_restarting(helper, Unit.REALITY))
+        return make_userspace(place=place, on_event=on_event, restart=restart_by_helper(helper, Unit.REALITY))
     # Half of Xray's driver is its gRPC and its model, which no other node needs to load.
     from pharos.buoy.xray.driver import XrayDriver
     from pharos.buoy.xray.runner import UnitRunner, kill_through
@@ -162,10 +161,3 @@ def _make_reality(config: BuoyConfig, name: str, helper: RootHelper, on_event: O
         kill=kill_through(helper),
         on_event=on_event,
     )
-
-
-def _restarting(helper: RootHelper, unit: Unit) -> Restart:
-    async def restart() -> None:
-        await helper.perform(UnitAct(unit, UnitVerb.RESTART))
-
-    return restart

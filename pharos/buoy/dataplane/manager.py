@@ -159,7 +159,7 @@ class Planes:
         try:
             if protocol == NETWORK:
                 if self._network is not None:
-                    await self._network.apply(self._planner.awg(self._desired), self._desired.policy)
+                    await self._network.apply(self._planner.awg(self._desired), self._planner.reality(self._desired))
             elif protocol == AMNEZIAWG:
                 await _apply(self._awg.apply, self._planner.awg(self._desired), reasons)
             else:

@@ -18,7 +18,7 @@ from pharos.buoy.dataplane.links import Link, SetLink
 from pharos.buoy.dataplane.outside import OutsideAwg, interfaces_from
 from pharos.buoy.dataplane.roster import Sighting
 from pharos.buoy.dataplane.uapiclient import UapiClient
-from pharos.buoy.roothelper.acts import Interface, Unit, UnitAct, UnitVerb
+from pharos.buoy.roothelper.acts import Unit, UnitAct, UnitVerb
 from pharos.buoy.roothelper.client import RootHelper
 from pharos.wire.awg.events import Event
 from pharos.wire.awg.params import Generation
@@ -134,9 +134,9 @@ def make_userspace_awg(
     return OutsideAwg(NAME, slots, on_event=on_event, restart=restart)
 
 
-def restart_by_helper(helper: RootHelper, interface: str) -> Restart:
-    """Return what has the root helper restart the unit of our engine on an interface."""
-    act = UnitAct(Unit.awg(Interface(interface)), UnitVerb.RESTART)
+def restart_by_helper(helper: RootHelper, unit: Unit) -> Restart:
+    """Return what has the root helper restart an engine's unit."""
+    act = UnitAct(unit, UnitVerb.RESTART)
 
     async def restart() -> None:
         await helper.perform(act)

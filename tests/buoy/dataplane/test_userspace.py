@@ -207,7 +207,7 @@ async def test_an_engine_begins_anew_by_its_unit() -> None:
             acts.append(act)
             return Done()
 
-    await restart_by_helper(Helper(), "awg3")()
+    await restart_by_helper(Helper(), Unit.AWG3)()
     assert acts == [UnitAct(Unit.AWG3, UnitVerb.RESTART)]
 
 
