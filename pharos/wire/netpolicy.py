@@ -29,8 +29,6 @@ MAX_EGRESS: Final = 8
 MAX_ALLOWED: Final = MAX_CLOSED
 # A relay beside the node is on one port, or on two while it moves.
 MAX_NODE_PORTS: Final = 8
-# Xray's API, and that of a second Xray while one is replaced.
-MAX_GUARDED: Final = 4
 # Xray and our own server, and each of them a second time while it is replaced.
 MAX_CONFINED: Final = 4
 # One of each key: of the one in use, and of those before it.
@@ -40,18 +38,6 @@ RELAY_PORTS: Final = (443, 8443)
 # Linux takes more (anything but a slash, a colon and white space), but `*` at the end means any name to nft.
 _INTERFACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _POLICY_KEYS: Final = frozenset({"peer_to_peer", "internet", "closed", "resolvers"})
-
-
-@attrs.frozen(kw_only=True)
-class GuardedPort:
-    """A TCP port of a service without any check of its own: on this machine one user may dial it, and nobody else."""
-
-    port: int
-    uid: int
-
-    def __attrs_post_init__(self) -> None:
-        _check_port(self.port)
-        _check_uid(self.uid)
 
 
 @attrs.frozen(kw_only=True)
@@ -90,7 +76,6 @@ class NetworkPlan:
     """Networks behind this machine that devices may reach though they are not of the Internet, CIDR."""
     node_ports: tuple[int, ...] = RELAY_PORTS
     """TCP ports of this machine's public addresses that devices may dial through the tunnel."""
-    guarded: tuple[GuardedPort, ...] = ()
     transit: bool = True
     """Whether the machine forwards for others than devices, as far as its other rules let it."""
     confined: tuple[int, ...] = ()
@@ -112,7 +97,6 @@ class NetworkPlan:
         _check_list(self.egress, MAX_EGRESS, "egress interfaces", _check_egress)
         _check_list(self.allowed, MAX_ALLOWED, "allowed networks", _usual_network)
         _check_list(self.node_ports, MAX_NODE_PORTS, "ports", _check_port)
-        _check_list(self.guarded, MAX_GUARDED, "guarded ports", _check_guarded)
         _check_flag(self.transit)
         _check_list(self.allowed_users, MAX_ALLOWED, "users' allowed networks", _usual_network)
         _check_list(self.machine_resolvers, MAX_ADDRESSES, "the machine's resolvers", _usual_address)
@@ -136,7 +120,6 @@ class NetworkPlan:
             "egress": list(self.egress),
             "allowed": list(self.allowed),
             "node_ports": list(self.node_ports),
-            "guarded": [[one.port, one.uid] for one in self.guarded],
             "transit": self.transit,
             "confined": list(self.confined),
             "allowed_users": list(self.allowed_users),
@@ -152,7 +135,6 @@ class NetworkPlan:
         """
         members = _members(body, {field.name for field in attrs.fields(cls)})
         policy = _members(members["policy"], _POLICY_KEYS)
-        guarded, targets = _pairs(members["guarded"]), _pairs(members["targets"])
         return cls(
             interfaces=_tuple(members["interfaces"]),
             networks=_tuple(members["networks"]),
@@ -167,12 +149,11 @@ class NetworkPlan:
             egress=_tuple(members["egress"]),
             allowed=_tuple(members["allowed"]),
             node_ports=_tuple(members["node_ports"]),
-            guarded=tuple(GuardedPort(port=port, uid=uid) for port, uid in guarded),
             transit=members["transit"],
             confined=_tuple(members["confined"]),
             allowed_users=_tuple(members["allowed_users"]),
             machine_resolvers=_tuple(members["machine_resolvers"]),
-            targets=tuple(Target(address=address, port=port) for address, port in targets),
+            targets=tuple(Target(address=address, port=port) for address, port in _pairs(members["targets"])),
         )
 
 
@@ -200,13 +181,9 @@ def _check_port(port: object) -> None:
         raise ValueError(f"{port!r} is no port")
 
 
-def _check_uid(uid: object) -> None:
+def _check_confined(uid: object) -> None:
     if type(uid) is not int or not 0 <= uid < 2**32 - 1:
         raise ValueError(f"{uid!r} is no user's number")
-
-
-def _check_confined(uid: object) -> None:
-    _check_uid(uid)
     if uid == 0:
         raise ValueError("root cannot be confined: who gave the order would lock the machine up")
 
@@ -214,11 +191,6 @@ def _check_confined(uid: object) -> None:
 def _check_target(one: object) -> None:
     if not isinstance(one, Target):
         raise ValueError(f"{one!r} is no target")
-
-
-def _check_guarded(one: object) -> None:
-    if not isinstance(one, GuardedPort):
-        raise ValueError(f"{one!r} is no guarded port")
 
 
 def _check_flag(value: object) -> bool:

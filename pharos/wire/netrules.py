@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
-from pharos.wire.netpolicy import GuardedPort, IpAddress, IpNetwork, NetworkPlan
+from pharos.wire.netpolicy import IpAddress, IpNetwork, NetworkPlan
 from pharos.wire.netusers import confine, from_users
 from pharos.wire.nftwords import (
     ACCEPT,
@@ -168,7 +168,7 @@ def _rules(plan: NetworkPlan) -> dict[str, list[Rule]]:
         ],
         **(_tunnels(plan) if plan.interfaces else {}),
         "from_users": from_users(plan),
-        "sending": [*map(_guard, plan.guarded), *confine(plan)],
+        "sending": confine(plan),
     }
 
 
@@ -191,11 +191,6 @@ def _tunnels(plan: NetworkPlan) -> dict[str, list[Rule]]:
         "catching": [[inward, *ports(DNS), {"jump": {"target": "ask_resolvers"}}]],
         "leaving": [[inward, beyond, {"masquerade": None}]],
     }
-
-
-def _guard(one: GuardedPort) -> Rule:
-    port = match(payload("tcp", "dport"), one.port)
-    return [interface("oifname", ["lo"]), port, match(meta("skuid"), one.uid, "!="), TCP_RESET]
 
 
 def _from_devices(plan: NetworkPlan, outward: Statement) -> list[Rule]:

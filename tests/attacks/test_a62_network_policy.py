@@ -58,7 +58,6 @@ FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
     "allowed": lambda text: {"allowed": (text,)},
     "egress": lambda text: {"egress": (text,)},
     "node_ports": lambda text: {"node_ports": (text,)},
-    "guarded": lambda text: {"guarded": (text,)},
     "confined": lambda text: {"confined": (text,)},
     "allowed_users": lambda text: {"allowed_users": (text,)},
     "machine_resolvers": lambda text: {"machine_resolvers": (text,)},

@@ -9,7 +9,7 @@ from typing import Final
 from hypothesis import strategies as st
 
 from pharos.wire.desired import Policy
-from pharos.wire.netpolicy import MAX_CONFINED, MAX_EGRESS, MAX_TARGETS, TUNNELS, GuardedPort, NetworkPlan, Target
+from pharos.wire.netpolicy import MAX_CONFINED, MAX_EGRESS, MAX_TARGETS, TUNNELS, NetworkPlan, Target
 from pharos.wire.netrules import nft_document
 
 PLAN: Final = NetworkPlan(
@@ -21,7 +21,6 @@ PLAN: Final = NetworkPlan(
     ),
     egress=("eth0", "eth1"),
     allowed=("10.20.0.0/16", "fd20::/48"),
-    guarded=(GuardedPort(port=10085, uid=990),),
     transit=False,
     confined=(991, 992),
     allowed_users=("10.30.0.0/16", "fd30::/48"),
@@ -53,9 +52,6 @@ plans = st.builds(
     egress=st.lists(st.from_regex(r"e[a-z0-9_.-]{0,14}", fullmatch=True), max_size=MAX_EGRESS, unique=True).map(tuple),
     allowed=st.lists(networks, max_size=4, unique=True).map(tuple),
     node_ports=st.lists(ports, max_size=4, unique=True).map(tuple),
-    guarded=st.lists(st.builds(GuardedPort, port=ports, uid=st.integers(0, 2**32 - 2)), max_size=4, unique=True).map(
-        tuple
-    ),
     transit=st.booleans(),
     confined=st.lists(st.integers(1, 2**32 - 2), max_size=MAX_CONFINED, unique=True).map(tuple),
     allowed_users=st.lists(networks, max_size=4, unique=True).map(tuple),

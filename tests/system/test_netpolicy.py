@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import socket
 import sys
@@ -12,7 +11,6 @@ import pytest
 import trio
 
 from pharos.wire.desired import Policy
-from pharos.wire.netpolicy import GuardedPort
 from tests.system.lab.network import open_lab
 from tests.system.policynet import (
     DNS,
@@ -39,18 +37,7 @@ from pharos.buoy.netpolicy import NetworkKeeper
 from pharos.wire.netpolicy import NetworkPlan
 trio.run(NetworkKeeper(Path(sys.argv[1])).apply, NetworkPlan(interfaces=("awg0",)))
 """
-_LIBC = ctypes.CDLL(None)
 ONE, OTHER = "clienta", "clientb"
-
-
-def socket_of(uid: int) -> socket.socket:
-    """Open a socket that counts as a user's: whose it is, is decided when it is made."""
-    # Of the calling thread alone (setfsuid(2)).
-    _LIBC.setfsuid(uid)
-    try:
-        return socket.socket()
-    finally:
-        _LIBC.setfsuid(0)
 
 
 async def is_refused(
@@ -380,26 +367,6 @@ async def test_others_than_devices_use_the_node_as_a_router_only_if_the_plan_let
         await net.apply(transit=False)
         assert not await passes()
         assert await net.ask(ONE, net.outer(WEB, 4)) == [WEB, net.outer(NODE, 4)]
-
-
-async def test_a_port_on_loopback_is_one_users_alone(tmp_path: Path) -> None:
-    async with open_policy_net(tmp_path) as net:
-        await net.serve(NODE, "127.0.0.1", 10085)
-
-        async def reaches(uid: int) -> bool:
-            made = await net.lab.namespace(NODE).call(socket_of, uid)
-            with trio.fail_after(5), trio.socket.from_stdlib_socket(made) as sock:
-                try:
-                    await sock.connect(("127.0.0.1", 10085))
-                except OSError:
-                    return False
-                return await sock.recv(99) == f"{NODE} 127.0.0.1".encode()
-
-        assert await reaches(65534)
-        await net.apply(guarded=(GuardedPort(port=10085, uid=4242),))
-        assert await reaches(4242)
-        assert not await reaches(65534)
-        assert not await reaches(0)
 
 
 async def test_without_the_right_to_it_the_error_says_which(tmp_path: Path) -> None:

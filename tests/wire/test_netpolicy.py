@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pharos.wire.desired import Policy
-from pharos.wire.netpolicy import MAX_NETWORKS, GuardedPort, NetworkPlan, Target
+from pharos.wire.netpolicy import MAX_NETWORKS, NetworkPlan, Target
 from tests.support.netplans import PLAN, plans
 from tests.support.strategies import junk_json, quick
 
@@ -88,7 +88,6 @@ def test_a_plan_without_a_member_or_with_one_more_is_none(name: str) -> None:
         {"node_ports": (0,)},
         {"node_ports": (True,)},
         {"node_ports": ("443",)},
-        {"guarded": ((10085, 0),)},
         {"transit": 1},
         {"confined": (0,)},
         {"confined": (-1,)},
@@ -108,12 +107,6 @@ def test_a_plan_without_a_member_or_with_one_more_is_none(name: str) -> None:
 def test_what_is_not_typed_is_no_plan(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         attrs.evolve(PLAN, **fields)
-
-
-@pytest.mark.parametrize(("port", "uid"), [(0, 1), (65536, 1), (1, -1), (1, 2**32 - 1), (1, True), ("1", 1)])
-def test_a_guarded_port_is_a_port_and_a_user(port: Any, uid: Any) -> None:
-    with pytest.raises(ValueError):
-        GuardedPort(port=port, uid=uid)
 
 
 @pytest.mark.parametrize(("address", "port"), [("example.org", 1), ("FD07::1", 1), (None, 1), ("", 0), ("", True)])

@@ -113,6 +113,8 @@ class Performer:
             if isinstance(act, RemoveNetwork):
                 await self._keeper.remove()
                 return Done()
+            if strangers := set(act.plan.confined) - set(self._owners()):
+                raise ActRefusedError(f"uid {min(strangers)} serves no REALITY, and is not confined")
             findings = await self._keeper.apply(act.plan)
         except NetworkPolicyError as error:
             raise ActFailedError(str(error)) from error

@@ -27,7 +27,7 @@ from pharos.buoy.roothelper.acts import (
 from pharos.buoy.roothelper.checks import IPInterface, IPNetwork
 from pharos.wire.awg.params import PLAIN, ObfuscationParameters
 from pharos.wire.desired import Policy
-from pharos.wire.netpolicy import GuardedPort, NetworkPlan
+from pharos.wire.netpolicy import NetworkPlan
 
 KEYS = st.binary(min_size=32, max_size=32)
 PORTS = st.integers(1, 65535)
@@ -68,7 +68,6 @@ PLANS = st.builds(
     networks=st.lists(NETWORKS.map(str), max_size=3, unique=True).map(tuple),
     policy=st.builds(Policy, peer_to_peer=st.booleans(), closed=st.just(("10.0.0.0/8",))),
     egress=st.sampled_from(((), ("eth0",))),
-    guarded=st.sampled_from(((), (GuardedPort(port=10085, uid=999),))),
     transit=st.booleans(),
 )
 ACTS: st.SearchStrategy[Act] = st.one_of(
