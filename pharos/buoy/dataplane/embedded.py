@@ -17,25 +17,15 @@ import attrs
 import trio
 
 from pharos.buoy.dataplane.awgchange import NOTHING, change_for, state_after
-from pharos.buoy.dataplane.base import (
-    NO_REASONS,
-    REMOVED,
-    SILENT,
-    AwgPeer,
-    AwgPlan,
-    EngineError,
-    OnEvent,
-    PeerCounters,
-)
+from pharos.buoy.dataplane.base import NO_REASONS, AwgPlan, EngineError, OnEvent, PeerCounters
+from pharos.buoy.dataplane.roster import Roster, Sighting
 from pharos.wire.awg.device import DEFAULT_MTU
 from pharos.wire.awg.echo import EchoEnd
-from pharos.wire.awg.endpoint import format_address
 from pharos.wire.awg.engine import Engine, open_engine
-from pharos.wire.awg.events import Event, HandshakeCompleted, SessionEnded
+from pharos.wire.awg.events import Event
 from pharos.wire.awg.hostnet import HostNetwork
 from pharos.wire.awg.tun import Tun, open_tun
 from pharos.wire.awg.uapi import DeviceChange, DeviceState
-from pharos.wire.convert import EventKind
 from pharos.wire.ids import DeviceId
 
 SetLink = Callable[[AwgPlan], Awaitable[None]]
@@ -52,15 +42,14 @@ class EmbeddedAwg:
         engine: Engine,
         inner: EchoEnd | Tun,
         network: HostNetwork | None,
-        reporter: Reporter,
+        roster: Roster,
         set_link: SetLink | None,
     ) -> None:
         self._engine = engine
         self._inner = inner
         self._network = network
-        self._reporter = reporter
+        self._roster = roster
         self._set_link = set_link
-        self._peers: Mapping[DeviceId, AwgPeer] = {}
         # Nobody else tells the engine anything; to ask it of a thousand peers takes longer than to tell it of one.
         self._state: DeviceState | None = None
         self._told: AwgPlan | None = None
@@ -84,7 +73,7 @@ class EmbeddedAwg:
 
     async def apply(self, plan: AwgPlan, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
         """Make the engine be ``plan``; peers that stay keep their sessions."""
-        self._tell_owners(plan.peers, reasons)
+        self._roster.adopt(plan, reasons, at_ns=time.time_ns())
         state = self._known_state()
         self._tell(state, change_for(_on_port(plan, state.listen_port), state, before=self._told))
         self._told = plan
@@ -95,16 +84,18 @@ class EmbeddedAwg:
 
     async def read_counters(self) -> list[PeerCounters]:
         """Return what the engine knows of every peer."""
-        return [
-            PeerCounters(
-                device_id=self._reporter.owners[status.public_key],
-                last_handshake=(status.last_handshake_ns or 0) // 1000,
+        sightings = [
+            Sighting(
+                public_key=status.public_key,
+                endpoint=status.endpoint,
+                last_handshake_ns=status.last_handshake_ns or 0,
                 received=status.received_bytes,
                 sent=status.sent_bytes,
             )
             for status in self._engine.statuses()
-            if status.public_key in self._reporter.owners
         ]
+        self._roster.see(0, sightings, now=trio.current_time(), at_ns=time.time_ns())
+        return self._roster.counters()
 
     async def restart(self) -> None:
         """Raises: EngineError — always: it is this process that would have to begin anew."""
@@ -128,16 +119,6 @@ class EmbeddedAwg:
             # Where ports were bound, the engine knows which.
             self._state = state_after(state, change)
 
-    def _tell_owners(self, peers: Mapping[DeviceId, AwgPeer], reasons: Mapping[DeviceId, str]) -> None:
-        for device_id, peer in self._peers.items():
-            now = peers.get(device_id)
-            if now is not peer and (now is None or now.public_key != peer.public_key):
-                self._reporter.forget(peer.public_key, reasons.get(device_id, REMOVED))
-        for device_id, peer in peers.items():
-            if self._peers.get(device_id) is not peer:
-                self._reporter.owners[peer.public_key] = device_id
-        self._peers = peers
-
 
 def _on_port(plan: AwgPlan, port: int) -> AwgPlan:
     """Let a plan that leaves the port to us stay on the one that we have."""
@@ -159,49 +140,18 @@ def open_embedded_awg(
 
     Raises: OSError — the port or the interface cannot be had.
     """
-    reporter = Reporter(on_event)
+    roster = Roster(1, on_event)
+
+    def hear(event: Event) -> None:
+        roster.hear(event, now=trio.current_time(), at_ns=time.time_ns())
+
     network = HostNetwork(lambda _index, _mtu: None) if interface else None
     with ExitStack() as stack:
         inner: EchoEnd | Tun = EchoEnd([])
         if network is not None:
             inner = stack.enter_context(open_tun(interface, mtu=DEFAULT_MTU, is_local=network.is_local))
-        engine = stack.enter_context(open_engine(inner, host=host, on_event=reporter.report))
+        engine = stack.enter_context(open_engine(inner, host=host, on_event=hear))
         number = engine.apply(DeviceChange(listen_port=port))
         if number:
             raise OSError(number, f"UDP port {port}: {os.strerror(number)}")
-        yield EmbeddedAwg(engine, inner, network, reporter, set_link)
-
-
-class Reporter:
-    """Translates an engine's events, which know keys, into the agent's, which know devices."""
-
-    def __init__(self, on_event: OnEvent) -> None:
-        self.owners: dict[bytes, DeviceId] = {}
-        """Device by AmneziaWG public key."""
-        self._on_event = on_event
-        self._connected: set[bytes] = set()
-
-    def report(self, event: Event) -> None:
-        """Tell what concerns a device; runs inside the pump, so it only queues."""
-        device_id = self.owners.get(event.peer)
-        if device_id is None:
-            return
-        match event:
-            case HandshakeCompleted(peer=peer, endpoint=endpoint, at_ns=at_ns):
-                where = format_address(endpoint)
-                self._on_event(EventKind.HANDSHAKE, at=at_ns // 1000, device_id=device_id, detail=where)
-                if peer not in self._connected:
-                    self._connected.add(peer)
-                    self._on_event(EventKind.CONNECTED, at=at_ns // 1000, device_id=device_id, detail=where)
-            case SessionEnded(peer=peer):
-                self._disconnect(peer, device_id, SILENT)
-
-    def forget(self, public_key: bytes, reason: str) -> None:
-        """Drop a key; its device is gone now, for the engine's own word comes when nobody knows whose key it was."""
-        self._disconnect(public_key, self.owners.pop(public_key), reason)
-
-    def _disconnect(self, public_key: bytes, device_id: DeviceId, reason: str) -> None:
-        if public_key in self._connected:
-            self._connected.discard(public_key)
-            at = time.time_ns() // 1000
-            self._on_event(EventKind.DISCONNECTED, at=at, device_id=device_id, detail=reason)
+        yield EmbeddedAwg(engine, inner, network, roster, set_link)
