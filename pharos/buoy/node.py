@@ -178,9 +178,8 @@ class Node:
 
     async def report(self) -> NodeReport:
         """Return the node's status."""
-        counted = await self._plane.read_counters()
-        report = report_of(self, self._plane, counted, self._meter, now=self._wall())
-        return attrs.evolve(report, engines=self._plane.health(), machine=read_machine(self._folder))
+        counted, machine = await self._plane.read_counters(), read_machine(self._folder)
+        return report_of(self, self._plane, counted, self._meter, machine=machine, now=self._wall())
 
     async def restart(self, protocol: str) -> None:
         """Have the engine of a protocol begin anew, which ends its sessions; it is told again what to be.

@@ -7,6 +7,8 @@ On disk lies what helm pushed and the node's own keys; preshared keys and user i
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Final
@@ -78,15 +80,11 @@ def write_awg(path: Path, plan: AwgPlan) -> None:
 
     Raises: EngineError — a value is none that goes into such a file, or the file cannot be written.
     """
-    try:
+    with _writing(path):
         if plan.endpoints:
             write_atomic(path, render_conf(conf_of(plan, path.stem)).encode())
         else:
             path.unlink(missing_ok=True)
-    except ParameterError as error:
-        raise EngineError(f"{path} is not written: {error}") from error
-    except OSError as error:
-        raise EngineError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def conf_of(plan: AwgPlan, interface: str) -> TunnelConf:
@@ -129,7 +127,7 @@ def write_xray(path: Path, plan: RealityPlan, config: BuoyConfig) -> None:
     """
     if path.name != CONFIG_NAME:
         raise EngineError(f"{path} is not read by Xray's unit; name a file {CONFIG_NAME}")
-    try:
+    with _writing(path):
         if plan.endpoints:
             data = render_document(xray_of(path.parent, plan, config).document())
             check_rendered(data, runtime=path.parent)
@@ -138,6 +136,13 @@ def write_xray(path: Path, plan: RealityPlan, config: BuoyConfig) -> None:
             write_atomic(path, data, mode=CONFIG_MODE)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Raises: EngineError — a rule is broken, or the file cannot be written; it is as it was."""
+    try:
+        yield
     except ParameterError as error:
         raise EngineError(f"{path} is not written: {error}") from error
     except OSError as error:

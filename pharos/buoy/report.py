@@ -16,7 +16,7 @@ from pharos.wire.convert import NodeReport, PeerReport
 from pharos.wire.desired import Desired, peers_digest
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.keeping import Keeping
-from pharos.wire.reports import PeerSummary, RealityKey, RealityReport
+from pharos.wire.reports import EngineReport, MachineReport, PeerSummary, RealityKey, RealityReport
 
 # WireGuard's Reject-After-Time (wireguard.pdf §6.1).
 _SILENCE: Final = 180_000_000
@@ -43,10 +43,17 @@ class Served(Protocol):
     @property
     def reality_port(self) -> int: ...
     def commitment(self, device_id: DeviceId) -> bytes: ...
+    def health(self) -> tuple[EngineReport, ...]: ...
 
 
 def report_of(
-    node: Reported, plane: Served, counted: Iterable[PeerCounters], meter: QuotaMeter, *, now: int
+    node: Reported,
+    plane: Served,
+    counted: Iterable[PeerCounters],
+    meter: QuotaMeter,
+    *,
+    machine: MachineReport,
+    now: int,
 ) -> NodeReport:
     """Return a node's status. A peer that is cut for a time is in it, one that was revoked is not."""
     desired, keeping = node.desired, node.keeping
@@ -87,6 +94,8 @@ def report_of(
         policy=desired.policy,
         previous=desired.previous,
         reality=RealityReport(parameters=desired.reality, keys=node.reality_keys.of(desired), port=plane.reality_port),
+        engines=plane.health(),
+        machine=machine,
     )
 
 

@@ -7,6 +7,7 @@ it is until it is said anew. Secrets go in and never come out.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, TypeAlias
 
@@ -149,20 +150,25 @@ def render_errno(number: int) -> str:
     return f"errno={-number}\n\n"
 
 
+def told_lines(told: Change) -> Iterator[str]:
+    """Write what was said of a node, but for secrets, users and where it listens."""
+    for key in ("target", "max_time_difference"):
+        if (value := getattr(told, key)) is not None:
+            yield f"{key}={value}"
+    for key in ("server_names", "short_ids", "allowed_networks", "closed_networks"):
+        if (values := getattr(told, key)) is not None:
+            yield f"{key}={','.join(map(str, values))}"
+    if told.internet is not None:
+        yield f"internet={str(told.internet).lower()}"
+    for key in ("oldest_version", "newest_version"):
+        if (value := getattr(told, key)) is not None:
+            yield f"{key}={'.'.join(map(str, value))}"
+
+
 def render_state(state: State) -> str:
     told = state.told
     lines = [] if state.public_key is None else [f"public_key={state.public_key.hex()}"]
-    for key in ("target", "max_time_difference"):
-        if (value := getattr(told, key)) is not None:
-            lines.append(f"{key}={value}")
-    for key in ("server_names", "short_ids", "allowed_networks", "closed_networks"):
-        if (values := getattr(told, key)) is not None:
-            lines.append(f"{key}={','.join(map(str, values))}")
-    if told.internet is not None:
-        lines.append(f"internet={str(told.internet).lower()}")
-    for key in ("oldest_version", "newest_version"):
-        if (value := getattr(told, key)) is not None:
-            lines.append(f"{key}={'.'.join(map(str, value))}")
+    lines += told_lines(told)
     lines.append(f"started_ns={state.started_ns}")
     lines.append(f"listen={','.join(map(write_place, state.listening))}")
     lines.append(f"learnt={str(state.learnt).lower()}")

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from pharos.wire.errors import RemoteProtocolError
-from pharos.wire.reality.control import Change, UserChange, write_flow, write_place
+from pharos.wire.reality.control import Change, UserChange, told_lines, write_flow, write_place
 from pharos.wire.reality.controlread import MAX_REQUEST
 from pharos.wire.reality.events import Event, UserConnected, UserDisconnected
 
@@ -127,17 +127,7 @@ def _lines(change: Change) -> Iterator[str]:
         yield f"private_key={change.private_key.hex()}"
     if change.mldsa65_seed is not None:
         yield f"mldsa65_seed={change.mldsa65_seed.hex()}"
-    for key in ("target", "max_time_difference"):
-        if (value := getattr(change, key)) is not None:
-            yield f"{key}={value}"
-    for key in ("server_names", "short_ids", "allowed_networks", "closed_networks"):
-        if (values := getattr(change, key)) is not None:
-            yield f"{key}={','.join(map(str, values))}"
-    for key in ("oldest_version", "newest_version"):
-        if (value := getattr(change, key)) is not None:
-            yield f"{key}={'.'.join(map(str, value))}"
-    if change.internet is not None:
-        yield f"internet={str(change.internet).lower()}"
+    yield from told_lines(change)
     if change.listen is not None:
         yield f"listen={','.join(map(write_place, change.listen))}"
     if change.replace_users:
