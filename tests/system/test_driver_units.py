@@ -38,6 +38,7 @@ from pharos.buoy.dataplane.choose import choose
 from pharos.buoy.dataplane.links import link_by_helper
 from pharos.buoy.dataplane.probing import probe_awg
 from pharos.buoy.dataplane.userspace import make_userspace_awg, restart_by_helper
+from pharos.buoy.roothelper.acts import Unit
 from pharos.buoy.roothelper.client import SocketRootHelper
 from pharos.wire.awg.params import PLAIN
 
