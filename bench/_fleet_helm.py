@@ -51,7 +51,7 @@ class Bench:
         """Start helm; return the seconds until every node is up and in force, or ``down``, and helm's memory then."""
         self._count = nodes
         began = trio.current_time()
-        config = HelmConfig(state=Path(sys.argv[1]) / "helm", web_port=int(sys.argv[2]))
+        config = HelmConfig(state=Path(sys.argv[1]) / "helm", web_port=int(sys.argv[2]), beacon="off")
         self._context = await self._nursery.start(partial(run_helm, config))
         if down:
             await _until(self._all_lost, every=0.05)

@@ -25,6 +25,8 @@ BOUNDARIES = {
     "wire/rpc/h2conn.py Connection._serve": "one stream's handler; the connection goes on",
     "wire/rpc/client.py open_channel": "raised again outside the nursery, so that no group wraps it",
     "wire/reality/serving.py RealityServer._serve": "one connection's bug is logged; the node's users go on",
+    "helm/alerts/send.py send": "one delivery's service, which is other people's code; the alert is tried again",
+    "helm/alerts/send.py _instantiate": "other people's code judges an address; that it does not fit is all there is",
     "wire/tasks.py open_background": "raised again outside the nursery, so that no group wraps it",
     "demo/cli.py _tell": "the step that failed has said so in its own line and in the exit code",
 }

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import logging
 
 import attrs
 import trio
 
 from pharos.beacon.config import BeaconConfig
-from pharos.beacon.decoy.front import make_decoy
-from pharos.beacon.ingress import serve_ingress
-from pharos.beacon.limiter import PassageLimiter
-from pharos.beacon.orders import follow_orders
-from pharos.beacon.tunnel import serve_tunnel
-from pharos.beacon.upstream import Upstreams
+from pharos.beacon.core import BeaconCore
 from pharos.wire.agent import AgentKeys
 from pharos.wire.files import lock_state_directory, open_state_directory
-from pharos.wire.keeping import Keeping
-from pharos.wire.listen import file_limit
 from pharos.wire.pki.roles import Role
-from pharos.wire.rpc import limits
-from pharos.wire.rpc.admission import Admission, Bounds
-from pharos.wire.rpc.flow import Holdings
 
 log = logging.getLogger(__name__)
 
@@ -50,39 +39,11 @@ async def run_beacon(
     with lock_state_directory(state_directory):
         keys = AgentKeys(state_directory, Role.RELAY)
         membership = keys.membership(now=datetime.datetime.now(datetime.UTC))
-        keeping = Keeping(state_directory, keys, membership)
-        own_name = membership.identity.dns_name
-        assert own_name is not None, "a relay's certificate names it"
-        decoy = make_decoy(config, own_name=own_name, wall=keeping.standing.now)
-        upstreams = Upstreams()
-        # One for both sides: what devices do not read was held for helm a moment ago, and the other way round.
-        holdings = Holdings(limits.RELAY_HOLDINGS)
-        listen = functools.partial(
-            serve_ingress,
-            upstreams,
-            standing=keeping.standing,
-            host=config.host,
-            # One each for all ports: a second port is another way in, and no second share.
-            limiter=PassageLimiter(),
-            admission=Admission(Bounds(), descriptors=file_limit()),
-            holdings=holdings,
-            decoy=decoy,
-        )
+        core = BeaconCore(config, keys, membership)
         async with trio.open_nursery() as nursery:
-            tunnel: tuple[str, int] = await nursery.start(
-                functools.partial(
-                    serve_tunnel,
-                    upstreams,
-                    standing=keeping.standing,
-                    host=config.host,
-                    port=config.tunnel_port,
-                    holdings=holdings,
-                    attend=functools.partial(follow_orders, keeping, announce=upstreams.announce),
-                    decoy=decoy,
-                )
-            )
+            tunnel: tuple[str, int] = await nursery.start(core.serve_tunnels, config.tunnel_port)
             ingress: list[tuple[str, int]] = [
-                await nursery.start(functools.partial(listen, port=port)) for port in config.all_ingress_ports
+                await nursery.start(core.serve_ingress, port) for port in config.all_ingress_ports
             ]
             ports = ", ".join(str(port) for _, port in ingress)
             log.info("beacon %s: clients on TCP %s, helm on TCP %d", membership.identity.id, ports, tunnel[1])

@@ -15,6 +15,7 @@ from grpclib.const import Status
 from h2.errors import ErrorCodes
 
 from pharos.beacon.decoy.front import Decoy
+from pharos.beacon.fleet import MANIFEST_PATH
 from pharos.beacon.forward import forward
 from pharos.beacon.limiter import ENROLMENT_TIME, LOGIN_TIME, STRANGER_OCTETS, PassageLimiter
 from pharos.beacon.sanitize import Headers, Refusal, forwarded_headers
@@ -26,6 +27,7 @@ from pharos.wire.pki.roles import INGRESS
 from pharos.wire.rpc.admission import Admission
 from pharos.wire.rpc.flow import EDGE, Holdings
 from pharos.wire.rpc.h2conn import Connection
+from pharos.wire.rpc.h2core import Accept
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.limits import EDGE_STREAMS, FIRST_REQUEST_TIMEOUT
 from pharos.wire.rpc.peer import Peer
@@ -77,12 +79,14 @@ async def serve_ingress(
     admission: Admission | None = None,
     holdings: Holdings | None = None,
     decoy: Decoy | None = None,
+    fleet: Accept | None = None,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Serve one client port; ``started`` is called with the bound address.
 
     Ports that share ``limiter`` and ``admission`` have one set of limits together. Who does not ask for this relay by
-    its name is shown the ``decoy``, or its certificate if there is none.
+    its name is shown the ``decoy``, or its certificate if there is none. ``fleet`` answers what is asked of the beacon
+    itself (`pharos.beacon.fleet`).
     """
     limiter = limiter or PassageLimiter()
 
@@ -97,7 +101,7 @@ async def serve_ingress(
             raise
         peer = Peer(address=stream.peer_address, certificate=certificate, identity=identity)
         with standing.session(identity, certificate):
-            await serve_client(upstreams, limiter, stream, peer=peer, holdings=holdings)
+            await serve_client(upstreams, limiter, stream, peer=peer, holdings=holdings, fleet=fleet)
 
     context = functools.partial(standing.context, INGRESS)
     await serve_tls(
@@ -118,6 +122,7 @@ async def serve_client(
     *,
     peer: Peer,
     holdings: Holdings | None = None,
+    fleet: Accept | None = None,
 ) -> None:
     """Serve one client until it leaves. One without a certificate is a stranger, and has little time."""
     stranger = peer.certificate is None
@@ -125,7 +130,7 @@ async def serve_client(
         stream,
         client_side=False,
         windows=EDGE,
-        accept=functools.partial(forward_passage, upstreams, limiter, peer),
+        accept=functools.partial(forward_passage, upstreams, limiter, peer, fleet=fleet),
         peer=peer,
         max_streams=EDGE_STREAMS,
         idle_timeout=FIRST_REQUEST_TIMEOUT if stranger else DEVICE_IDLE,
@@ -139,16 +144,22 @@ async def serve_client(
         await connection.run()
 
 
-async def forward_passage(upstreams: Upstreams, limiter: PassageLimiter, peer: Peer, down: H2Stream) -> None:
-    """Forward one request stream to helm, or say why not."""
+async def forward_passage(
+    upstreams: Upstreams, limiter: PassageLimiter, peer: Peer, down: H2Stream, *, fleet: Accept | None = None
+) -> None:
+    """Forward one request stream to helm, or say why not; ``fleet`` answers what is not for helm."""
     certificate = peer.certificate
     fingerprint = None if certificate is None else hashlib.sha256(certificate).hexdigest()
+    device, now = _device(peer), trio.current_time()
+    stranger = peer.address[0] if device is None and peer.address is not None else None
+    if fleet is not None and stranger is not None and dict(down.headers or []).get(":path") == MANIFEST_PATH:
+        refusal = limiter.admit_question(now, stranger=stranger)
+        await (fleet(down) if refusal is None else _refuse(down, refusal))
+        return
     headers = forwarded_headers(down.headers or [], fingerprint=fingerprint)
     if isinstance(headers, Refusal):
         await _refuse(down, headers)
         return
-    device, now = _device(peer), trio.current_time()
-    stranger = peer.address[0] if device is None and peer.address is not None else None
     # Who has used up its own share takes nothing of what is for all.
     refusal = None if device is None else limiter.shares.admit(device, now)
     if refusal is None:
@@ -159,7 +170,7 @@ async def forward_passage(upstreams: Upstreams, limiter: PassageLimiter, peer: P
         with limiter.shares.passage(device):
             await _forward(upstreams, down, headers)
     else:
-        await _forward_stranger(upstreams, limiter, down, headers)
+        await _forward_stranger(upstreams, limiter, down, headers, stranger)
 
 
 def _device(peer: Peer) -> Device | None:
@@ -167,9 +178,11 @@ def _device(peer: Peer) -> Device | None:
     return None if peer.certificate is None else peer.identity or peer.certificate
 
 
-async def _forward_stranger(upstreams: Upstreams, limiter: PassageLimiter, down: H2Stream, headers: Headers) -> None:
+async def _forward_stranger(
+    upstreams: Upstreams, limiter: PassageLimiter, down: H2Stream, headers: Headers, address: str | None
+) -> None:
     login = dict(headers)[PURPOSE_HEADER] == Purpose.LOGIN.value
-    with limiter.login() if login else nullcontext() as refusal:
+    with limiter.login(address) if login else nullcontext() as refusal:
         if refusal is not None:
             await _refuse(down, refusal)
             return

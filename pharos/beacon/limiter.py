@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -39,6 +39,8 @@ ENROLMENT_TIME: Final = 60 * SECONDS
 # A login waits for a person who looks for a passkey, or for another device to confirm a code.
 LOGIN_TIME: Final = 10 * MINUTES
 LOGINS: Final = 64
+# A quarter of them: an office that sets its computers up on one morning, and nobody holds all places from one address.
+SOURCE_LOGINS: Final = 16
 
 
 @attrs.frozen(kw_only=True)
@@ -53,45 +55,27 @@ class Rates:
     source_rate: float = SOURCE_RATE
     sources: int = SOURCES
     logins: int = LOGINS
+    source_logins: int = SOURCE_LOGINS
     shares: ShareBounds = attrs.field(factory=ShareBounds)
     """Of one device."""
 
 
-class PassageLimiter:
-    """Lets passages through at bounded rates, for one beacon."""
+class Strangers:
+    """Lets peers without a certificate do one kind of thing at bounded rates, each source and all of them together."""
 
-    def __init__(self, rates: Rates | None = None) -> None:
-        self._rates: Final = rates or Rates()
-        self.shares: Final = Shares(self._rates.shares)
-        """What each device has."""
-        self._passages = TokenBucket(self._rates.passage_burst, self._rates.passage_rate)
-        self._strangers = TokenBucket(self._rates.strangers_burst, self._rates.strangers_rate)
+    def __init__(self, rates: Rates) -> None:
+        self._rates: Final = rates
+        self._all = TokenBucket(rates.strangers_burst, rates.strangers_rate)
         self._sources: OrderedDict[bytes, TokenBucket] = OrderedDict()
-        self._logins = 0
 
-    def admit(self, now: float, *, stranger: str | None) -> Refusal | None:
-        """Let one passage through, or say why not. ``stranger`` is the address of a peer without a certificate.
+    def admit(self, now: float, address: str) -> Refusal | None:
+        """Let one through, or say why not.
 
         A source that has used up its own share takes nothing of what it shares with others.
         """
-        if stranger is not None:
-            if not self._source(stranger).take(now):
-                return Refusal.TOO_OFTEN
-            if not self._strangers.take(now):
-                return Refusal.BUSY
-        return None if self._passages.take(now) else Refusal.BUSY
-
-    @contextmanager
-    def login(self) -> Iterator[Refusal | None]:
-        """Count a login while the block runs; gives a reason to refuse it if there are too many."""
-        if self._logins >= self._rates.logins:
-            yield Refusal.BUSY
-            return
-        self._logins += 1
-        try:
-            yield None
-        finally:
-            self._logins -= 1
+        if not self._source(address).take(now):
+            return Refusal.TOO_OFTEN
+        return None if self._all.take(now) else Refusal.BUSY
 
     def _source(self, address: str) -> TokenBucket:
         source = source_of(address)
@@ -102,3 +86,49 @@ class PassageLimiter:
                 self._sources.popitem(last=False)
         self._sources.move_to_end(source)
         return bucket
+
+
+class PassageLimiter:
+    """Lets passages through at bounded rates, for one beacon."""
+
+    def __init__(self, rates: Rates | None = None) -> None:
+        self._rates: Final = rates or Rates()
+        self.shares: Final = Shares(self._rates.shares)
+        """What each device has."""
+        self._passages = TokenBucket(self._rates.passage_burst, self._rates.passage_rate)
+        self._strangers = Strangers(self._rates)
+        # A login asks for the manifest first: that costs helm nothing, and the passage's own share nothing either.
+        self._questions = Strangers(self._rates)
+        self._logins = 0
+        self._logins_of: Counter[bytes] = Counter()
+
+    def admit(self, now: float, *, stranger: str | None) -> Refusal | None:
+        """Let one passage through, or say why not. ``stranger`` is the address of a peer without a certificate."""
+        refusal = None if stranger is None else self._strangers.admit(now, stranger)
+        if refusal is not None:
+            return refusal
+        return None if self._passages.take(now) else Refusal.BUSY
+
+    def admit_question(self, now: float, *, stranger: str | None) -> Refusal | None:
+        """Let somebody ask the beacon itself, or say why not; a device's connections are few."""
+        return None if stranger is None else self._questions.admit(now, stranger)
+
+    @contextmanager
+    def login(self, address: str | None = None) -> Iterator[Refusal | None]:
+        """Count a login from ``address`` while the block runs; gives a reason to refuse it if there are too many."""
+        source = b"" if address is None else source_of(address)
+        if self._logins_of[source] >= self._rates.source_logins:
+            yield Refusal.TOO_OFTEN
+            return
+        if self._logins >= self._rates.logins:
+            yield Refusal.BUSY
+            return
+        self._logins += 1
+        self._logins_of[source] += 1
+        try:
+            yield None
+        finally:
+            self._logins -= 1
+            self._logins_of[source] -= 1
+            if not self._logins_of[source]:
+                del self._logins_of[source]

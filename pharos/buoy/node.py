@@ -15,7 +15,16 @@ from pharos.buoy.machine import read_machine
 from pharos.buoy.quota import KEPT_EVERY, QuotaMeter
 from pharos.buoy.reality import RealityKeys
 from pharos.buoy.report import report_of
-from pharos.buoy.serving import REVOKED, is_denied, patience, previous_now, reasons_to_cut, served, without_denied
+from pharos.buoy.serving import (
+    REVOKED,
+    is_denied,
+    patience,
+    previous_now,
+    reasons_to_cut,
+    served,
+    slowed_now,
+    without_denied,
+)
 from pharos.buoy.state import DesiredState
 from pharos.wire.agent import AgentKeys
 from pharos.wire.convert import NodeReport
@@ -101,6 +110,7 @@ class Node:
         self._turn = trio.Lock()
         self._folder = state.folder
         self._cut: dict[DeviceId, str] = {}
+        self._slowed: frozenset[DeviceId] = frozenset()
         self._previous: tuple[PreviousEndpoint, ...] = ()
         self._changed = trio.Event()
         self._saved_at = trio.current_time()
@@ -146,7 +156,7 @@ class Node:
         return desired
 
     async def run_bounds(self) -> NoReturn:
-        """Cut peers when they expire or have used up their quota, with or without helm, until cancelled."""
+        """Cut or slow down peers when it is time, or their quota is used up, with or without helm, until cancelled."""
         try:
             while True:
                 self._changed = trio.Event()
@@ -160,12 +170,13 @@ class Node:
                 self._save_usage()
 
     async def review(self) -> None:
-        """Count what was used, and cut or serve again whoever, and whatever, has come to it."""
+        """Count what was used, and cut, slow down or serve again whoever, and whatever, has come to it."""
         async with self._turn:
             desired, now = self._state.current, self._now()
             await self._count(desired.peers)
             cut = reasons_to_cut(desired.peers, now=now, meter=self._meter)
-            if (cut, previous_now(desired, now=now)) != (self._cut, self._previous):
+            slowed = slowed_now(desired.peers, meter=self._meter)
+            if (cut, slowed, previous_now(desired, now=now)) != (self._cut, self._slowed, self._previous):
                 with trio.CancelScope(shield=True):
                     await self._apply(desired)
             if self._meter.changed and trio.current_time() - self._saved_at >= KEPT_EVERY:
@@ -205,10 +216,13 @@ class Node:
         cut = reasons_to_cut(desired.peers, now=now, meter=self._meter)
         for device_id in cut.keys() - self._cut.keys():
             log.info("peer %s is cut: %s", device_id, cut[device_id])
-        present = served(desired, cut, now=now)
+        slowed = slowed_now(desired.peers, meter=self._meter)
+        for device_id in slowed - self._slowed:
+            log.info("peer %s has used up its quota and is slowed down", device_id)
+        present = served(desired, cut, now=now, slowed=slowed)
         for endpoint in set(self._previous) - set(present.previous):
             log.info("the parameters of before on port %d are not served any more", endpoint.port)
-        self._cut, self._previous = cut, present.previous
+        self._cut, self._slowed, self._previous = cut, slowed, present.previous
         await self._plane.apply(present, reasons={**reasons, **cut})
 
     async def _drop_denied(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import attrs
@@ -31,9 +31,18 @@ def reasons_to_cut(peers: Mapping[DeviceId, Peer], *, now: int, meter: QuotaMete
     for device_id, peer in peers.items():
         if 0 < peer.expires_at <= now:
             reasons[device_id] = EXPIRED
-        elif meter.is_over(peer):
+        elif meter.is_over(peer) and not _throttle(peer):
             reasons[device_id] = QUOTA
     return reasons
+
+
+def slowed_now(peers: Mapping[DeviceId, Peer], *, meter: QuotaMeter) -> frozenset[DeviceId]:
+    """Return the peers that are served at the rate for those who have used up their quota."""
+    return frozenset(device_id for device_id, peer in peers.items() if meter.is_over(peer) and _throttle(peer))
+
+
+def _throttle(peer: Peer) -> int:
+    return 0 if peer.quota is None else peer.quota.throttle
 
 
 def previous_now(desired: Desired, *, now: int) -> tuple[PreviousEndpoint, ...]:
@@ -41,17 +50,23 @@ def previous_now(desired: Desired, *, now: int) -> tuple[PreviousEndpoint, ...]:
     return tuple(endpoint for endpoint in desired.previous if endpoint.until > now)
 
 
-def served(desired: Desired, reasons: Mapping[DeviceId, str], *, now: int) -> Desired:
+def served(
+    desired: Desired, reasons: Mapping[DeviceId, str], *, now: int, slowed: Collection[DeviceId] = ()
+) -> Desired:
     """Return what the engines are to serve: all but peers that there is a reason to cut, and endpoints that are over.
 
-    ``now`` is in microseconds since 1970.
+    Those in ``slowed`` have the lower of their two rates. ``now`` is in microseconds since 1970.
     """
     previous = previous_now(desired, now=now)
     if len(previous) < len(desired.previous):
         desired = attrs.evolve(desired, previous=previous)
-    if not reasons:
+    if not reasons and not slowed:
         return desired
-    peers = {device_id: peer for device_id, peer in desired.peers.items() if device_id not in reasons}
+    peers = {
+        device_id: peer.slowed if device_id in slowed else peer
+        for device_id, peer in desired.peers.items()
+        if device_id not in reasons
+    }
     return attrs.evolve(desired, peers=peers)
 
 

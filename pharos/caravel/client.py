@@ -37,6 +37,11 @@ class Client:
     def __init__(self, store: ProfileStore) -> None:
         self._store = store
 
+    @property
+    def store(self) -> ProfileStore:
+        """What this device keeps on disk."""
+        return self._store
+
     def profile(self) -> Profile:
         """Return the newest profile this device holds; needs nobody.
 

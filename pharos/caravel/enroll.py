@@ -22,7 +22,7 @@ from pharos.wire.pki.manifest import verify_manifest
 from pharos.wire.pki.roles import Role
 from pharos.wire.pki.verify import authorize_peer
 from pharos.wire.possession import prove_key
-from pharos.wire.seal.ticket import TicketLink
+from pharos.wire.seal.ticket import BeaconAddress, TicketLink
 from pharos.wire.units import SECONDS
 
 # The whole of it: a beacon may be far away and helm a laptop that just woke.
@@ -37,6 +37,16 @@ async def enroll(store: ProfileStore, link: TicketLink, *, device_name: str = ""
     Raises: AlreadyEnrolledError — this store belongs to a fleet. HelmRefusedError — the ticket is used up, expired or
     unknown. NoAnswerError — nobody answered. PeerRejectedError — who answered is not the fleet of the link.
     """
+    secrets = prepare(store)
+    reply = await _claim(link, secrets, device_name)
+    return keep(store, reply, secrets, root_hash=link.root_hash, beacons=link.beacons)
+
+
+def prepare(store: ProfileStore) -> DeviceSecrets:
+    """Return the keys of a device that is about to join, those of an earlier try if there was one.
+
+    Raises: AlreadyEnrolledError — this store belongs to a fleet.
+    """
     try:
         fleet = store.enrolled().root_hash.hex()[:16]
     except NotEnrolledError:
@@ -47,16 +57,53 @@ async def enroll(store: ProfileStore, link: TicketLink, *, device_name: str = ""
     if secrets is None:
         secrets = generate_secrets()
         store.save_secrets(secrets)
-    reply = await _claim(link, secrets, device_name)
+    return secrets
+
+
+def make_claim(
+    secrets: DeviceSecrets, *, ephemeral: bytes, handshake_hash: bytes, ticket_proof: bytes = b"", device_name: str = ""
+) -> pb.ClaimRequest:
+    """Return a claim, with the proof of each key against helm's ephemeral one.
+
+    Raises: RemoteProtocolError — that key cannot be used.
+    """
+
+    def proven(name: str, key: KeyPair) -> pb.ProvenKey:
+        mac = prove_key(key, name=name, ephemeral=ephemeral, handshake_hash=handshake_hash)
+        return pb.ProvenKey(public_key=key.public, mac=mac)
+
+    return pb.ClaimRequest(
+        ticket_proof=ticket_proof,
+        csr=make_csr(key_from_der(secrets.tls)),
+        sealing=proven("sealing", secrets.sealing),
+        derive=proven("derive", secrets.derive),
+        noise=proven("noise", secrets.noise),
+        awg=proven("awg", secrets.awg),
+        device_name=device_name,
+    )
+
+
+def keep(
+    store: ProfileStore,
+    reply: pb.ClaimReply,
+    secrets: DeviceSecrets,
+    *,
+    root_hash: bytes,
+    beacons: tuple[BeaconAddress, ...],
+) -> Enrolled:
+    """Verify what a claim brought, and keep it.
+
+    Raises: PeerRejectedError, ManifestError, BundleError — it is not this fleet's, or not for this device.
+    """
     now = datetime.datetime.now(datetime.UTC)
-    manifest = verify_manifest(reply.manifest, root_hash=link.root_hash, now=now)
+    manifest = verify_manifest(reply.manifest, root_hash=root_hash, now=now)
     enrolled = Enrolled(
         device_id=DeviceId(check_label(reply.device_id)),
         secrets=secrets,
         certificate=reply.certificate,
-        root_hash=link.root_hash,
+        root_hash=root_hash,
         manifest=reply.manifest,
-        beacons=link.beacons,
+        beacons=beacons,
     )
     authorize_peer(reply.certificate, trust=manifest.trust, roles={Role.DEVICE}, peer_id=enrolled.device_id, now=now)
     if certificate_from_der(reply.certificate).public_key() != key_from_der(secrets.tls).public_key():
@@ -84,18 +131,11 @@ async def _claim(link: TicketLink, secrets: DeviceSecrets, device_name: str) -> 
         ):
             stub = account_grpc.EnrolmentStub(inner)
             challenge = await stub.Challenge(pb.ChallengeRequest(), timeout=CALL_TIMEOUT)
-
-            def proven(name: str, key: KeyPair) -> pb.ProvenKey:
-                mac = prove_key(key, name=name, ephemeral=challenge.ephemeral, handshake_hash=passage.handshake_hash)
-                return pb.ProvenKey(public_key=key.public, mac=mac)
-
-            claim = pb.ClaimRequest(
+            claim = make_claim(
+                secrets,
+                ephemeral=challenge.ephemeral,
+                handshake_hash=passage.handshake_hash,
                 ticket_proof=keys.proof,
-                csr=make_csr(key_from_der(secrets.tls)),
-                sealing=proven("sealing", secrets.sealing),
-                derive=proven("derive", secrets.derive),
-                noise=proven("noise", secrets.noise),
-                awg=proven("awg", secrets.awg),
                 device_name=device_name,
             )
             return await stub.Claim(claim, timeout=CALL_TIMEOUT)

@@ -4,11 +4,16 @@ CaravelError
 ├── NotEnrolledError        this device belongs to no fleet yet
 ├── AlreadyEnrolledError    it belongs to one, and a second never replaces the first
 ├── HelmRefusedError        helm said no: the ticket is used up, or the device was revoked
+│   └── WrongPassphraseError
+├── NotSignedInError        this device's commands are nobody at helm's desk
+├── DeskError               helm's desk does not do that
 ├── NoSuchNodeError
+├── NoSuchDeviceError       you have no such device
 ├── NoSuchLinkError
 ├── LinkNameTakenError
 ├── NodeRefusedError        a node's keys are not those that this device knows, or the fleet lock has not signed it
 └── NoAnswerError           nobody answered in time
+    └── TryLaterError       helm has too much to do, or somebody has tried too often
 """
 
 from pharos.wire.errors import WireError
@@ -30,8 +35,29 @@ class HelmRefusedError(CaravelError):
     """helm refused: the ticket is used up, expired or unknown, or this device was revoked; ask for a new ticket."""
 
 
+class WrongPassphraseError(HelmRefusedError):
+    """The mail address or the passphrase is wrong."""
+
+
+class NotSignedInError(CaravelError):
+    """Nobody is signed in at helm's desk from here; run: caravel admin login NAME."""
+
+
+class DeskError(CaravelError):
+    """helm's desk does not do that."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+        """HTTP's."""
+
+
 class NoSuchNodeError(CaravelError):
     """The profile has no such node; see: caravel profiles."""
+
+
+class NoSuchDeviceError(CaravelError):
+    """You have no such device; see: caravel devices list."""
 
 
 class NoSuchLinkError(CaravelError):
@@ -51,3 +77,7 @@ class NoAnswerError(CaravelError):
 
     retry_after: float = 0.0
     """Seconds before which a relay has said that to try again is in vain."""
+
+
+class TryLaterError(NoAnswerError):
+    """helm wants you to wait a little; try again in a minute."""

@@ -197,8 +197,11 @@ def _keep_denied(store: ProfileStore, manifest: Manifest, blob: bytes) -> None:
 
 
 @asynccontextmanager
-async def open_device_passage(store: ProfileStore) -> AsyncIterator[Passage]:
+async def open_device_passage(store: ProfileStore, *, beside: bool = False) -> AsyncIterator[Passage]:
     """Open this device's passage through the first beacon that answers; light until somebody calls.
+
+    ``beside``: it says nothing of bundles and takes no other passage's place, for an admin's device; somebody has to
+    call at once.
 
     Raises: what `failures_as_no_answer` turns into errors for people.
     """
@@ -213,7 +216,7 @@ async def open_device_passage(store: ProfileStore) -> AsyncIterator[Passage]:
             fleet=manifest.trust.fleet,
             helm_key=manifest.noise_key,
             static=enrolled.secrets.noise,
-            holds=Note(*kept_order(store)),
+            holds=None if beside else Note(*kept_order(store)),
         ) as passage,
     ):
         yield passage

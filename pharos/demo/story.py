@@ -112,7 +112,9 @@ class Story:
     async def _make_fleet(self) -> str:
         made = await run_json("helm", "init", "--personal", "--state", str(self._state("helm")))
         self._helm = await self._crew.start(
-            "helm", "helm", "run", "--state", str(self._state("helm")), "--web-port", str(self.ports.web)
+            # The story has a relay of its own, and another program of this machine may have the port of the one aboard.
+            *("helm", "helm", "run", "--state", str(self._state("helm"))),
+            *("--web-port", str(self.ports.web), "--beacon", "off"),
         )
         await wait_status(self._state("helm"), lambda _picture: True, self._crew.check)
         return f"fleet {made['fleet']}"

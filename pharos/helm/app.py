@@ -8,7 +8,10 @@ import logging
 
 import trio
 
+from pharos.helm.alerts.deliver import run_deliveries
 from pharos.helm.alerts.disk import store_alarm
+from pharos.helm.alerts.watch import run_alerts
+from pharos.helm.anomalies.watch import run_anomalies
 from pharos.helm.audit.checkpoints import run_checkpoints
 from pharos.helm.audit.pruning import run_pruning
 from pharos.helm.backup.reading import FirstReading
@@ -33,18 +36,22 @@ from pharos.helm.live.follow import run_feed
 from pharos.helm.live.hub import Hub
 from pharos.helm.profiles.leases import run_leases
 from pharos.helm.profiles.reseal import run_reseal
+from pharos.helm.relay.aboard import come_aboard
+from pharos.helm.relay.adminweb import Desk
 from pharos.helm.relay.cuts import run_cuts
 from pharos.helm.relay.edge import PassageEdge
 from pharos.helm.relay.link import RelayLinks
+from pharos.helm.siem.ship import run_sinks
 from pharos.helm.store.copies import run_copies
 from pharos.helm.store.database import open_store
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.reissues import previous_endpoints
+from pharos.helm.store.settings import setting
 from pharos.helm.store.watch import watch_store
 from pharos.helm.telemetry import retention as telemetry
 from pharos.helm.trust.renewals import run_own_renewal
 from pharos.helm.trust.rotation import run_rotation
-from pharos.helm.web.app import make_loopback_app, make_operator_app, serve_loopback, serve_operator
+from pharos.helm.web.app import desk_app, make_loopback_app, make_operator_app, serve_operator, serve_page
 from pharos.wire.files import lock_state_directory, open_state_directory
 
 log = logging.getLogger(__name__)
@@ -66,8 +73,15 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmConte
         lease = await store.run(Lease.take)
         hub = Hub()
         board = Board(hub)
+        plan = config.aboard(fleet.posture)
         context = HelmContext(
-            store=store, authorities=authorities, vault=vault, board=board, hub=hub, started_at=now_us()
+            store=store,
+            authorities=authorities,
+            vault=vault,
+            board=board,
+            hub=hub,
+            started_at=now_us(),
+            beacon_warning="" if plan is None else plan.warning,
         )
         trust = TrustSource(store, authorities)
         first = FirstReading(store, authorities, epoch=fleet.epoch)
@@ -85,18 +99,24 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmConte
             care=NodeCare(store, authorities),
         )
         wakes = Wakes()
-        passages = PassageEdge(context)
-        relay_links = RelayLinks(authorities=authorities, edge=passages, board=board)
+        page = make_loopback_app(context, config.web_hosts, tls=config.web_tls)
+        desk = Desk(store, desk_app(page, context, config), config.desk_host)
+        passages = PassageEdge(context, desk)
+        aboard = await come_aboard(plan, state=state, context=context)
+        relay_links = RelayLinks(authorities=authorities, edge=passages, board=board, aboard=aboard)
         async with trio.open_nursery() as feed_nursery:
             await feed_nursery.start(run_feed, store, hub)
-            await feed_nursery.start(run_cuts, store, passages.online)
+            await feed_nursery.start(run_cuts, store, passages.online, desk)
             feed_nursery.start_soon(context.ingest.run, store)
             feed_nursery.start_soon(telemetry.run_pruning, store)
             feed_nursery.start_soon(watch_store, store, store_alarm(store, hub))
-            feed_nursery.start_soon(run_copies, store, fleet.posture)
+            feed_nursery.start_soon(run_copies, store, functools.partial(store.read, setting, "copies.hourly"))
+            feed_nursery.start_soon(run_anomalies, store, context.tries, config.geoip)
             feed_nursery.start_soon(run_expiry, store, wakes)
+            feed_nursery.start_soon(run_deliveries, store, vault)
+            feed_nursery.start_soon(run_sinks, store, vault)
             feed_nursery.start_soon(run_checkpoints, store, authorities)
-            feed_nursery.start_soon(run_pruning, store, authorities, fleet.posture)
+            feed_nursery.start_soon(run_pruning, store, authorities)
             async with trio.open_nursery() as link_nursery:
                 link_nursery.start_soon(
                     functools.partial(
@@ -117,12 +137,11 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmConte
                 link_nursery.start_soon(run_reseal, store, authorities, passages)
                 link_nursery.start_soon(run_own_renewal, store, authorities, context.vault, wakes)
                 link_nursery.start_soon(run_rotation, store, authorities, context.vault)
-                link_nursery.start_soon(run_reach, store, board, wakes)
+                link_nursery.start_soon(run_reach, board, wakes)
+                link_nursery.start_soon(run_alerts, store, board, wakes)
                 async with trio.open_nursery() as edge_nursery:
-                    hosts = {f"{name}:{config.web_port}" for name in ("localhost", "127.0.0.1", "[::1]")}
                     await edge_nursery.start(serve_operator, make_operator_app(context), state)
-                    await edge_nursery.start(
-                        serve_loopback, make_loopback_app(context, hosts), config.web_host, config.web_port
-                    )
-                    log.info("helm of fleet %s: http://%s:%d", fleet.id, config.web_host, config.web_port)
+                    await edge_nursery.start(serve_page, page, context, config)
+                    address = f"{config.scheme}://{config.web_host}:{config.web_port}"
+                    log.info("helm of fleet %s: %s", fleet.id, address)
                     task_status.started(context)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import attrs
 
+from pharos.helm.accounts.hashing import Hashing
+from pharos.helm.accounts.oidc.provider import Providers
+from pharos.helm.accounts.waiting import WaitingLogins
+from pharos.helm.anomalies.tries import Tries
 from pharos.helm.ca.authority import Authority
 from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import Vault
@@ -24,7 +28,13 @@ class HelmContext:
     hub: Hub
     started_at: int
     """Microseconds since 1970."""
+    beacon_warning: str = ""
+    """What there is to say of where the beacon aboard listens."""
     ingest: Ingest = attrs.field(factory=Ingest)
+    hashing: Hashing = attrs.field(factory=Hashing)
+    logins: WaitingLogins = attrs.field(factory=WaitingLogins)
+    tries: Tries = attrs.field(factory=Tries)
+    oidc: Providers = attrs.field(factory=Providers)
 
     @property
     def authority(self) -> Authority:

@@ -12,9 +12,12 @@ HelmError
 ├── NotSignedInError        nobody knows who the caller is
 ├── TooManyTriesError       somebody tries to sign in too often
 ├── NodeAwayError           a node cannot be asked right now
+├── ProviderError           the OpenID provider says what it should not
+│   └── ProviderAwayError   the OpenID provider does not answer
 ├── BusyError               the store cannot write right now; try again
 │   └── ReadOnlyError       the disk is full, or the file system read-only
 ├── AuditError              the audit chain does not hold
+├── SinkError               a log system did not take what was sent
 ├── BackupError             a backup cannot be made, reached, opened or put in place
 └── DatabaseCorruptError    a database failed its check; it is never overwritten
 """
@@ -86,6 +89,14 @@ class NodeAwayError(HelmError):
     """The node does not answer; see how it is with helm nodes list, and try again."""
 
 
+class ProviderError(HelmError):
+    """The OpenID provider says what it should not; look at it with helm oidc test."""
+
+
+class ProviderAwayError(ProviderError):
+    """The OpenID provider does not answer; look at it with helm oidc test."""
+
+
 class BusyError(HelmError):
     """The store is in use by another program; try again in a few seconds."""
 
@@ -96,6 +107,17 @@ class ReadOnlyError(BusyError):
 
 class AuditError(HelmError):
     """The audit chain does not hold: rows were altered, removed or added outside helm."""
+
+
+class SinkError(HelmError):
+    """The log system did not take what was sent; it is sent again."""
+
+    def __init__(self, why: str, *, smaller: bool = False, wait: float = 0.0) -> None:
+        super().__init__(why)
+        self.smaller: Final = smaller
+        """Less at once may pass."""
+        self.wait: Final = wait
+        """Seconds that it wants to be left alone for."""
 
 
 class BackupError(HelmError):

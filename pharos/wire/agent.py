@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from cryptography import x509
@@ -78,12 +78,22 @@ class Membership:
         }
 
 
-class AgentKeys:
-    """A machine's own keys and, once granted, its certificate; one private file."""
+class Document(Protocol):
+    """Where a machine's keys are kept: a private file, or what is as good."""
 
-    def __init__(self, state: Path, role: Role) -> None:
+    def load(self) -> dict[str, Any] | None:
+        """Return what was saved last, None for nothing."""
+
+    def save(self, body: dict[str, Any]) -> None:
+        """Replace it; durable when this returns."""
+
+
+class AgentKeys:
+    """A machine's own keys and, once granted, its certificate; one private file, or another ``document``."""
+
+    def __init__(self, state: Path, role: Role, *, document: Document | None = None) -> None:
         self._role = role
-        self._file = StateFile(
+        self._file: Document = document or StateFile(
             state / "identity.json",
             f"pharos/{role.value}-identity/v1",
             "restore it from a copy, or move it away and join the fleet anew",

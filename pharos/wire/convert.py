@@ -197,7 +197,7 @@ def peer_from(message: pb.Peer) -> Peer:
     """
     quota = None
     if message.HasField("quota_bytes"):
-        quota = QuotaLease(id=message.quota_lease, octets=message.quota_bytes)
+        quota = QuotaLease(id=message.quota_lease, octets=message.quota_bytes, throttle=message.quota_throttle_bps)
     return Peer(
         device_id=DeviceId(message.device_id),
         awg_key=message.awg_public_key,
@@ -224,6 +224,7 @@ def peer_to(peer: Peer) -> pb.Peer:
         quota_lease=0 if peer.quota is None else peer.quota.id,
         rate_limit_bps=peer.rate_limit,
         protocols=list(peer.protocols),
+        quota_throttle_bps=0 if peer.quota is None else peer.quota.throttle,
     )
 
 
@@ -269,6 +270,7 @@ def report_from(message: pb.StatusReply) -> NodeReport:
             reality=_reality_status_from(message.reality) if message.HasField("reality") else None,
             engines=tuple(_engine_from(engine) for engine in message.engines[:MAX_ENGINES]),
             machine=_machine_from(message.machine) if message.HasField("machine") else None,
+            throttles=message.throttles,
         )
     except ValueError as error:
         raise RemoteProtocolError(f"status: {error}") from error
@@ -362,6 +364,7 @@ def report_to(report: NodeReport) -> pb.StatusReply:
         reality=None if report.reality is None else _reality_status_to(report.reality),
         engines=[pb.Engine(**attrs.asdict(engine)) for engine in report.engines],
         machine=None if report.machine is None else _machine_to(report.machine),
+        throttles=report.throttles,
     )
 
 

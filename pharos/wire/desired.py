@@ -54,9 +54,11 @@ class QuotaLease:
     """A lease with another id counts from nothing."""
     octets: int
     """Of inner packets, both directions together."""
+    throttle: int = 0
+    """Bits per second in each direction once it is used up; 0: the node cuts the peer then."""
 
     def __attrs_post_init__(self) -> None:
-        if not 0 <= self.id <= _LARGEST or not 0 <= self.octets <= _LARGEST:
+        if not all(0 <= value <= _LARGEST for value in (self.id, self.octets, self.throttle)):
             raise ValueError("a quota lease does not fit into 63 bits")
 
 
@@ -106,6 +108,14 @@ class Peer:
         """The first 8 octets of the SHA-256 of its canonical JSON: what differs in anything differs in this."""
         return hashlib.sha256(encode_canonical(self.as_json())).digest()[:DIGEST_SIZE]
 
+    @property
+    def slowed(self) -> Peer:
+        """The peer as it is served once its quota lease is used up: at the lower of its two rates."""
+        throttle = 0 if self.quota is None else self.quota.throttle
+        if not throttle or 0 < self.rate_limit <= throttle:
+            return self
+        return attrs.evolve(self, rate_limit=throttle)
+
     def as_json(self) -> dict[str, Any]:
         """Return the peer for a state file."""
         return {
@@ -118,7 +128,10 @@ class Peer:
             "quota": None if self.quota is None else [self.quota.id, self.quota.octets],
             "rate_limit": self.rate_limit,
             "protocols": list(self.protocols),
-        }
+        } | (
+            # What is no news to a node of an earlier version keeps the digest that it computes.
+            {"throttle": self.quota.throttle} if self.quota is not None and self.quota.throttle else {}
+        )
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Self:
@@ -137,7 +150,7 @@ class Peer:
             generation=body["generation"],
             addresses=_texts(body["addresses"]),
             expires_at=body.get("expires_at", 0),
-            quota=None if quota is None else QuotaLease(id=quota[0], octets=quota[1]),
+            quota=None if quota is None else QuotaLease(id=quota[0], octets=quota[1], throttle=body.get("throttle", 0)),
             rate_limit=body.get("rate_limit", 0),
             protocols=_texts(body.get("protocols", [])),
         )
@@ -150,6 +163,16 @@ class PeerSet(dict[DeviceId, Peer]):
     def of(cls, peers: Mapping[DeviceId, Peer]) -> PeerSet:
         """Return these peers; what is a set already is that one."""
         return peers if isinstance(peers, PeerSet) else cls(peers)
+
+    @functools.cached_property
+    def unthrottled(self) -> PeerSet:
+        """These peers for a node that can only cut: whoever is to be slowed down has no quota there."""
+        slow = {
+            device_id: attrs.evolve(peer, quota=None)
+            for device_id, peer in self.items()
+            if peer.quota is not None and peer.quota.throttle
+        }
+        return PeerSet({**self, **slow}) if slow else self
 
     @functools.cached_property
     def digest(self) -> bytes:

@@ -62,6 +62,11 @@ class Keeping:
         return self._kept.manifest_version
 
     @property
+    def manifest(self) -> bytes:
+        """The trust manifest in use, as it was signed; empty for none."""
+        return self._kept.manifest
+
+    @property
     def deny_order(self) -> tuple[int, int]:
         """(epoch, version) of the deny list in force; zeros for none."""
         deny_list = self.standing.deny_list

@@ -171,3 +171,5 @@ class NodeReport:
     engines: tuple[EngineReport, ...] = ()
     machine: MachineReport | None = None
     """None from a node of an earlier version."""
+    throttles: bool = True
+    """Whether it slows peers down at the end of a lease; one of an earlier version can only cut them."""

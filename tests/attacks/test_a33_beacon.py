@@ -162,7 +162,7 @@ async def test_a34_second_port_is_no_second_share(tmp_path: Path, monkeypatch: p
     async with whole_beacon(tmp_path / "s", ingress_ports=(0, 0)) as beacon:
         assert await silent_ones(beacon, 5) == 4
     # Weakened: each port counts for itself.
-    monkeypatch.setattr("pharos.beacon.app.Admission", lambda _bounds, descriptors: None)
+    monkeypatch.setattr("pharos.beacon.core.Admission", lambda _bounds, descriptors: None)
     async with whole_beacon(tmp_path / "s", ingress_ports=(0, 0)) as weakened:
         assert await silent_ones(weakened, 5) == 12
 

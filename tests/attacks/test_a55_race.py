@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 import trio
@@ -22,7 +23,7 @@ from pharos.helm.store.admins import ADMINS
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.pages import Query, list_page
-from pharos.helm.web import acting
+from pharos.helm.web import acting, app
 from pharos.helm.web.app import make_loopback_app
 from tests.support.helm import SampleHelm, open_helm
 from tests.support.http import asking
@@ -101,6 +102,40 @@ async def test_a55_role_that_ends_while_a_request_waits_has_ended(
         assert await rise(helm, client, monkeypatch) == 401
         names = {admin["name"] for admin in (await client.get("/api/v1/admins", headers=owner)).json()["items"]}
         assert names == {"ada", "mallory"}
+
+
+async def promote_itself(helm: SampleHelm, client: httpx.AsyncClient) -> Counter[int]:
+    """Let an admin ask 64 times at once to be an owner (NetBird GO-2026-5646); return the answers' statuses."""
+    mallory = await sign_in(helm.context, name="mallory", role=Role.ADMIN)
+    found = (await helm.store.read(list_page, ADMINS, Query())).items
+    own = next(admin for admin in found if admin.name == "mallory")
+    codes = Counter[int]()
+
+    async def ask(number: int) -> None:
+        headers = [*mallory, ("If-Match", f'"{own.version}"')]
+        body = {"role": "owner"} if number % 2 else {"role": "owner", "state": "active"}
+        codes[(await client.patch(f"/api/v1/admins/{own.id}", json=body, headers=headers)).status_code] += 1
+
+    async with trio.open_nursery() as nursery:
+        for number in range(WRITERS):
+            nursery.start_soon(ask, number)
+    return codes
+
+
+async def test_a55_admin_makes_itself_no_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_helm(tmp_path) as helm:
+        async with asking(make_loopback_app(helm.context, HOSTS)) as client:
+            await sign_in(helm.context, name="ada")
+            assert await promote_itself(helm, client) == {403: WRITERS}
+            owners = await helm.store.read(list_page, ADMINS, Query(filters={"role": "owner"}))
+            assert [admin.name for admin in owners.items] == ["ada"]
+    weak = tmp_path / "weak"
+    weak.mkdir(mode=0o700)
+    # Weakened: admins may write admins, at the edge and in the transaction.
+    monkeypatch.setattr(app, "RESOURCES", tuple(attrs.evolve(r, writes=Role.ADMIN) for r in app.RESOURCES))
+    async with open_helm(weak) as helm, asking(make_loopback_app(helm.context, HOSTS)) as client:
+        await sign_in(helm.context, name="ada")
+        assert (await promote_itself(helm, client))[200] == 1
 
 
 async def test_a55_role_as_the_edge_saw_it_would_suffice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

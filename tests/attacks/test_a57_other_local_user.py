@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from pharos.helm.cli import browsers, main
 from pharos.helm.config import SOCKET_NAME
 from pharos.helm.store import connections, copies
 from pharos.helm.store.copies import make_copy
@@ -24,6 +25,7 @@ from pharos.helm.store.database import open_store
 from pharos.helm.web.app import make_operator_app, serve_operator
 from pharos.wire import files
 from pharos.wire.errors import StateFileError
+from tests.support.commands import invoke_json
 from tests.support.helm import STARTED_AT, open_helm
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root, as CI has it")
@@ -148,6 +150,18 @@ async def test_a57_helm_does_not_start_over_what_is_open_to_others(state: Path, 
     subprocess.run(command, shell=True, check=True)  # noqa: ASYNC221 -- a moment
     with open_store(state):
         pass
+
+
+def test_a57_key_file_of_a_browser_is_its_makers_own(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `helm admins certificate` writes, where others may look around; what the page shows is no secret."""
+    invoke_json(main, "init", "--state", state)
+    folder = state.parent
+    for made, reached in ("ada.p12", {"localhost.pem"}), ("weak.p12", {"localhost.pem", "weak.p12"}):
+        if made == "weak.p12":
+            # Weakened: written as files are.
+            monkeypatch.setattr(browsers, "write_atomic", lambda path, data, mode=0o666: path.write_bytes(data))
+        invoke_json(main, "admins", "certificate", "owner", "--out", folder / made, "--state", state)
+        assert trio.run(reached_by_another, [folder / made, folder / "localhost.pem"]) == reached
 
 
 async def test_a57_file_of_another_user_is_refused(state: Path) -> None:

@@ -43,7 +43,7 @@ class HelmProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        words = [*("-m", "pharos", "helm", "run", "--verbose"), "--state", str(self.fleet.helm_state)]
+        words = ["-m", "pharos", "helm", "run", "--verbose", "--beacon", "off", "--state", str(self.fleet.helm_state)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220 -- it returns at once
                 [sys.executable, *words, "--web-port", str(self.fleet.web_port)], stdout=log, stderr=log

@@ -16,7 +16,7 @@ from pharos.caravel.enroll import enroll
 from pharos.caravel.errors import HelmRefusedError
 from pharos.caravel.profiles.store import DeviceSecrets, ProfileStore, generate_secrets
 from pharos.caravel.sync import sync
-from pharos.helm.accounts import inner
+from pharos.helm.accounts import newcomer
 from pharos.helm.store import devices
 from pharos.helm.store.devices import list_devices
 from pharos.wire.ids import DeviceId
@@ -83,7 +83,7 @@ async def test_a73_key_of_another_device_is_refused_for_whichever_use(tmp_path: 
 
 async def test_a73_turns_red_without_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has seen a public key before helm did takes its place, and locks its owner out."""
-    monkeypatch.setattr(inner, "verify_key", lambda public, _mac, **_context: public)
+    monkeypatch.setattr(newcomer, "verify_key", lambda public, _mac, **_context: public)
     async with fleet_behind(tmp_path) as fleet:
         victims = generate_secrets()
         await enrol_with(fleet, with_key("awg", showing(victims.awg.public)))

@@ -16,6 +16,7 @@ from pharos.beacon.limiter import (
     LOGINS,
     PASSAGE_BURST,
     SOURCE_BURST,
+    SOURCE_LOGINS,
     STRANGER_OCTETS,
     PassageLimiter,
     Rates,
@@ -77,8 +78,11 @@ async def test_stranger_is_held_back_by_its_address_whatever_connection_it_comes
 async def test_only_so_many_logins_wait_for_a_person(autojump_clock: Clock) -> None:
     limiter = PassageLimiter(Rates(source_burst=1_000, strangers_burst=1_000))
     async with memory_beacon(limiter=limiter) as beacon, beacon.linked():
-        assert {await strangers_fate(beacon, "login") for _ in range(LOGINS)} == {"open"}
-        assert await strangers_fate(beacon, "login") == "UNAVAILABLE: this relay is busy"
+        for office in range(LOGINS // SOURCE_LOGINS):
+            address = f"192.0.2.{office}"
+            assert {await strangers_fate(beacon, "login", address) for _ in range(SOURCE_LOGINS)} == {"open"}
+            assert "from this address" in await strangers_fate(beacon, "login", address)
+        assert await strangers_fate(beacon, "login", "192.0.2.100") == "UNAVAILABLE: this relay is busy"
         assert await strangers_fate(beacon, ENROL) == "open"
         await trio.sleep(LOGIN_TIME)
         assert await strangers_fate(beacon, "login") == "open"

@@ -85,7 +85,7 @@ def test_sources_are_remembered_long_enough_and_not_without_bound() -> None:
     limiter = PassageLimiter()
     for address in ADDRESSES:
         limiter.admit(0.0, stranger=address)
-    assert len(limiter._sources) == SOURCES < len(ADDRESSES)
+    assert len(limiter._strangers._sources) == SOURCES < len(ADDRESSES)
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(0, 4)), max_size=200))

@@ -156,6 +156,39 @@ async def test_peer_is_cut_when_its_lease_is_used_up_and_back_with_the_next(
         assert (await sample.node.report()).peers[0].quota_used == 0
 
 
+async def test_peer_is_slowed_down_when_its_lease_is_used_up_if_that_is_what_helm_said(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    def rates(sample: SampleBuoy) -> dict[str, int]:
+        return {device_id: peer.rate_limit for device_id, peer in sample.plane.applied[-1].peers.items()}
+
+    lease = QuotaLease(id=1, octets=1_000, throttle=64_000)
+    async with running(buoy(tmp_path)) as sample:
+        await sample.node.push(with_peer(quota=lease, rate_limit=1_000_000))
+        sample.plane.seen = spent(999)
+        await trio.sleep(2)
+        assert rates(sample) == {ONE: 1_000_000, TWO: 0}
+        sample.plane.seen = spent(1_000)
+        await trio.sleep(2)
+        assert rates(sample) == {ONE: 64_000, TWO: 0}
+        assert sample.plane.reasons[-1] == {}
+        # What it says of the peer is what it was told, or helm would tell it again and again.
+        told = attrs.evolve(peer_of(1), quota=lease, rate_limit=1_000_000)
+        assert (await sample.node.report()).peers[0].digest == told.digest
+    # With helm gone, and after a restart.
+    async with running(buoy(tmp_path)) as again:
+        assert rates(again) == {ONE: 64_000, TWO: 0}
+        # The next period begins.
+        fresh = with_peer(quota=attrs.evolve(lease, id=2), rate_limit=1_000_000)
+        await again.node.push(attrs.evolve(fresh, fence=Fence(1, 1, 2)))
+        assert rates(again) == {ONE: 1_000_000, TWO: 0}
+        # Whoever has a lower rate anyway keeps it.
+        slower = with_peer(quota=attrs.evolve(lease, id=3, octets=0), rate_limit=32_000)
+        await again.node.push(attrs.evolve(slower, fence=Fence(1, 1, 3)))
+        assert rates(again) == {ONE: 32_000, TWO: 0}
+        assert again.plane.reasons[-1] == {}
+
+
 async def test_engine_is_asked_for_counters_only_where_a_peer_has_a_quota_or_had_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

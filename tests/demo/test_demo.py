@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 STEPS = [
     "ca",
@@ -35,6 +36,7 @@ def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.journey
 def test_every_step_holds_and_nothing_is_left_running(tmp_path: Path) -> None:
     folder = tmp_path / "d"
     done = run_demo("--once", "--json", "--dir", str(folder))

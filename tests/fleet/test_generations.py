@@ -21,6 +21,8 @@ from pharos.wire.ids import DeviceId, NodeId
 from tests.support.fleet import running_fleet
 from tests.support.helm import sample_act
 
+pytestmark = pytest.mark.journey
+
 
 @pytest.fixture
 def edges(monkeypatch: pytest.MonkeyPatch) -> list[PassageEdge]:
@@ -72,7 +74,7 @@ async def test_pair_moves_and_a_tunnel_that_was_open_finds_the_new_secret_by_its
                     if client.profile().nodes[0].generation == 2:
                         break
                     assert outcome.changed
-                # A new one knows the new secret alone, so once it is through the node has that; the old one is on its own.
+                # A new one knows the new secret alone, so once it is through the node has that.
                 async with client.connect("a") as new:
                     await until_echoed(new)
                 await until_echoed(old)

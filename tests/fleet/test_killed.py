@@ -28,6 +28,8 @@ from pharos.wire.pki.roles import Role
 from tests.support.buoy import FakePlane, SampleBuoy, make_buoy
 from tests.support.helm import adopt_sample_node, enrol_sample_device, now, open_helm
 
+pytestmark = pytest.mark.journey
+
 HOST = "127.0.0.1"
 
 # `helm run`, which kills itself at the next call of one function of its link while the file `die` is there.
@@ -45,7 +47,7 @@ def called(*args):
     return function(*args)
 
 setattr(link, where, called)
-main(["run", "--state", state, "--web-port", port], prog_name="helm")
+main(["run", "--state", state, "--web-port", port, "--beacon", "off"], prog_name="helm")
 """
 
 

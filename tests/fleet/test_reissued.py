@@ -13,6 +13,8 @@ from pharos.helm.fleet import link, reissue
 from tests.support.buoy import orders_on_disk
 from tests.support.fleet import Fleet, running_fleet
 
+pytestmark = pytest.mark.journey
+
 DEVICES = ("laptop", "phone", "tablet")
 BUOYS = ("a", "b")
 PORT = 8444

@@ -16,6 +16,8 @@ from pharos.helm.live.board import now_us
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.helm import sample_act
 
+pytestmark = pytest.mark.journey
+
 
 async def echoes(tunnel: Tunnel, count: int = 3) -> int:
     await tunnel.wait_up(15)

@@ -19,6 +19,8 @@ from pharos.wire.ids import DeviceId
 from tests.support.fates import meets
 from tests.support.fleet import Fleet, running_fleet
 
+pytestmark = pytest.mark.journey
+
 CUT = 2.0
 """Seconds that a revocation may take (security.md row 11)."""
 

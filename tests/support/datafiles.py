@@ -57,13 +57,14 @@ def add_people(db: Database) -> None:
 
 
 def fill_empty(db: Database) -> None:
-    """Give every table that is still empty two rows."""
+    """Give every table that is still empty two rows; one that has a row for each record of another, at most so many."""
     for table in tables_of(db):
         if not db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]:
             for number in (1, 2):
                 values = dict(_row(db, table, number))
                 marks = ", ".join("?" for _ in values)
-                db.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
+                insert = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+                db.execute(insert, tuple(values.values()))
 
 
 def tables_of(db: Database) -> list[str]:

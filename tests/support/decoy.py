@@ -181,7 +181,7 @@ async def whole_beacon(state: Path, **settings: Any) -> AsyncIterator[WholeBeaco
         return decoy
 
     with trio.fail_after(120), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pharos.beacon.app.make_decoy", remember)
+        patch.setattr("pharos.beacon.core.make_decoy", remember)
         async with trio.open_nursery() as nursery:
             addresses = await nursery.start(functools.partial(run_beacon, config))
             yield WholeBeacon(addresses, nursery, doors[0])

@@ -76,17 +76,27 @@ class Fleet:
         self.folder = folder
         self.web_port = free_port(socket.SOCK_STREAM)
         self._nursery = nursery
-        self.helm = Daemon(
-            nursery, functools.partial(run_helm, HelmConfig(state=self.helm_state, web_port=self.web_port))
-        )
+        self.beacon_port = free_port(socket.SOCK_STREAM)
+        self.helm = Daemon(nursery, functools.partial(run_helm, self.config(beacon="off")))
         self.buoys: dict[str, Daemon] = {}
         self.ports: dict[str, dict[str, int]] = {}
         self.beacon: Daemon | None = None
+        self.beacons: dict[str, Daemon] = {}
         self.kit: RecoveryKit
 
     @property
     def helm_state(self) -> Path:
         return self.folder / "h"
+
+    def config(self, **values: Any) -> HelmConfig:
+        """Return helm's own, with ``values`` besides."""
+        return HelmConfig(state=self.helm_state, web_port=self.web_port, beacon_port=self.beacon_port, **values)
+
+    async def restart_helm(self, **values: Any) -> None:
+        """Start helm anew with another configuration."""
+        await self.helm.stop()
+        self.helm = Daemon(self._nursery, functools.partial(run_helm, self.config(**values)))
+        await self.helm.start()
 
     async def init(self) -> None:
         state = open_state_directory(self.helm_state)
@@ -182,6 +192,7 @@ class Fleet:
         self.beacon = Daemon(
             self._nursery, functools.partial(run_beacon, BeaconConfig(state=state, host=HOST, **ports))
         )
+        self.beacons[name] = self.beacon
         await self.beacon.start()
 
     async def invite(self, name: str = "laptop", seconds: int = 900) -> TicketLink:

@@ -59,10 +59,11 @@ async def fetch(port: int, target: str, *headers: tuple[str, str], method: str =
                 h11.EndOfMessage(),
             ):
                 await stream.send_all(connection.send(event) or b"")
-            return await _answer(stream, connection)
+            return await answer_of(stream, connection)
 
 
-async def _answer(stream: trio.SocketStream, connection: h11.Connection) -> Answer:
+async def answer_of(stream: trio.abc.Stream, connection: h11.Connection) -> Answer:
+    """Read the answer to what was asked."""
     status, headers, body = 0, {}, b""
     while True:
         event = connection.next_event()

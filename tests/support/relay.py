@@ -35,6 +35,7 @@ NO_RATES = Rates(
     source_burst=UNBOUNDED,
     sources=10**9,
     logins=10**9,
+    source_logins=10**9,
     shares=UNSHARED,
 )
 """A beacon that lets everybody in."""

@@ -73,7 +73,7 @@ def peer_of(number: int, *, key: int = 0, generation: int = 1) -> Peer:
 
 
 counts = st.integers(0, 2**63 - 1)
-quotas = st.none() | st.builds(QuotaLease, id=counts, octets=counts)
+quotas = st.none() | st.builds(QuotaLease, id=counts, octets=counts, throttle=st.just(0) | counts)
 protocols = st.lists(labels, max_size=3, unique=True).map(lambda names: tuple(sorted(names)))
 plain_peers = st.builds(peer_of, st.integers(0, 2000), key=st.integers(0, 3), generation=st.integers(1, 2**32 - 1))
 peers = st.builds(attrs.evolve, plain_peers, expires_at=counts, quota=quotas, rate_limit=counts, protocols=protocols)

@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 import pharos
+from pharos.caravel.cli.admin import admin
 from pharos.caravel.cli.common import json_option, run, state_option, with_client
 from pharos.caravel.cli.links import export, import_, link_facts
+from pharos.caravel.cli.login import confirm, devices_, login_
 from pharos.caravel.cli.proxy import proxy_
 from pharos.caravel.client import Client, find_node
 from pharos.caravel.enroll import ENROLMENT_TIMEOUT, enroll
@@ -52,6 +54,10 @@ main.add_command(completion_command("caravel"))
 main.add_command(import_)
 main.add_command(export)
 main.add_command(proxy_)
+main.add_command(admin)
+main.add_command(login_)
+main.add_command(devices_)
+main.add_command(confirm)
 
 
 @main.command("enroll")

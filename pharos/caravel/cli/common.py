@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -41,3 +42,13 @@ def run(act: Callable[[], Awaitable[Any]]) -> Any:
         raise CommandError(str(error), Exit.REFUSED) from error
     except NoAnswerError as error:
         raise CommandError(str(error), Exit.UNREACHABLE) from error
+
+
+async def stop_on_signal(
+    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Cancel ``scope`` at SIGINT or SIGTERM, which are the ordinary end of a command that serves."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import signal
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import click
 import trio
 
-from pharos.caravel.cli.common import json_option, run, state_option
+from pharos.caravel.cli.common import json_option, run, state_option, stop_on_signal
 from pharos.caravel.cli.links import read_link
 from pharos.caravel.client import open_client
 from pharos.caravel.profiles.links import SCHEME, LinkStore
@@ -100,20 +99,11 @@ def proxy_(
 async def _serve(opened: AbstractAsyncContextManager[RealityTunnel], plan: ProxyPlan, *, as_json: bool) -> None:
     """Serve until SIGINT or SIGTERM, which are the ordinary end."""
     with trio.CancelScope() as scope:
-        async with open_background(functools.partial(_stop_on_signal, scope)), opened as tunnel:
+        async with open_background(functools.partial(stop_on_signal, scope)), opened as tunnel:
             seconds = await tunnel.wait_up(WAIT_UP)
             async with open_background(functools.partial(serve_proxies, tunnel, plan)) as bound:
                 _tell(tunnel, seconds, bound, as_json=as_json)
                 await trio.sleep_forever()
-
-
-async def _stop_on_signal(
-    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for _ in signals:
-            scope.cancel()
 
 
 def _tell(tunnel: RealityTunnel, seconds: float, bound: dict[str, Place], *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from pharos.helm.accounts.browsers import revoke_browsers
 from pharos.helm.accounts.users import check_name
 from pharos.helm.errors import ConflictError, InvalidRequestError, NotAllowedError
 from pharos.helm.model.admins import Admin, AdminState, Role, Token, TokenState
@@ -54,11 +55,12 @@ def change_admin(db: Database, act: Act, admin_id: str, version: int, values: Ma
 
 
 def remove_admin(db: Database, act: Act, admin_id: str, version: int) -> None:
-    """Remove an admin, the sessions and the tokens with it.
+    """Remove an admin, the sessions, the tokens and the browsers with it.
 
-    Raises: ConflictError — it is the last owner. StaleVersionError, NotFoundError.
+    Raises: ConflictError — it is the last owner, or the deny list is full. StaleVersionError, NotFoundError.
     """
     admin = get_record(db, ADMINS, admin_id)
+    revoke_browsers(db, act, admin_id)
     db.execute("DELETE FROM tokens WHERE admin_id = ?", (admin_id,))
     remove_record(db, ADMINS, admin_id, version, act, detail=admin.name)
     _check_owner_left(db)

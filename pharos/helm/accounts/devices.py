@@ -9,18 +9,18 @@ from pharos.helm.accounts.tickets import check_device_name
 from pharos.helm.accounts.users import check_note
 from pharos.helm.errors import ConflictError, InvalidRequestError
 from pharos.helm.model.devices import TRANSITIONS, Device, DeviceAct, DeviceState
-from pharos.helm.model.fleet import Posture
+from pharos.helm.model.users import User
+from pharos.helm.store.admindevices import delete_admin_device
 from pharos.helm.store.certificates import revoke_certificates
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.devices import DEVICES, count_live_devices
-from pharos.helm.store.fleet import get_fleet, next_revision
+from pharos.helm.store.fleet import next_revision
 from pharos.helm.store.records import change_record, check_version, get_record
+from pharos.helm.store.settings import setting
 from pharos.helm.store.users import USERS
 from pharos.wire.pki.roles import Role
 
-DEVICE_LIMITS: Final = {Posture.PERSONAL: 10, Posture.ENTERPRISE: 5}
-"""Of a user who has no limit of their own."""
 # 64-bit counters, with room for sums.
 _LARGEST: Final = 2**62
 
@@ -60,6 +60,7 @@ def move_device(db: Database, act: Act, device_id: str, version: int, verb: Devi
     moved = change_record(db, DEVICES, device_id, version, {"state": state}, act, verb=verb.past, detail=device.name)
     if state is DeviceState.REVOKED:
         revoke_certificates(db, act, Role.DEVICE, device_id, tunnel_key=device.awg_key)
+        delete_admin_device(db, device.id)
     next_revision(db, profiles=False)
     return moved
 
@@ -67,9 +68,15 @@ def move_device(db: Database, act: Act, device_id: str, version: int, verb: Devi
 def check_device_limit(db: Database, user_id: str) -> None:
     """Raises: ConflictError — the user has as many devices as they may have. NotFoundError — there is no such user."""
     user = get_record(db, USERS, user_id)
-    limit = DEVICE_LIMITS[get_fleet(db).posture] if user.device_limit is None else user.device_limit
+    limit = device_limit(db, user)
     if count_live_devices(db, user_id) >= limit:
         raise ConflictError(f"{user.name} may have {limit} devices and has them; revoke one, or raise the limit")
+
+
+def device_limit(db: Database, user: User) -> int:
+    """Return how many devices a user may have: as many as stands with them, else as the setting says."""
+    limit: int = setting(db, "devices.limit") if user.device_limit is None else user.device_limit
+    return limit
 
 
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
-from pharos.helm.accounts.claim import REFUSED, DeviceClaim, claim_ticket
+from pharos.helm.accounts.claim import DeviceClaim, NewDevice, claim_ticket
+from pharos.helm.accounts.newcomer import Newcomer
 from pharos.helm.ca.authority import Authority
 from pharos.helm.context import HelmContext
-from pharos.helm.errors import ConflictError, InvalidRequestError, NotAllowedError, NotFoundError
+from pharos.helm.errors import ConflictError, NotAllowedError, NotFoundError
 from pharos.helm.live.board import now_us
-from pharos.helm.model.devices import Device, DeviceKeys
+from pharos.helm.model.devices import Device
 from pharos.helm.profiles.pairs import note_commitments
 from pharos.helm.profiles.seal import current_bundle
 from pharos.helm.store.bundles import Bundle, note_held
@@ -29,8 +30,6 @@ from pharos.wire.errors import PeerRejectedError, RemoteProtocolError
 from pharos.wire.gen.pharos.account.v1 import account_grpc
 from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
 from pharos.wire.ids import DeviceId, NodeId, TicketId
-from pharos.wire.noise.keys import KeyPair
-from pharos.wire.possession import verify_key
 from pharos.wire.seal.freshness import NONCE_LENGTH, sign_freshness
 
 log = logging.getLogger(__name__)
@@ -43,66 +42,25 @@ class Enrolment(account_grpc.EnrolmentBase):
     """Served in one enrolment passage, for one ticket."""
 
     def __init__(self, context: HelmContext, *, ticket_id: TicketId, handshake_hash: bytes) -> None:
-        self._context = context
         self._ticket_id = ticket_id
-        self._handshake_hash = handshake_hash
-        self._ephemeral: KeyPair | None = None
+        self._newcomer = Newcomer(context, handshake_hash)
 
     async def Challenge(self, stream: Stream[pb.ChallengeRequest, pb.ChallengeReply]) -> None:
         """Draw the key against which the device proves its own."""
-        await stream.recv_message()
-        self._ephemeral = KeyPair.generate()
-        await stream.send_message(pb.ChallengeReply(ephemeral=self._ephemeral.public))
+        await self._newcomer.challenge(stream)
 
     async def Claim(self, stream: Stream[pb.ClaimRequest, pb.ClaimReply]) -> None:
         """Consume the ticket and answer with all that the device needs."""
         request = await stream.recv_message()
-        ephemeral, self._ephemeral = self._ephemeral, None
-        if request is None or ephemeral is None:
-            raise GRPCError(Status.FAILED_PRECONDITION, "ask for a challenge first")
-        try:
-            claim = self._claim_from(request, ephemeral)
-            device, certificate, bundle = await self._context.store.run(self._enrol, claim, now_us())
-        except NotAllowedError as error:
-            log.warning("ticket %s: %s", self._ticket_id.hex(), error)
-            raise GRPCError(Status.PERMISSION_DENIED, REFUSED) from error
-        except ConflictError as error:
-            raise GRPCError(Status.ALREADY_EXISTS, str(error)) from error
-        except (InvalidRequestError, RemoteProtocolError) as error:
-            raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from error
-        log.info("device %s enrolled as %r", device.id, device.name)
-        await stream.send_message(
-            pb.ClaimReply(
-                device_id=device.id,
-                certificate=certificate,
-                manifest=self._context.authority.manifest,
-                bundle=bundle.sealed,
+        proof = b"" if request is None else request.ticket_proof
+
+        def take(db: Database, act: Act, authority: Authority, new: NewDevice) -> tuple[Device, bytes]:
+            claim = DeviceClaim(
+                ticket_id=self._ticket_id, proof=proof, csr=new.csr, keys=new.keys, device_name=new.device_name
             )
-        )
+            return claim_ticket(db, act, authority, claim)
 
-    def _claim_from(self, request: pb.ClaimRequest, ephemeral: KeyPair) -> DeviceClaim:
-        def proven(name: str, key: pb.ProvenKey) -> bytes:
-            return verify_key(
-                key.public_key, key.mac, name=name, ephemeral=ephemeral, handshake_hash=self._handshake_hash
-            )
-
-        return DeviceClaim(
-            ticket_id=self._ticket_id,
-            proof=request.ticket_proof,
-            csr=request.csr,
-            keys=DeviceKeys(
-                sealing=proven("sealing", request.sealing),
-                derive=proven("derive", request.derive),
-                noise=proven("noise", request.noise),
-                awg=proven("awg", request.awg),
-            ),
-            device_name=request.device_name,
-        )
-
-    def _enrol(self, db: Database, claim: DeviceClaim, now: int) -> tuple[Device, bytes, Bundle]:
-        authority = self._context.authority
-        device, certificate = claim_ticket(db, Act(actor="device", at=now, via="passage"), authority, claim)
-        return device, certificate, current_bundle(db, authority, device, at=now)
+        await stream.send_message(await self._newcomer.claim(request, take, by=f"ticket {self._ticket_id.hex()}"))
 
 
 class Account(account_grpc.AccountBase):

@@ -1,26 +1,34 @@
-"""Signing in: by a one-time link, or by password and TOTP code; what a session is and when it ends."""
+"""Signing in by a one-time link, or by password and TOTP code; what a session is and when it ends.
+
+Passkeys come in by `pharos.helm.accounts.passkeys`.
+"""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
 import pyotp
 import trio
 
+from pharos.helm.accounts.browsers import browser_owner
+from pharos.helm.accounts.hashing import AT_ONCE as AT_ONCE
+from pharos.helm.accounts.hashing import QUEUE as QUEUE
+from pharos.helm.accounts.hashing import Hashing
 from pharos.helm.accounts.throttle import Throttle
-from pharos.helm.ca.passwords import hash_password, password_fits
+from pharos.helm.anomalies.tries import Door, Tries
+from pharos.helm.ca.passwords import fits_nothing, hash_password, password_fits
 from pharos.helm.ca.vault import Vault
-from pharos.helm.errors import BusyError, InvalidRequestError, NotSignedInError
+from pharos.helm.errors import InvalidRequestError, NotAllowedError, NotSignedInError
 from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import Admin, AdminState
 from pharos.helm.store.admins import ADMINS
 from pharos.helm.store.changes import Act, record_change
 from pharos.helm.store.database import Database, Store
 from pharos.helm.store.ids import fresh_id
-from pharos.helm.store.records import change_record, get_record
+from pharos.helm.store.records import change_record, find_record, get_record
+from pharos.helm.store.settings import setting
 from pharos.helm.store.signins import (
     AdminSession,
     add_session,
@@ -31,17 +39,12 @@ from pharos.helm.store.signins import (
     use_link,
 )
 
-T = TypeVar("T")
-
 # security.md §2f. Microseconds.
 IDLE: Final = 30 * 60 * 1_000_000
 ABSOLUTE: Final = 12 * 3600 * 1_000_000
 FRESH: Final = 5 * 60 * 1_000_000
 """How long a proof counts for acts that want a fresh one."""
 
-# Each takes 64 MiB and a tenth of a second (row 44): two at once, eight waiting, and then 503.
-AT_ONCE: Final = 2
-QUEUE: Final = 8
 SHORTEST_PASSWORD: Final = 10
 LONGEST_PASSWORD: Final = 128
 MAX_BROWSER: Final = 200
@@ -62,16 +65,16 @@ class SignedIn:
 class SignIn:
     """The door of a running helm; counts tries and bounds what they cost."""
 
-    def __init__(self, store: Store, vault: Vault) -> None:
+    def __init__(self, store: Store, vault: Vault, hashing: Hashing | None = None, tries: Tries | None = None) -> None:
         self._store = store
         self._vault = vault
+        self._tries = tries or Tries()
         self._throttle = Throttle()
-        self._turn = trio.CapacityLimiter(AT_ONCE)
-        self._waiting = 0
+        self._hashing = hashing or Hashing()
         # Somebody who does not exist is checked against this, so that it takes as long (row 51).
-        self._dummy = hash_password(secrets.token_urlsafe(16))
+        self._dummy = fits_nothing()
 
-    async def by_link(self, secret: str, *, browser: str) -> SignedIn:
+    async def by_link(self, secret: str, *, browser: str, bound: str = "") -> SignedIn:
         """Use a one-time link up.
 
         Raises: NotSignedInError — it is unknown, used or expired.
@@ -88,42 +91,51 @@ class SignIn:
             act = Act(actor=admin.name, at=at, via="session")
             if admin.state is AdminState.INVITED:
                 admin = change_record(db, ADMINS, admin.id, admin.version, {"state": AdminState.ACTIVE}, act)
-            return _begin(db, admin, at=at, browser=browser, how="link")
+            return begin_session(db, admin, at=at, browser=browser, how="link", bound=bound)
 
         signed_in = await self._store.run(redeem)
         if signed_in is None:
             raise NotSignedInError("this link is used up, expired or unknown; ask an owner for another one")
         return signed_in
 
-    async def by_password(self, name: str, password: str, code: str, *, browser: str) -> SignedIn:
+    async def by_password(self, name: str, password: str, code: str, *, browser: str, bound: str = "") -> SignedIn:
         """Check name, password and, where the admin has one, the TOTP code.
 
         Raises: NotSignedInError — with the same words and after the same time whatever was wrong.
-        TooManyTriesError — not yet. BusyError — too many at once.
+        TooManyTriesError — not yet. BusyError — too many at once. NotAllowedError — all is right, and this fleet lets
+        nobody in by password.
         """
         self._throttle.check(name, trio.current_time())
-        admin = await self._store.run(_find_by_name, name)
-        known = admin is not None and admin.password is not None and admin.state is AdminState.ACTIVE
-        fits = await self._verify(admin.password if known and admin and admin.password else self._dummy, password)
+        admin_id, encoded = await self._store.read(_find_password, name) or (None, self._dummy)
+        fits = await self._verify(encoded, password)
         signed_in = None
-        if known and fits and admin is not None:
-            signed_in = await self._store.run(self._finish, admin.id, code, browser)
+        if fits and admin_id is not None:
+            signed_in = await self._store.run(self._finish, admin_id, encoded, code, browser, bound)
         if signed_in is None:
             self._throttle.failed(name, trio.current_time())
+            # Not what was typed: people type passwords where a name is asked for.
+            self._tries.refused(Door.ADMIN, "a name that nobody has" if admin_id is None else name, now_us())
             raise NotSignedInError(REFUSED)
         self._throttle.succeeded(name)
         return signed_in
 
-    def _finish(self, db: Database, admin_id: str, code: str, browser: str) -> SignedIn | None:
+    def _finish(
+        self, db: Database, admin_id: str, encoded: str, code: str, browser: str, bound: str
+    ) -> SignedIn | None:
         at = now_us()
-        admin = get_record(db, ADMINS, admin_id)
+        admin = find_record(db, ADMINS, admin_id)
+        # The hash took a while. Meanwhile an owner, or the admin with another password, may have been faster (row 49).
+        if admin is None or admin.state is not AdminState.ACTIVE or admin.password != encoded:
+            return None
         if admin.totp is not None:
             step = self._accepted_step(admin, code, at)
             if step is None:
                 return None
             # Not a change of the record: a step that was used is none to anybody else.
             db.execute("UPDATE admins SET totp_step = ? WHERE id = ?", (step, admin_id))
-        return _begin(db, admin, at=at, browser=browser, how="password")
+        # Only now: whoever does not know the password does not learn what this fleet allows, either.
+        _check_password_allowed(db)
+        return begin_session(db, admin, at=at, browser=browser, how="password", bound=bound)
 
     def _accepted_step(self, admin: Admin, code: str, at: int) -> int | None:
         """Return the time step that ``code`` is of: this one or a neighbour, and none that was used (RFC 6238 §5.2)."""
@@ -138,14 +150,20 @@ class SignIn:
     async def prove(self, session: AdminSession, admin: Admin, password: str) -> None:
         """Take the password again, for acts that want a fresh proof.
 
-        Raises: NotSignedInError, TooManyTriesError, BusyError.
+        Raises: NotSignedInError, TooManyTriesError, BusyError. NotAllowedError — it is right, and counts for nothing
+        in this fleet.
         """
         self._throttle.check(admin.name, trio.current_time())
         if not await self._verify(admin.password or self._dummy, password) or admin.password is None:
             self._throttle.failed(admin.name, trio.current_time())
             raise NotSignedInError(REFUSED)
         self._throttle.succeeded(admin.name)
-        await self._store.run(prove_session, session.hash, at=now_us())
+
+        def write(db: Database) -> None:
+            _check_password_allowed(db)
+            prove_session(db, session.hash, at=now_us())
+
+        await self._store.run(write)
 
     async def set_password(self, session: AdminSession, admin: Admin, password: str) -> None:
         """Set the password; every other session of this admin ends (row 49).
@@ -194,25 +212,16 @@ class SignIn:
         # A longer one was never accepted, and hashing it would be work for nothing.
         if len(password) > LONGEST_PASSWORD:
             password = ""
-        return await self._in_turn(lambda: password_fits(encoded, password))
+        return await self._hashing.run(lambda: password_fits(encoded, password))
 
     async def _hash(self, password: str) -> str:
-        return await self._in_turn(lambda: hash_password(password))
-
-    async def _in_turn(self, work: Callable[[], T]) -> T:
-        if self._waiting >= AT_ONCE + QUEUE:
-            raise BusyError("too many people sign in at once; try again in a few seconds")
-        self._waiting += 1
-        try:
-            return await trio.to_thread.run_sync(work, limiter=self._turn)
-        finally:
-            self._waiting -= 1
+        return await self._hashing.run(lambda: hash_password(password))
 
 
 def check_fresh(session: AdminSession) -> None:
-    """Raises: NotSignedInError — password or link were shown too long ago for an act like this."""
+    """Raises: NotSignedInError — password, passkey or link were shown too long ago for an act like this."""
     if session.proven_at < now_us() - FRESH:
-        raise NotSignedInError("this takes a fresh proof: show your password again")
+        raise NotSignedInError("this takes a fresh proof: show your passkey or your password again")
 
 
 def expiry(created_at: int, seen_at: int) -> int:
@@ -225,8 +234,17 @@ def totp_name(admin_id: str) -> str:
     return f"totp/{admin_id}"
 
 
-def _begin(db: Database, admin: Admin, *, at: int, browser: str, how: str) -> SignedIn:
-    """Begin a session, with an id that nobody could have known before (row 49)."""
+def begin_session(db: Database, admin: Admin, *, at: int, browser: str, how: str, bound: str = "") -> SignedIn:
+    """Begin a session of an admin who has shown to be that, with an id that nobody could have known before (row 49).
+
+    ``how`` is ``link``, ``password``, ``passkey`` or ``oidc``; ``bound`` the fingerprint of the browser's certificate,
+    if it has one: the session is then refused to every other browser.
+
+    Raises: NotAllowedError — the browser's certificate is another admin's.
+    """
+    owner = browser_owner(db, bound)
+    if owner not in (None, admin.id):
+        raise NotAllowedError("this browser's certificate is another admin's; use your own: helm admins certificate")
     prune_sessions(db, at=at)
     cookie = secrets.token_urlsafe(32)
     session = AdminSession(
@@ -239,6 +257,8 @@ def _begin(db: Database, admin: Admin, *, at: int, browser: str, how: str) -> Si
         proven_at=at,
         expires_at=expiry(at, at),
         browser=browser[:MAX_BROWSER],
+        how=how,
+        bound=bound,
     )
     add_session(db, session)
     act = Act(actor=admin.name, at=at, via="session")
@@ -248,6 +268,21 @@ def _begin(db: Database, admin: Admin, *, at: int, browser: str, how: str) -> Si
     return SignedIn(cookie=cookie, session=session, admin=admin)
 
 
-def _find_by_name(db: Database, name: str) -> Admin | None:
-    row = db.execute(f"SELECT {ADMINS.all_columns} FROM admins WHERE name = ?", (name,)).fetchone()  # noqa: S608
-    return None if row is None else ADMINS.load(row)
+def _check_password_allowed(db: Database) -> None:
+    if not setting(db, "admins.password"):
+        raise NotAllowedError(
+            "this fleet lets no admin in by password (setting admins.password): use a passkey or single sign-on,"
+            " or ask an owner for a link"
+        )
+
+
+def _find_password(db: Database, name: str) -> tuple[str, str] | None:
+    """Return id and encoded password of an admin who can have one; nobody is found as fast as somebody.
+
+    To make a whole record of a row takes ten microseconds more than to find none, and 300 samples would show it.
+    """
+    row = db.execute(
+        "SELECT id, password FROM admins WHERE name = ? AND state = ? AND password IS NOT NULL",
+        (name, AdminState.ACTIVE.value),
+    ).fetchone()
+    return None if row is None else (row["id"], row["password"])

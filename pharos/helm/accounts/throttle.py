@@ -18,8 +18,9 @@ LONGEST_DELAY: Final = 60.0
 # All names together. Ten people may mistype at once; six hundred guesses an hour find no password of ten characters.
 ALL_BURST: Final = 10
 ALL_PER_SECOND: Final = 10 / 60
-# Names that somebody has failed with; the oldest is forgotten. A name is at most 64 characters: 100 kB.
-REMEMBERED: Final = 1024
+# Names that somebody has failed with; the oldest is forgotten. Of made-up ones at most twenty a second can be tried,
+# for each takes a hash: so one is remembered for longer than the longest delay, thrice. Of 254 characters each: 1 MB.
+REMEMBERED: Final = 4096
 
 
 class Throttle:
@@ -29,8 +30,12 @@ class Throttle:
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._all = TokenBucket(ALL_BURST, ALL_PER_SECOND)
 
-    def check(self, name: str, now: float) -> None:
+    def check(self, name: str, now: float, *, guessable: bool = True) -> None:
         """Let one try through.
+
+        Where there is nothing to be guessed, for nobody has this name, it counts for nothing among all names together:
+        else whoever makes names up would keep everybody out. It is refused whenever another one is, so that nobody
+        learns by it which names there are.
 
         Raises: TooManyTriesError — not yet; it says in how many seconds.
         """
@@ -40,6 +45,11 @@ class Throttle:
             raise TooManyTriesError(wait)
         if not self._all.take(now):
             raise TooManyTriesError(1 / ALL_PER_SECOND)
+        if not guessable:
+            self._all.put(1)
+        if name in self._failures:
+            # From now, not from when this one has failed: ten that come at once would all be let through until then.
+            self._failures[name] = (count, now)
 
     def failed(self, name: str, now: float) -> None:
         """Note a failure; the next try of this name waits longer."""

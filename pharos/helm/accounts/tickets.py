@@ -31,10 +31,12 @@ from pharos.wire.seal.ticket import (
     TICKET_ID_LENGTH,
     TICKET_SECRET_LENGTH,
     BeaconAddress,
+    FleetLink,
     TicketLink,
 )
 
-SHORTEST: Final = datetime.timedelta(minutes=1)
+# Whoever is invited has to find the telephone, and install what reads the link.
+SHORTEST: Final = datetime.timedelta(minutes=15)
 # helm may be asleep when the device comes, so a ticket can outlive a holiday weekend, but not be forgotten.
 LONGEST: Final = datetime.timedelta(days=7)
 
@@ -68,15 +70,9 @@ def invite_device(
     if user_id is not None:
         get_record(db, USERS, user_id)
     if not SHORTEST <= lifetime <= LONGEST:
-        raise InvalidRequestError(f"a ticket lives from one minute to seven days, not {lifetime}")
-    relays = [relay for relay in list_relays(db) if relay.state is NodeState.ACTIVE]
-    if not relays:
-        raise InvalidRequestError("no relay could carry the device here; add one first: helm relays add")
+        raise InvalidRequestError(f"a ticket lives from 15 minutes to 7 days, not {lifetime}")
     link = TicketLink(
-        beacons=tuple(
-            BeaconAddress(relay=relay.id, host=relay.address.lower(), port=relay.ingress_port)
-            for relay in relays[:MAX_BEACONS]
-        ),
+        beacons=_beacons(db),
         root_hash=spki_hash(authority.trust.root.public_key()),
         helm_key=authority.noise.public,
         ticket_id=TicketId(secrets.token_bytes(TICKET_ID_LENGTH)),
@@ -94,6 +90,27 @@ def invite_device(
     )
     made = add_record(db, TICKETS, ticket, act, verb="made", detail=f"for {device_name!r}")
     return Invitation(ticket=made, link=link.render(), expires_at=moment(made.expires_at))
+
+
+def fleet_link(db: Database, authority: Authority) -> FleetLink:
+    """Return the link by which devices log in: no secret, and good for as long as the fleet's root and a relay are.
+
+    Raises: InvalidRequestError — no relay could carry a device.
+    """
+    return FleetLink(beacons=_beacons(db), root_hash=spki_hash(authority.trust.root.public_key()))
+
+
+def _beacons(db: Database) -> tuple[BeaconAddress, ...]:
+    relays = [relay for relay in list_relays(db) if relay.state is NodeState.ACTIVE]
+    if not relays:
+        raise InvalidRequestError(
+            "no relay could carry the device here; add one first: helm relays add, or name helm's own in tickets by"
+            " beacon_address"
+        )
+    return tuple(
+        BeaconAddress(relay=relay.id, host=relay.address.lower(), port=relay.ingress_port)
+        for relay in relays[:MAX_BEACONS]
+    )
 
 
 def withdraw_ticket(db: Database, act: Act, ticket_id: str, version: int) -> Ticket:

@@ -29,7 +29,7 @@ def add_user(db: Database, act: Act, values: Mapping[str, Any]) -> User:
 
     Raises: InvalidRequestError — a value does not fit. ConflictError — the name or mail address is taken.
     """
-    user = User(id=fresh_id(), **_checked_user(values))
+    user = User(id=fresh_id(), **check_user(values))
     return add_record(db, USERS, user, act, detail=user.name)
 
 
@@ -38,7 +38,7 @@ def change_user(db: Database, act: Act, user_id: str, version: int, values: Mapp
 
     Raises: InvalidRequestError, ConflictError, StaleVersionError, NotFoundError.
     """
-    user = change_record(db, USERS, user_id, version, _checked_user(values), act)
+    user = change_record(db, USERS, user_id, version, check_user(values), act)
     next_revision(db)
     return user
 
@@ -133,7 +133,8 @@ def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
     return sorted_tags
 
 
-def _checked_user(values: Mapping[str, Any]) -> dict[str, Any]:
+def check_user(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a user, some or all, if they fit. Raises: InvalidRequestError."""
     checked = dict(values)
     if "name" in checked:
         check_name(checked["name"], "user")

@@ -7,10 +7,11 @@ from types import MappingProxyType
 from typing import Final
 
 from pharos.helm.errors import ConflictError
-from pharos.helm.model.alerts import Alert, AlertState, Severity
+from pharos.helm.model.alerts import RANK, Alert, AlertState, News, Severity
 from pharos.helm.store.alerts import ALERTS, standing_alert
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
+from pharos.helm.store.deliveries import queue_news
 from pharos.helm.store.ids import fresh_id
 from pharos.helm.store.records import add_record, change_record, check_version, get_record
 
@@ -34,10 +35,19 @@ def raise_alert(
     subject: str = "",
     evidence: Mapping[str, str | int | float] = MappingProxyType({}),
 ) -> Alert:
-    """Return the standing alert of this kind and subject, new or as it was."""
+    """Return the standing alert of this kind and subject, new or as it was; one that has become worse says so.
+
+    Whoever is to be told of it is, from the same transaction on.
+    """
     standing = standing_alert(db, kind, subject)
     if standing is not None:
-        return standing
+        if RANK[severity] <= RANK[standing.severity]:
+            return standing
+        # Whoever is at it took it for less than it is.
+        changes = {"severity": severity, "text": text, "evidence": dict(evidence), "state": AlertState.OPEN}
+        worse = change_record(db, ALERTS, standing.id, standing.version, changes, act, verb="worsened", detail=text)
+        queue_news(db, worse, News.WORSENED, at=act.at)
+        return worse
     alert = Alert(
         id=fresh_id(),
         kind=kind,
@@ -48,7 +58,9 @@ def raise_alert(
         evidence=dict(evidence),
         opened_at=act.at,
     )
-    return add_record(db, ALERTS, alert, act, verb="raised", detail=text)
+    raised = add_record(db, ALERTS, alert, act, verb="raised", detail=text)
+    queue_news(db, raised, News.RAISED, at=act.at)
+    return raised
 
 
 def clear_alert(db: Database, act: Act, kind: str, subject: str = "") -> Alert | None:
@@ -72,7 +84,10 @@ def move_alert(db: Database, act: Act, alert_id: str, version: int, verb: str) -
         changes |= {"acknowledged_at": act.at, "acknowledged_by": act.actor}
     elif state is AlertState.RESOLVED:
         changes |= {"resolved_at": act.at}
-    return change_record(db, ALERTS, alert_id, version, changes, act, verb=_DONE[verb], detail=alert.text)
+    moved = change_record(db, ALERTS, alert_id, version, changes, act, verb=_DONE[verb], detail=alert.text)
+    if state is AlertState.RESOLVED:
+        queue_news(db, moved, News.RESOLVED, at=act.at)
+    return moved
 
 
 _DONE: Final = {"acknowledge": "acknowledged", "resolve": "resolved", "reopen": "reopened"}

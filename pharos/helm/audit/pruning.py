@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 import trio
@@ -14,22 +14,34 @@ from pharos.helm.ca.authority import Authority
 from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.errors import AuditError, BusyError, DatabaseCorruptError
 from pharos.helm.live.board import now_us
-from pharos.helm.model.fleet import Posture
 from pharos.helm.store.audit import audit_head, audit_rows, oldest_sequence, remove_audit_rows
 from pharos.helm.store.checkpoints import find_checkpoint, next_checkpoint, remove_checkpoints
 from pharos.helm.store.database import Database, Store
+from pharos.helm.store.settings import setting
 from pharos.wire.units import DAYS, HOURS
 
 log = logging.getLogger(__name__)
 
-RETENTION: Final[Mapping[Posture, float]] = {Posture.PERSONAL: 30 * DAYS, Posture.ENTERPRISE: 365 * DAYS}
-"""How long rows are kept, in seconds."""
+SETTING: Final = "audit.days"
 _PERIOD: Final = 1 * HOURS
+_DAY: Final = int(1 * DAYS) * 1_000_000
 
 
-def kept_from(posture: Posture, now: int) -> int:
-    """Return from when rows have to be kept; both times in microseconds since 1970."""
-    return now - int(RETENTION[posture]) * 1_000_000
+def kept_from(db: Database, now: int) -> int:
+    """Return from when rows are kept, as the setting says; both times in microseconds since 1970."""
+    days: int = setting(db, SETTING)
+    return now - days * _DAY
+
+
+def missed_from(db: Database, now: int) -> int:
+    """Return from when a row that is gone has been removed by no pruning.
+
+    Whoever raises the setting brings nothing back: until it was set last, rows a day old may have gone by it.
+    """
+    query = "SELECT MAX(at) AS at FROM audit WHERE noun = 'setting' AND subject = ?"
+    set_at = db.execute(query, (SETTING,)).fetchone()["at"]
+    kept = kept_from(db, now)
+    return kept if set_at is None else max(kept, set_at - _DAY)
 
 
 def prune_next(db: Database, authority: Authority, *, before: int) -> int | None:
@@ -65,13 +77,11 @@ def prune_next(db: Database, authority: Authority, *, before: int) -> int | None
     return end.sequence
 
 
-async def run_pruning(
-    store: Store, authorities: LiveAuthority, posture: Posture, *, clock: Callable[[], int] = now_us
-) -> NoReturn:
+async def run_pruning(store: Store, authorities: LiveAuthority, *, clock: Callable[[], int] = now_us) -> NoReturn:
     """Remove what need not be kept any longer, each hour; a chain that does not hold is reported and left as it is."""
     while True:
         try:
-            await _prune(store, authorities.current, before=kept_from(posture, clock()))
+            await _prune(store, authorities.current, before=await store.read(kept_from, clock()))
         except (BusyError, DatabaseCorruptError) as error:
             log.warning("the audit could not be pruned, and will be later: %s", error)
         except AuditError as error:

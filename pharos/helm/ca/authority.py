@@ -37,7 +37,16 @@ from pharos.wire.pki.keys import (
     key_to_der,
 )
 from pharos.wire.pki.manifest import sign_manifest, verify_manifest
-from pharos.wire.pki.policy import Adoption, Authorization, Ground, Setup, TicketClaim, authorize_issue
+from pharos.wire.pki.policy import (
+    AccountLogin,
+    AdminGrant,
+    Adoption,
+    Authorization,
+    Ground,
+    Setup,
+    TicketClaim,
+    authorize_issue,
+)
 from pharos.wire.pki.profile import SERIAL_BITS, fleet_id, key_identifier, spki_hash
 from pharos.wire.pki.renewal import RenewalRequest
 from pharos.wire.pki.roles import Authority as Intermediate
@@ -126,6 +135,19 @@ class Authority:
         """
         ground = TicketClaim(ticket_id=ticket_id, device_id=device_id)
         return self._issue(Role.DEVICE, device_id, csr, ground, now)
+
+    def certify_login(
+        self, csr: bytes, device_id: DeviceId, user_id: str, *, now: datetime.datetime
+    ) -> x509.Certificate:
+        """Return the certificate of a device whose user has logged in, and that this transaction records.
+
+        Raises: RemoteProtocolError — the request does not prove possession of a P-256 key.
+        """
+        return self._issue(Role.DEVICE, device_id, csr, AccountLogin(user_id=user_id, device_id=device_id), now)
+
+    def certify_browser(self, csr: bytes, member: str, *, operator: str, now: datetime.datetime) -> x509.Certificate:
+        """Return the certificate of an admin's browser, one year long."""
+        return self._issue(Role.ADMIN, member, csr, AdminGrant(operator=operator), now)
 
     def _issue(self, role: Role, member: str, csr: bytes, ground: Ground, now: datetime.datetime) -> x509.Certificate:
         identity = Identity(fleet=self.trust.fleet, role=role, id=member)

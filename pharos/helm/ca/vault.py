@@ -57,6 +57,12 @@ class Vault:
                 f"secret {name!r} does not open with this key; restore core.db and data.key from the same backup"
             ) from None
 
+    def derive(self, name: str) -> bytes:
+        """Return 32 octets that only this key gives for the name, the same each time."""
+        return hash.blake2b(
+            name.encode(), digest_size=KEY_SIZE, key=self._key, person=b"pharos/derive/v1", encoder=RawEncoder
+        )
+
 
 @attrs.frozen
 class RecoveryKit:

@@ -13,13 +13,17 @@ from pharos.helm.cli.backup import backup, restore
 from pharos.helm.cli.ca import ca
 from pharos.helm.cli.devices import devices
 from pharos.helm.cli.doctor import doctor
+from pharos.helm.cli.export import export
+from pharos.helm.cli.imports import import_
 from pharos.helm.cli.life import init, run
 from pharos.helm.cli.lock import lock
 from pharos.helm.cli.nodes import nodes
+from pharos.helm.cli.oidc import oidc
 from pharos.helm.cli.pools import pools
 from pharos.helm.cli.profiles import profiles
 from pharos.helm.cli.relays import relays
 from pharos.helm.cli.sessions import sessions
+from pharos.helm.cli.siem import siem
 from pharos.helm.cli.users import groups, users
 from pharos.helm.cli.watch import watch
 from pharos.wire.console import completion_command
@@ -42,6 +46,8 @@ for command in (
     run,
     backup,
     restore,
+    export,
+    import_,
     doctor,
     adoptions,
     nodes,
@@ -56,9 +62,11 @@ for command in (
     groups,
     admins,
     tokens,
+    oidc,
     alerts,
     settings,
     sessions,
+    siem,
     watch,
     completion_command("helm"),
 ):

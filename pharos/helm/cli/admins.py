@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
+from pharos.helm.cli.admindevice import device_
 from pharos.helm.cli.api import call
+from pharos.helm.cli.browsers import certificate, certificates, revoke_certificate
 from pharos.helm.cli.options import json_option, state_option, yes_option
 from pharos.helm.cli.records import (
     API,
@@ -22,6 +24,7 @@ from pharos.helm.cli.records import (
     read_one,
     remove,
 )
+from pharos.helm.cli.signins import passkeys, remove_passkey, sessions, sign_out
 from pharos.helm.config import WEB_PORT
 from pharos.wire.console import print_json, reports_errors
 
@@ -59,9 +62,10 @@ def list_admins(state: Path, *, as_json: bool) -> None:
 @state_option
 @click.option("--role", type=ROLES, default="operator", show_default=True, help="What they may do.")
 @click.option("--web-port", type=int, default=WEB_PORT, show_default=True, help="For the link.")
+@click.option("--web-tls", is_flag=True, help="For the link: the page is served over TLS.")
 @json_option
 @reports_errors
-def add_admin(name: str, state: Path, *, role: str, web_port: int, as_json: bool) -> None:
+def add_admin(name: str, state: Path, *, role: str, web_port: int, web_tls: bool, as_json: bool) -> None:
     """Add an admin and print the one-time link to come in by.
 
     \b
@@ -69,16 +73,18 @@ def add_admin(name: str, state: Path, *, role: str, web_port: int, as_json: bool
       helm admins add bob --role viewer
     """
     admin = call(state, "POST", f"{API}/admins", {"name": name, "role": role})
-    _print_link(call(state, "POST", path_of("admins", admin["id"], "link")), web_port, as_json=as_json)
+    answer = call(state, "POST", path_of("admins", admin["id"], "link"))
+    _print_link(answer, web_port, tls=web_tls, as_json=as_json)
 
 
 @admins.command("link")
 @click.argument("admin")
 @state_option
 @click.option("--web-port", type=int, default=WEB_PORT, show_default=True, help="For the link.")
+@click.option("--web-tls", is_flag=True, help="For the link: the page is served over TLS.")
 @json_option
 @reports_errors
-def link(admin: str, state: Path, *, web_port: int, as_json: bool) -> None:
+def link(admin: str, state: Path, *, web_port: int, web_tls: bool, as_json: bool) -> None:
     """Print a new one-time link for an admin; older ones end.
 
     \b
@@ -86,11 +92,12 @@ def link(admin: str, state: Path, *, web_port: int, as_json: bool) -> None:
       helm admins link ada
     """
     record = read_one(state, "admins", admin)
-    _print_link(call(state, "POST", path_of("admins", record["id"], "link")), web_port, as_json=as_json)
+    answer = call(state, "POST", path_of("admins", record["id"], "link"))
+    _print_link(answer, web_port, tls=web_tls, as_json=as_json)
 
 
-def _print_link(answer: dict[str, Any], web_port: int, *, as_json: bool) -> None:
-    address = f"http://localhost:{web_port}/#link={answer['link']}"
+def _print_link(answer: dict[str, Any], web_port: int, *, tls: bool, as_json: bool) -> None:
+    address = f"{'https' if tls else 'http'}://localhost:{web_port}/#link={answer['link']}"
     if as_json:
         print_json({"id": answer["id"], "name": answer["name"], "link": address})
         return
@@ -161,6 +168,11 @@ def remove_admin(admin: str, state: Path, *, yes: bool) -> None:
     confirm(f"Remove {record['name']}?", yes=yes)
     remove(state, "admins", record)
     click.echo(f"{record['name']} is removed")
+
+
+for command in (certificate, certificates, revoke_certificate, sessions, sign_out, passkeys, remove_passkey):
+    admins.add_command(command)
+admins.add_command(device_)
 
 
 @click.group()

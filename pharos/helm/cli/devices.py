@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
-import segno
 
 from pharos.helm.cli.api import call
+from pharos.helm.cli.lifetimes import Lifetime
 from pharos.helm.cli.options import json_option, state_option
+from pharos.helm.cli.qrcodes import check_qr_file, print_qr, save_qr
 from pharos.helm.cli.records import API, change, do, path_of, print_record, print_table, read_all, read_one
 from pharos.helm.cli.states import print_moved, print_shown
 from pharos.wire.console import CommandError, Exit, print_json, reports_errors
-
-_UNITS = {"m": 60, "h": 3600, "d": 86400}
-
-
-class Lifetime(click.ParamType[datetime.timedelta]):
-    """``15m``, ``2h``, ``7d``."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime.timedelta:
-        """Read a duration; anything else is a usage error."""
-        if isinstance(value, datetime.timedelta):
-            return value
-        match = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", str(value))
-        if match is None:
-            self.fail(f"{value!r} is not a duration such as 15m, 2h or 7d", param, ctx)
-        return datetime.timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 def read_device(state: Path, id_or_name: str) -> dict[str, Any]:
@@ -61,10 +44,18 @@ def devices() -> None:
 @click.option("--user", help="Whose device it will be, by id or name.")
 @click.option("--ttl", type=Lifetime(), default="15m", show_default=True, help="How long it can be used, up to 7d.")
 @click.option("--qr/--no-qr", default=None, help="Show a QR code (default: on a terminal).")
+@click.option("--qr-file", type=click.Path(path_type=Path), help="Write the QR code to this .png or .svg, too.")
 @json_option
 @reports_errors
 def invite(
-    name: str, state: Path, ttl: datetime.timedelta, *, user: str | None, qr: bool | None, as_json: bool
+    name: str,
+    state: Path,
+    ttl: datetime.timedelta,
+    *,
+    user: str | None,
+    qr: bool | None,
+    qr_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Write a ticket for a new device: one link, shown once, good for one device.
 
@@ -72,18 +63,46 @@ def invite(
     Example:
       helm devices invite "Ada's phone" --user ada
       helm devices invite laptop --ttl 2h --json
+      helm devices invite tablet --qr-file tablet.png
     """
+    if qr_file is not None:
+        # Before the ticket is made: its link is shown once.
+        check_qr_file(qr_file)
     body: dict[str, Any] = {"device_name": name, "seconds": int(ttl.total_seconds())}
     if user is not None:
         body["user"] = read_one(state, "users", user)["id"]
     answer = call(state, "POST", f"{API}/tickets", body)
+    if qr_file is not None:
+        save_qr(answer["link"], qr_file)
     if as_json:
         print_json(answer)
         return
     click.echo(answer["link"])
     if sys.stdout.isatty() if qr is None else qr:
-        segno.make(answer["link"], error="l").terminal(compact=True)
+        print_qr(answer["link"])
     click.echo(f"On the device: caravel enroll '<link>'   (until {answer['expires_at']})", err=True)
+
+
+@devices.command("link")
+@state_option
+@click.option("--qr/--no-qr", default=None, help="Show a QR code (default: on a terminal).")
+@json_option
+@reports_errors
+def link_(state: Path, *, qr: bool | None, as_json: bool) -> None:
+    """Print the fleet's link, with which users log in on their devices; it is no secret.
+
+    \b
+    Example:
+      helm devices link --qr
+    """
+    answer = call(state, "GET", f"{API}/fleet/link")
+    if as_json:
+        print_json(answer)
+        return
+    click.echo(answer["link"])
+    if sys.stdout.isatty() if qr is None else qr:
+        print_qr(answer["link"])
+    click.echo("On a device: caravel login '<link>'", err=True)
 
 
 @devices.command()

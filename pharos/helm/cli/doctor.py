@@ -28,7 +28,7 @@ from pharos.helm.doctor.files import (
 )
 from pharos.helm.doctor.findings import Finding, Level, is_healthy, note, ok, problem
 from pharos.helm.doctor.machines import check_machines
-from pharos.helm.doctor.reach import check_condition, check_fleet, check_seen, dial_members, members_of
+from pharos.helm.doctor.reach import check_condition, check_exposure, check_fleet, check_seen, dial_members, members_of
 from pharos.helm.doctor.record import (
     check_alerts,
     check_authorities,
@@ -39,6 +39,7 @@ from pharos.helm.doctor.record import (
     check_root,
     check_rotation,
 )
+from pharos.helm.doctor.sinks import check_sinks
 from pharos.helm.store.checks import CORE
 from pharos.helm.store.fleet import get_fleet, has_fleet
 from pharos.helm.store.nodes import list_nodes
@@ -122,6 +123,7 @@ def _examine_record(db: sqlite3.Connection, now: datetime.datetime) -> list[Find
         *check_restore(db),
         *check_rotation(db),
         *check_alerts(db),
+        *check_sinks(db, now),
     ]
 
 
@@ -151,6 +153,7 @@ def _examine_reach(
                 problem("socket", f"helm runs, and does not answer: {error}.", "See its log; start it anew."),
             ]
         seen = {member["id"]: member for member in (*picture["nodes"], *picture["relays"])}
+        findings += check_exposure(picture.get("beacon_warning"))
         return findings + check_seen(members, seen) + check_machines(members, seen)
     if vault is None:
         return findings
@@ -159,7 +162,7 @@ def _examine_reach(
     except WireError as error:
         todo = "Restore a backup: helm restore FILE --state DIR"
         return [*findings, problem("authority", f"The fleet's keys do not open: {error}.", todo)]
-    return findings + trio.run(dial_members, authority, members)
+    return findings + trio.run(dial_members, authority, [member for member in members if not member.aboard])
 
 
 def _is_running(state: Path) -> bool:

@@ -89,14 +89,21 @@ async def _create(store: Store, directory: Path, posture: Posture) -> tuple[str,
 )
 @click.option("--web-host", help="Loopback address of the admin page.")
 @click.option("--web-port", type=int, help="Port of the admin page.")
+@click.option("--web-tls/--no-web-tls", default=None, help="Serve the page over TLS, to browsers with a certificate.")
+@click.option("--beacon", type=click.Choice(["on", "off"]), help="Carry a beacon aboard, or none.")
+@click.option("--beacon-address", help="Where devices reach it, HOST or HOST:PORT; tickets name it.")
 @click.option("--verbose", is_flag=True, help="Log more.")
 @reports_errors
 def run(config_file: Path | None, *, verbose: bool, **options: Any) -> None:
     """Drive the fleet until stopped; tunnels go on without helm.
 
+    The beacon aboard listens on loopback; another address takes the key beacon_host in the file. The file has further
+    keys: web_origins, beacon_port, geoip.
+
     \b
     Example:
       helm run --web-port 8440
+      helm run --beacon on --beacon-address vpn.example.org:443
     """
     # The web stack and the links take a second to import; no other command needs them.
     from pharos.helm.app import run_helm

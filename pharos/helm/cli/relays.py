@@ -66,8 +66,8 @@ def list_(state: Path, *, relay_state: str | None, as_json: bool) -> None:
         print_json(found)
         return
     print_table(
-        ("name", "address", "state", "link", "passages"),
-        [(r["name"], r["address"], r["state"], link_of(r), r.get("passages")) for r in found],
+        ("name", "address", "state", "link", "passages", "refused"),
+        [(r["name"], r["address"], r["state"], link_of(r), r.get("passages"), r.get("refused")) for r in found],
     )
 
 

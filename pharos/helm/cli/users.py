@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pharos.helm.ca.passwords import draw_passphrase
 from pharos.helm.cli.api import call
 from pharos.helm.cli.options import json_option, state_option, yes_option
-from pharos.helm.cli.records import API, change, confirm, do, print_record, print_table, read_all, read_one, remove
+from pharos.helm.cli.records import (
+    API,
+    change,
+    confirm,
+    do,
+    path_of,
+    plain,
+    print_record,
+    print_table,
+    read_all,
+    read_one,
+    remove,
+)
 from pharos.wire.console import print_json, reports_errors
 
 
@@ -67,6 +81,7 @@ def show_user(user: str, state: Path, *, as_json: bool) -> None:
 @click.option("--expires", "expires_at", type=click.DateTime(["%Y-%m-%d"]), help="Last day, as YYYY-MM-DD (UTC).")
 @click.option("--device-limit", type=click.IntRange(0), help="Devices at most.")
 @click.option("--quota", "quota_bytes", type=click.IntRange(1), help="Octets a month.")
+@click.option("--quota-action", type=click.Choice(["warn", "throttle", "cut"]), help="What happens when it is used up.")
 @json_option
 @reports_errors
 def add_user(name: str, state: Path, *, as_json: bool, expires_at: Any, **values: Any) -> None:
@@ -110,6 +125,81 @@ def enable_user(user: str, state: Path) -> None:
     """
     changed = change(state, "users", read_one(state, "users", user), {"state": "active"})
     click.echo(f"{changed['name']} is {changed['state']}")
+
+
+@users.command("passphrase")
+@click.argument("user")
+@state_option
+@click.option("--generate", is_flag=True, help="Draw one, and show it once.")
+@click.option("--drop", is_flag=True, help="Let the user log in by a passphrase no more.")
+@json_option
+@reports_errors
+def set_passphrase(user: str, state: Path, *, generate: bool, drop: bool, as_json: bool) -> None:
+    """Set what a user logs in with on their devices: caravel login.
+
+    Without --generate it is asked for on a terminal, else read from standard input: one line.
+
+    \b
+    Example:
+      helm users passphrase ada --generate
+      helm users passphrase ada < passphrase.txt
+    """
+    if generate and drop:
+        raise click.UsageError("--generate and --drop do not go together")
+    record = read_one(state, "users", user)
+    path = path_of("users", record["id"], "passphrase")
+    if drop:
+        changed = call(state, "DELETE", path)
+        print_outcome(changed, f"{changed['name']} logs in by a passphrase no more", as_json=as_json)
+        return
+    passphrase = draw_passphrase() if generate else _read_passphrase()
+    changed = call(state, "POST", path, {"passphrase": passphrase})
+    if not generate:
+        print_outcome(changed, f"the passphrase of {changed['name']} is set", as_json=as_json)
+    elif as_json:
+        print_json(changed | {"passphrase": passphrase})
+    else:
+        click.echo(passphrase)
+        click.echo(f"This is shown once. On a device of {changed['name']}'s: caravel login LINK", err=True)
+
+
+def _read_passphrase() -> str:
+    if sys.stdin.isatty():
+        typed: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
+        return typed
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+@users.command("confirm")
+@click.argument("code")
+@state_option
+@yes_option
+@json_option
+@reports_errors
+def confirm_login(code: str, state: Path, *, yes: bool, as_json: bool) -> None:
+    """Let a device in whose user logs in by a code: caravel login LINK --method code.
+
+    It says first what it would let in. Be sure that the code came from that user, now.
+
+    \b
+    Example:
+      helm users confirm BCDF-GHJK
+    """
+    path = path_of("logins", code)
+    login = call(state, "GET", path)
+    said = f"{plain(login['user_name'])} logs in on a device that calls itself {plain(login['device_name'])!r}"
+    click.echo(f"{said}, since {login['asked_at']}.", err=True)
+    confirm("Has that user told you this code just now?", yes=yes)
+    done = call(state, "POST", f"{path}/confirm")
+    print_outcome(done, f"the device of {plain(done['user_name'])} may go on", as_json=as_json)
+
+
+def print_outcome(facts: dict[str, Any], sentence: str, *, as_json: bool) -> None:
+    """Print what an act has come to."""
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(sentence)
 
 
 @users.command("remove")

@@ -29,6 +29,11 @@ def check_machines(members: Iterable[Member], seen: Mapping[str, Mapping[str, An
     return findings
 
 
+def is_disk_low(size: int, free: int) -> bool:
+    """Whether a node's disk ends soon, of its size and what is free of it in octets."""
+    return free < LEAST_DISK or free < LEAST_DISK_SHARE * size
+
+
 def _engine(member: Member, engine: Mapping[str, Any]) -> Finding:
     protocol = engine["protocol"]
     todo = "There: journalctl -u pharos-buoy"
@@ -40,7 +45,7 @@ def _engine(member: Member, engine: Mapping[str, Any]) -> Finding:
 
 def _machine(member: Member, machine: Mapping[str, Any]) -> Iterable[Finding]:
     size, free = machine.get("disk_bytes"), machine.get("disk_free_bytes")
-    if size is not None and free is not None and (free < LEAST_DISK or free < LEAST_DISK_SHARE * size):
+    if size is not None and free is not None and is_disk_low(size, free):
         says = f"Node {member.name} has {size_of(free)} of its disk's {size_of(size)} left."
         todo = "There: journalctl --vacuum-size=100M and apt-get clean; once it is full, the node takes no change."
         yield problem(f"disk:{member.name}", says, todo)

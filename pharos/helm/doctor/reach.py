@@ -33,6 +33,8 @@ class Member:
     host: str
     port: int
     """TCP, of its control or tunnel listener."""
+    aboard: bool = False
+    """It is the relay in helm's own process, which nobody can dial but its clients."""
 
     @property
     def finding(self) -> str:
@@ -42,6 +44,8 @@ class Member:
     @property
     def todo(self) -> str:
         """What to look at when nobody answers."""
+        if self.aboard:
+            return "See what else listens on its port here (ss -ltnp), or choose another: beacon_port in helm's file."
         service = "pharos-buoy" if self.role is Role.NODE else "pharos-beacon"
         return f"There: systemctl status {service}; and see that TCP {self.port} of {self.host} is open to helm."
 
@@ -60,7 +64,14 @@ def members_of(nodes: Iterable[Node], relays: Iterable[Relay]) -> list[Member]:
             if node.state in LINKED
         ),
         *(
-            Member(role=Role.RELAY, id=relay.id, name=relay.name, host=relay.address, port=relay.tunnel_port)
+            Member(
+                role=Role.RELAY,
+                id=relay.id,
+                name=relay.name,
+                host=relay.address,
+                port=relay.tunnel_port,
+                aboard=relay.aboard,
+            )
             for relay in relays
             if relay.state in TUNNELLED
         ),
@@ -76,6 +87,11 @@ def check_fleet(nodes: Iterable[Node], relays: Iterable[Relay]) -> list[Finding]
         says = "There is no active relay: devices cannot enrol or sync."
         findings.append(note("relays", says, "helm relays add"))
     return findings
+
+
+def check_exposure(warning: str | None) -> list[Finding]:
+    """Say so where the beacon aboard lets other machines in; ``warning`` is what the running helm says of it."""
+    return [] if not warning else [note("beacon", warning, "docs/guide/beacons.md")]
 
 
 def check_condition(health: Mapping[str, Mapping[str, Any]]) -> list[Finding]:

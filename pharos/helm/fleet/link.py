@@ -24,6 +24,7 @@ from pharos.helm.fleet.reconcile import (
     DesiredNode,
     DesiredTrust,
     ObservedNode,
+    for_earlier,
     observed_after,
     plan,
 )
@@ -157,6 +158,7 @@ class NodeLink:
             while True:
                 seen = links.stir.count(node.id)
                 (_, desired), trust = await links.desired.of(node.id), await links.trust()
+                desired = _spoken(desired, report)
                 if self._drifted is not None:
                     observed, self._drifted = self._drifted, None
                 if desired is not None:
@@ -242,6 +244,7 @@ class NodeLink:
                 believed = self._settled_at
                 report = await self._status(self._ask, self._since)
                 desired, trust = await links.desired.now(self._node.id), await links.trust()
+                desired = _spoken(desired, report)
                 # Nothing was pushed or became due while the node answered.
                 if desired is not None and believed == self._settled_at == links.stir.count(self._node.id):
                     if not _tells_enough(report, desired):
@@ -316,6 +319,11 @@ class NodeLink:
             device_id=None if event.kind is EventKind.GAP else event.device_id,
             detail=event.detail,
         )
+
+
+def _spoken(desired: DesiredNode | None, report: NodeReport) -> DesiredNode | None:
+    """Return what is desired in words that the node understands."""
+    return desired if desired is None or report.throttles else for_earlier(desired)
 
 
 def _tells_enough(report: NodeReport, desired: DesiredNode) -> bool:

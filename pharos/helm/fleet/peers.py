@@ -14,6 +14,7 @@ from pharos.helm.model.devices import Device
 from pharos.helm.model.nodes import Node, NodeState
 from pharos.helm.profiles.access import AccessSet
 from pharos.helm.profiles.build import build_peer
+from pharos.helm.profiles.leases import Leases
 from pharos.helm.profiles.record import FleetRecord
 from pharos.helm.store.pairs import FIRST_GENERATION
 from pharos.wire.desired import Peer, PeerSet, QuotaLease
@@ -23,8 +24,6 @@ Shape = tuple[int, QuotaLease | None, tuple[str, ...]]
 """What of a peer may differ from node to node: generation, quota, protocols."""
 Signature = tuple[tuple[str, ...] | None, ...]
 """By access set: the protocols that it opens at a node, None where it does not open the node."""
-# A device whose quota is used up, or of which a node has no lease yet, may spend nothing there.
-NOTHING = QuotaLease(id=0, octets=0)
 
 
 @attrs.frozen(kw_only=True)
@@ -34,8 +33,8 @@ class Allowed:
     devices: Mapping[DeviceId, Device]
     user_ends: Mapping[str, int]
     """When users expire, by id."""
-    leases: Mapping[DeviceId, Mapping[NodeId, QuotaLease]]
-    """Of the devices that have a quota which is enforced, by node; those of no other device are in it."""
+    leases: Mapping[DeviceId, Leases]
+    """Of the devices that have a quota which is enforced; those of no other device are in it."""
 
     def end_of(self, device: Device) -> int | None:
         """Return when the user of a device expires."""
@@ -132,7 +131,7 @@ class NodePeers:
             return plain
         own = PeerSet(plain)
         for device_id in special:
-            quota = self._leases[device_id].get(node.id, NOTHING) if device_id in self._leases else None
+            quota = self._leases[device_id].at(node.id) if device_id in self._leases else None
             shape = (moved.get(device_id, FIRST_GENERATION), quota, plain[device_id].protocols)
             own[device_id] = self._maker.peer(device_id, shape)
         return own

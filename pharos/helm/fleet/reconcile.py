@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from pharos.wire.awg.params import ObfuscationParameters
-from pharos.wire.desired import Fence, Peer, Policy, PreviousEndpoint, Push
+from pharos.wire.desired import Fence, Peer, PeerSet, Policy, PreviousEndpoint, Push
 from pharos.wire.ids import DeviceId
 from pharos.wire.reality.params import RealityParameters
 
@@ -120,6 +120,12 @@ class DesiredNode:
     peers: Mapping[DeviceId, Peer]
     policy: Policy = attrs.field(factory=Policy)
     previous: tuple[PreviousEndpoint, ...] = ()
+
+
+def for_earlier(desired: DesiredNode) -> DesiredNode:
+    """Return what a node of an earlier version shall be: it would cut whom it shall slow down, and so is told less."""
+    peers = PeerSet.of(desired.peers)
+    return desired if peers.unthrottled is peers else attrs.evolve(desired, peers=peers.unthrottled)
 
 
 @attrs.frozen(kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pharos.helm.accounts.users import check_note
-from pharos.helm.errors import ConflictError
+from pharos.helm.errors import ConflictError, InvalidRequestError
 from pharos.helm.model.nodes import TRANSITIONS, NodeAct, NodeState
 from pharos.helm.model.relays import Relay
 from pharos.helm.onboard.agents import check_name, check_relay_address
@@ -71,6 +71,12 @@ def _checked(values: Mapping[str, Any], relay: Relay) -> dict[str, Any]:
         check_name(checked["name"])
     if "note" in checked:
         check_note(checked["note"])
+    if relay.aboard:
+        if checked.keys() & {"address", "ingress_port", "tunnel_port"}:
+            raise InvalidRequestError(
+                "where helm's own beacon is says helm's file: beacon_host, beacon_port and beacon_address"
+            )
+        return checked
     address = check_relay_address(
         checked.get("address", relay.address),
         ingress_port=checked.get("ingress_port", relay.ingress_port),

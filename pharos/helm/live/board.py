@@ -27,7 +27,17 @@ class Sighting:
     unreachable: bool = False
     """Not heard of for three heartbeats."""
     skew: int = 0
-    """Microseconds by which a node's clock is ahead of ours."""
+    """Microseconds by which its clock is ahead of ours, as it said last."""
+    accepted: int = 0
+    """Passages through a relay that were confirmed since helm started."""
+    refused: int = 0
+    """Passages through a relay that helm turned down since then."""
+    error: str = ""
+    """What was wrong last: with the link, or with a passage."""
+    error_at: int = 0
+    """Microseconds since 1970."""
+    version: str = ""
+    """What it runs, by its own word."""
     engines: tuple[EngineReport, ...] = ()
     """What carries a node's protocols, as it said last."""
     machine: MachineReport | None = None
@@ -53,12 +63,24 @@ class Board:
         # A lost link is redialled for as long as it takes; its page shows "lost", not each dial.
         if state is LinkState.CONNECTING and sighting.state in (LinkState.LOST, LinkState.CRASHED):
             return
+        if state in (LinkState.LOST, LinkState.REFUSED, LinkState.CRASHED) and detail:
+            sighting.error, sighting.error_at = detail, now_us()
         if (sighting.state, sighting.detail) != (state, detail):
             if sighting.state is not state:
                 sighting.since = now_us()
             sighting.state, sighting.detail = state, detail
             text = f"{name}: {detail}" if detail else name
             self._hub.publish(f"link_{state.value}", at=now_us(), node=member_id, text=text)
+
+    def accept(self, relay_id: str) -> None:
+        """Count a passage that was confirmed."""
+        self.of(relay_id).accepted += 1
+
+    def refuse(self, relay_id: str, why: str) -> None:
+        """Count a passage that was turned down."""
+        sighting = self.of(relay_id)
+        sighting.refused += 1
+        sighting.error, sighting.error_at = why, now_us()
 
     def unreachable(self, member_id: str) -> None:
         """Note that a member has not been heard of for so long that somebody should look."""

@@ -29,7 +29,7 @@ class Certificate:
     id: str
     """SHA-256 fingerprint of the certificate, lower-case hexadecimal."""
     role: str
-    """``controller``, ``node``, ``relay`` or ``device``."""
+    """``controller``, ``node``, ``relay``, ``device`` or ``admin``."""
     subject: str
     """Id of the record it was issued for."""
     serial: str

@@ -12,6 +12,9 @@ from pharos.wire.ids import RelayId
 TUNNELLED: Final = frozenset({NodeState.ACTIVE, NodeState.DRAINING})
 """helm dials the tunnel of a relay in one of these: nothing passes through a disabled one."""
 
+NO_TUNNEL: Final = 0
+"""The tunnel port of the relay that helm carries aboard: nothing is dialled, for both ends are in one process."""
+
 
 @attrs.frozen(kw_only=True)
 class Relay:
@@ -24,7 +27,7 @@ class Relay:
     ingress_port: int
     """Where clients arrive."""
     tunnel_port: int
-    """Where helm dials in to be reached."""
+    """Where helm dials in to be reached; `NO_TUNNEL` for the one aboard."""
     note: str = ""
     state: NodeState = NodeState.ACTIVE
     spki: bytes = attrs.field(repr=False)
@@ -36,3 +39,8 @@ class Relay:
     """Microseconds since 1970."""
     updated_at: int = 0
     updated_by: str = ""
+
+    @property
+    def aboard(self) -> bool:
+        """Whether it is the one in helm's own process."""
+        return self.tunnel_port == NO_TUNNEL

@@ -9,7 +9,9 @@ from typing import Any, Final
 import attrs
 
 from pharos.helm.model.fleet import Posture
-from pharos.helm.model.reality import MAX_TARGETS, PRESET, PRESETS, Target
+from pharos.helm.model.oidc import GROUPS_CLAIM, MAX_MAPPED, check_issuer, check_mapping, check_word
+from pharos.helm.model.postures import POSTURES
+from pharos.helm.model.reality import MAX_TARGETS, Target
 from pharos.wire.desired import MAX_ADDRESSES, MAX_CLOSED, check_address, check_network
 from pharos.wire.errors import ParameterError
 
@@ -45,6 +47,11 @@ class Known:
         return self.personal if posture is Posture.PERSONAL else self.enterprise
 
 
+def _by_posture(name: str) -> dict[str, Any]:
+    row = POSTURES[name]
+    return {"personal": row.personal, "enterprise": row.enterprise}
+
+
 def _between(low: int, high: int) -> dict[str, Any]:
     return {
         "check": lambda value: type(value) is int and low <= value <= high,
@@ -74,28 +81,37 @@ def _is_target(text: str) -> str:
 _YES_OR_NO: Final[dict[str, Any]] = {"check": lambda value: type(value) is bool, "wants": "true or false"}
 
 HEARD_BY_NODES: Final = frozenset(
-    {"protocols", "policy.peer_to_peer", "policy.internet", "policy.closed", "policy.resolvers"}
+    {
+        *("protocols", "policy.peer_to_peer", "policy.internet", "policy.closed", "policy.resolvers"),
+        "quota.throttle_kbit",
+    }
 )
 """Settings that change what nodes do."""
 HEARD_BY_DEVICES: Final = frozenset({"protocols", "policy.resolvers"})
 """Settings that change profiles."""
+SET_BY_OWNERS: Final = frozenset(
+    {"admins.password", "oidc.issuer", "oidc.client_id", "oidc.roles", "oidc.groups_claim", "oidc.users"}
+)
+"""Settings that decide who comes in as what: whoever sets them could make themselves owner."""
 # product.md, "Postures".
 KNOWN: Final[Mapping[str, Known]] = {
-    "audit.days": Known(says="Days that audit rows are kept", personal=30, enterprise=365, **_between(1, 3650)),
-    "metrics.days": Known(says="Days that metrics are kept", personal=7, enterprise=90, **_between(1, 730)),
-    "copies.hourly": Known(says="Hourly copies of the record", personal=24, enterprise=72, **_between(1, 720)),
-    "devices.limit": Known(says="Devices a user may have", personal=10, enterprise=5, **_between(1, 1000)),
+    "audit.days": Known(says="Days that audit rows are kept", **_by_posture("audit.days"), **_between(1, 3650)),
+    "metrics.days": Known(says="Days that metrics are kept", **_by_posture("metrics.days"), **_between(1, 730)),
+    "copies.hourly": Known(says="Hourly copies of the record", **_by_posture("copies.hourly"), **_between(1, 720)),
+    "devices.limit": Known(says="Devices a user may have", **_by_posture("devices.limit"), **_between(1, 1000)),
     "endpoints.rotate": Known(
-        says="Give nodes new parameters and targets by themselves", personal=False, enterprise=True, **_YES_OR_NO
+        says="Give nodes new parameters and targets by themselves", **_by_posture("endpoints.rotate"), **_YES_OR_NO
     ),
     "endpoints.days": Known(
         says="Days after which a node gets them, where they rotate", personal=30, enterprise=30, **_between(1, 365)
     ),
-    "account.sync": Known(says="Serve account logins to devices", personal=True, enterprise=True, **_YES_OR_NO),
+    "admins.password": Known(
+        says="Admins may sign in by password and code", **_by_posture("admins.password"), **_YES_OR_NO
+    ),
+    "account.sync": Known(says="Serve account logins to devices", **_by_posture("account.sync"), **_YES_OR_NO),
     "protocols": Known(
         says="Protocols offered",
-        personal=["amneziawg", "reality"],
-        enterprise=["amneziawg", "reality"],
+        **_by_posture("protocols"),
         check=lambda value: (
             isinstance(value, list) and 0 < len(value) == len(set(map(str, value))) and _protocols(value)
         ),
@@ -103,10 +119,16 @@ KNOWN: Final[Mapping[str, Known]] = {
     ),
     "reality.targets": Known(
         says="Sites that nodes' REALITY stands before, one a node in turn",
-        personal=[PRESET],
-        enterprise=[*PRESETS],
+        **_by_posture("reality.targets"),
         check=lambda value: bool(value) and _texts(value, MAX_TARGETS, _is_target),
         wants=f'a list of 1 to {MAX_TARGETS} like "www.example.org:443", other names behind it after a space',
+    ),
+    "quota.throttle_kbit": Known(
+        says="Rate each way of whoever has used up a quota that throttles, kbit/s",
+        personal=1024,
+        enterprise=1024,
+        # Below 64 a page of text takes minutes, and TCP gives up; 10 Gbit/s is no throttle.
+        **_between(64, 10_000_000),
     ),
     "policy.peer_to_peer": Known(
         says="Devices reach each other through nodes", personal=False, enterprise=False, **_YES_OR_NO
@@ -125,5 +147,39 @@ KNOWN: Final[Mapping[str, Known]] = {
         enterprise=[],
         check=lambda value: _texts(value, MAX_ADDRESSES, lambda text: str(ipaddress.ip_address(check_address(text)))),
         wants=f"a list of at most {MAX_ADDRESSES} IP addresses",
+    ),
+    "oidc.issuer": Known(
+        says="OpenID provider that signs people in; empty: none",
+        personal="",
+        enterprise="",
+        check=lambda value: value == "" or _texts([value], 1, check_issuer),
+        wants="the issuer's https:// address, exactly as the provider spells it, or empty",
+    ),
+    "oidc.client_id": Known(
+        says="What helm is called at the OpenID provider",
+        personal="",
+        enterprise="",
+        check=lambda value: value == "" or _texts([value], 1, check_word),
+        wants="the client id that the provider gave, or empty",
+    ),
+    "oidc.roles": Known(
+        says="Roles of admins by their groups at the OpenID provider",
+        personal=[],
+        enterprise=[],
+        check=lambda value: _texts(value, MAX_MAPPED, check_mapping),
+        wants=f'a list of at most {MAX_MAPPED} like "vpn-admins=admin"; the roles are owner, admin, operator, viewer',
+    ),
+    "oidc.groups_claim": Known(
+        says="The claim that names somebody's groups",
+        personal=GROUPS_CLAIM,
+        enterprise=GROUPS_CLAIM,
+        check=lambda value: _texts([value], 1, check_word),
+        wants="a claim's name, such as groups",
+    ),
+    "oidc.users": Known(
+        says="Users log in on devices by the OpenID provider's device code",
+        personal=False,
+        enterprise=False,
+        **_YES_OR_NO,
     ),
 }

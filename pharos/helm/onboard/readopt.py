@@ -132,6 +132,8 @@ def readopt(
     check_version(noun, record, version)
     if request.role is not role:
         raise InvalidRequestError(f"that is the request of a {request.role.value}, and {record.name} is a {role.value}")
+    if isinstance(record, Relay) and record.aboard:
+        raise ConflictError(f"{record.name} is in helm's own process, which gives it its certificates")
     if record.state is NodeState.REVOKED:
         raise ConflictError(f"{record.name} is revoked, for ever; bring the machine in as a new {role.value}")
     machine = Readoption()

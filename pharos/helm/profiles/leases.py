@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, NoReturn
 
+import attrs
 import trio
 
 from pharos.helm.errors import BusyError
@@ -20,6 +21,7 @@ from pharos.helm.store.devices import DEVICES, list_allowed_devices
 from pharos.helm.store.fleet import next_revision
 from pharos.helm.store.leases import Share, drop_shares, list_shares, put_share
 from pharos.helm.store.records import find_record
+from pharos.helm.store.settings import setting
 from pharos.helm.store.users import USERS, users_with_quota
 from pharos.wire.desired import QuotaLease
 from pharos.wire.ids import DeviceId, NodeId
@@ -27,16 +29,33 @@ from pharos.wire.units import SECONDS
 
 # Periods begin at midnight, and a laptop that slept has missed it: the calendar is looked at this often.
 LONGEST_WAIT: Final = 60 * SECONDS
+_KBIT: Final = 1_000
 PERIOD_OF_NOBODY: Final = QuotaPeriod.MONTH
 """For the quota of a device that is no user's."""
 
 
-def current_leases(db: Database) -> dict[DeviceId, dict[NodeId, QuotaLease]]:
+@attrs.frozen(kw_only=True)
+class Leases:
+    """What one device may spend."""
+
+    rest: QuotaLease
+    """At a node that has no lease of it: nothing."""
+    nodes: dict[NodeId, QuotaLease] = attrs.field(factory=dict)
+
+    def at(self, node_id: NodeId) -> QuotaLease:
+        """Return its lease at a node."""
+        return self.nodes.get(node_id, self.rest)
+
+
+def current_leases(db: Database) -> dict[DeviceId, Leases]:
     """Return the leases of every device whose quota nodes enforce; one that has none yet is in it, with none."""
-    leases: dict[DeviceId, dict[NodeId, QuotaLease]] = {device_id: {} for device_id in _limited(db)}
+    leases = {
+        device_id: Leases(rest=QuotaLease(id=0, octets=0, throttle=rate)) for device_id, rate in _limited(db).items()
+    }
     for share in list_shares(db):
-        if share.device_id in leases:
-            leases[share.device_id][share.node_id] = QuotaLease(id=share.lease, octets=share.octets)
+        own = leases.get(share.device_id)
+        if own is not None:
+            own.nodes[share.node_id] = attrs.evolve(own.rest, id=share.lease, octets=share.octets)
     return leases
 
 
@@ -79,11 +98,11 @@ def due_shares(db: Database, at: int) -> tuple[list[Share], set[DeviceId]]:
     for budget, device_ids in _budgets(db, record, allowed, limited, at):
         own = [share for share in shares if share.device_id in device_ids]
         changed += share_out(budget, own, revision=revision)
-    return changed, {share.device_id for share in shares} - limited
+    return changed, {share.device_id for share in shares} - limited.keys()
 
 
 def _budgets(
-    db: Database, record: FleetRecord, allowed: dict[DeviceId, Device], limited: set[DeviceId], at: int
+    db: Database, record: FleetRecord, allowed: dict[DeviceId, Device], limited: Collection[DeviceId], at: int
 ) -> list[tuple[Budget, set[DeviceId]]]:
     """Return what is shared out together, with all devices that may have a share of it, live or not."""
     by_user: dict[str, list[DeviceId]] = defaultdict(list)
@@ -110,19 +129,27 @@ def _budgets(
     return budgets
 
 
-def _limited(db: Database) -> set[DeviceId]:
-    """Return the devices that are cut when a quota is used up: their own, or that of their user."""
-    cut = {user.id for user in users_with_quota(db) if user.quota_action is QuotaAction.CUT}
-    limited: set[DeviceId] = set()
-    if cut:
-        marks = ", ".join("?" for _ in cut)
-        rows: Any = db.execute(f"SELECT id FROM devices WHERE user_id IN ({marks})", tuple(cut))  # noqa: S608
-        limited |= {DeviceId(row[0]) for row in rows}
+def _limited(db: Database) -> dict[DeviceId, int]:
+    """Return the devices whose quota nodes enforce, their own or that of their user.
+
+    And the rate of whoever has used it up, in bits per second each way; 0 is for those who are cut then. Whoever is
+    only to be warned is not among them.
+    """
+    throttle: int = setting(db, "quota.throttle_kbit") * _KBIT
+    rates = {QuotaAction.CUT: 0, QuotaAction.THROTTLE: throttle}
+    by_user = {user.id: rates[user.quota_action] for user in users_with_quota(db) if user.quota_action in rates}
+    limited: dict[DeviceId, int] = {}
+    if by_user:
+        marks = ", ".join("?" for _ in by_user)
+        rows: Any = db.execute(f"SELECT id, user_id FROM devices WHERE user_id IN ({marks})", tuple(by_user))  # noqa: S608
+        limited |= {DeviceId(row["id"]): by_user[row["user_id"]] for row in rows}
     rows = db.execute(
         f"SELECT {DEVICES.all_columns} FROM devices WHERE quota_bytes IS NOT NULL"  # noqa: S608 -- names of a Noun
     ).fetchall()
     for device in map(DEVICES.load, rows):
-        user = None if device.user_id is None else find_record(db, USERS, device.user_id)
-        if user is None or user.quota_action is QuotaAction.CUT:
-            limited.add(device.id)
+        user: User | None = None if device.user_id is None else find_record(db, USERS, device.user_id)
+        # A device of nobody has no action of its own.
+        action = QuotaAction.CUT if user is None else user.quota_action
+        if action in rates:
+            limited[device.id] = rates[action]
     return limited

@@ -9,6 +9,7 @@ import trio
 
 from pharos.helm.errors import BusyError
 from pharos.helm.model.devices import DeviceState
+from pharos.helm.relay.adminweb import Desk
 from pharos.helm.relay.online import OnlineDevices
 from pharos.helm.store.database import Store
 from pharos.helm.store.outbox import Entry, entries_after, last_sequence
@@ -16,18 +17,26 @@ from pharos.wire.ids import DeviceId
 from pharos.wire.units import SECONDS
 
 RETRY: Final = 1 * SECONDS
+AT_THE_DESK: Final = frozenset({"admin", "device", "user"})
+"""Nouns by which somebody at the desk may have to go."""
 
 
 async def run_cuts(
-    store: Store, online: OnlineDevices, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    store: Store,
+    online: OnlineDevices,
+    desk: Desk | None = None,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
-    """Follow the outbox and cut devices that are revoked or disabled, until cancelled."""
+    """Follow the outbox and cut devices that are revoked or disabled, and admins at the desk, until cancelled."""
     sequence = await store.read(last_sequence)
     task_status.started()
     while True:
         commits = store.commits
         try:
             entries = await store.read(entries_after, sequence)
+            if desk is not None and any(entry.noun in AT_THE_DESK for entry in entries):
+                await desk.review()
         except BusyError:
             await trio.sleep(RETRY)
             continue

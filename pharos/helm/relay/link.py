@@ -15,6 +15,7 @@ from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.fleet.dial import dial_member
 from pharos.helm.live.board import Board
 from pharos.helm.model.relays import Relay
+from pharos.helm.relay.aboard import Aboard
 from pharos.helm.relay.edge import Count, PassageEdge
 from pharos.helm.relay.orders import RelayOrders, is_for_orders
 from pharos.helm.relay.tunnels import TunnelLoad, TunnelPlanner
@@ -46,8 +47,11 @@ OpenStream = Callable[[], Awaitable[tuple[trio.abc.Stream, Peer]]]
 class RelayLinks:
     """Dials beacons; what comes in through them is the edge's affair."""
 
-    def __init__(self, *, authorities: LiveAuthority, edge: PassageEdge, board: Board) -> None:
+    def __init__(
+        self, *, authorities: LiveAuthority, edge: PassageEdge, board: Board, aboard: Aboard | None = None
+    ) -> None:
         self._authorities = authorities
+        self._aboard = aboard
         self._edge = edge
         self._board = board
 
@@ -68,8 +72,17 @@ class RelayLinks:
         async def open_stream() -> tuple[SecureStream, Peer]:
             return await dial_member(self._authorities.current, Role.RELAY, relay.id, relay.address, relay.tunnel_port)
 
-        async with open_relay_link(open_stream, accept, name=relay.name) as link:
-            yield link
+        if not relay.aboard:
+            async with open_relay_link(open_stream, accept, name=relay.name) as link:
+                yield link
+        elif self._aboard is None:
+            raise LinkLostError('helm was started without its own beacon; set beacon = "on", or disable the relay')
+        else:
+            async with (
+                self._aboard.open(relay) as beacon,
+                open_relay_link(beacon.open_stream, accept, name=relay.name) as link,
+            ):
+                yield link
 
 
 def accept_relay(edge: PassageEdge, relay_id: RelayId, count: Count) -> Accept:

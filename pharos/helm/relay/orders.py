@@ -56,6 +56,8 @@ RETRY: Final = 1 * SECONDS
 PACE: Final = 0.1 * SECONDS
 # A relay answers an order with one report. Ten in a row that nobody asked for are a relay that plays.
 BURST: Final = 10
+# A version is some ten letters, a build of somebody's own a few more.
+MAX_VERSION: Final = 64
 # What a column holds; protobuf's counts go one bit further.
 _LARGEST: Final = 2**63 - 1
 
@@ -129,9 +131,17 @@ class RelayOrders(orders_grpc.OrdersBase):
         except (PeerRejectedError, RemoteProtocolError, ConflictError, NotFoundError) as error:
             log.warning("relay %s gets no certificate: %s", self._relay_id, error)
             raise GRPCError(Status.PERMISSION_DENIED, "no certificate is granted") from error
+        self._see(report)
         call.report = report
         call.certificate = certificate
         call.wake()
+
+    def _see(self, report: pb.Report) -> None:
+        """Show what it says of itself; it may say anything."""
+        sighting = self._context.board.of(self._relay_id)
+        sighting.version = "".join(sign for sign in report.version[:MAX_VERSION] if sign.isprintable())
+        if report.now_us:
+            sighting.skew = max(-_LARGEST, min(report.now_us, _LARGEST) - now_us())
 
     def _keep(self, db: Database, report: pb.Report, at: int) -> tuple[bytes, int]:
         """Write what it holds; return the certificate for its CSR, if it reports one, and its checkpoint's size."""

@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from pharos.helm.alerts.acts import raise_alert
+from pharos.helm.anomalies.tries import Door
 from pharos.helm.context import HelmContext
 from pharos.helm.errors import BusyError, DatabaseCorruptError
 from pharos.helm.live.board import now_us
@@ -35,6 +36,9 @@ class Refusals:
     async def tell(self, relay_id: RelayId, incident: Incident) -> None:
         """Make it known, in the log as well, unless one of its kind just was."""
         now, kind = now_us(), (relay_id, incident.trouble)
+        request = incident.request
+        if incident.trouble is Trouble.HANDSHAKE and request is not None and request.ticket_id is not None:
+            self._context.tries.refused(Door.ENROLMENT, request.ticket_id.hex(), now)
         known = now - self._told.get(kind, 0) < TELL_INTERVAL
         level = logging.DEBUG if known else logging.WARNING
         log.log(level, "passage through relay %s: %s (%s)", relay_id, incident.trouble.value, incident.detail)

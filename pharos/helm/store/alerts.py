@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
-from pharos.helm.model.alerts import Alert, AlertState
+from pharos.helm.model.alerts import Alert, AlertState, Severity
 from pharos.helm.store.database import Database
 from pharos.helm.store.records import Noun
 
@@ -35,3 +36,27 @@ def standing_alert(db: Database, kind: str, subject: str) -> Alert | None:
         (subject, kind, AlertState.RESOLVED.value),
     ).fetchone()
     return None if row is None else ALERTS.load(row)
+
+
+def standing_severities(db: Database, kinds: Collection[str]) -> dict[tuple[str, str], Severity]:
+    """Return the severity of each alert of these kinds that stands, by kind and subject."""
+    marks = ", ".join("?" for _ in kinds)
+    rows = db.execute(
+        f"SELECT kind, subject, severity FROM alerts WHERE state IN (?, ?) AND kind IN ({marks})",  # noqa: S608 -- marks
+        (AlertState.OPEN.value, AlertState.ACKNOWLEDGED.value, *kinds),
+    )
+    return {(row["kind"], row["subject"]): Severity(row["severity"]) for row in rows}
+
+
+def closed_by_people(db: Database, kinds: Collection[str], since: int) -> dict[tuple[str, str], tuple[int, Severity]]:
+    """Return when somebody, and not helm itself, last resolved an alert of these kinds, and how severe it was.
+
+    Of those that were resolved since a time in microseconds since 1970; by kind and subject.
+    """
+    marks = ", ".join("?" for _ in kinds)
+    rows = db.execute(
+        "SELECT kind, subject, severity, resolved_at FROM alerts WHERE state = ? AND resolved_at > ?"  # noqa: S608
+        f" AND updated_by <> 'helm' AND kind IN ({marks}) ORDER BY resolved_at",
+        (AlertState.RESOLVED.value, since, *kinds),
+    )
+    return {(row["kind"], row["subject"]): (row["resolved_at"], Severity(row["severity"])) for row in rows}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, NoReturn
@@ -15,7 +16,6 @@ from typing import Final, NoReturn
 import trio
 
 from pharos.helm.errors import BusyError, DatabaseCorruptError, ReadOnlyError
-from pharos.helm.model.fleet import Posture
 from pharos.helm.store.checks import COPIES, CORE, is_good, list_copies
 from pharos.helm.store.condition import explain
 from pharos.helm.store.database import Database, Store
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 INTERVAL: Final = 1 * HOURS
 # After one that failed, so that an hour's gap does not become two.
 AGAIN: Final = 5 * MINUTES
-KEPT: Final[Mapping[Posture, int]] = {Posture.PERSONAL: 24, Posture.ENTERPRISE: 72}
-"""How many copies are kept: a day's, or three days'."""
 # What a copy must leave free: some thousand changes of the record itself.
 SPARE: Final = 16 * MIB
 _SCRATCH: Final = ".core.new"
@@ -84,15 +82,18 @@ def make_copy(state: Path, at: int, *, keep: int) -> Path:
     return path
 
 
-async def run_copies(store: Store, posture: Posture, *, clock: Callable[[], int] = wall_clock) -> NoReturn:
+async def run_copies(
+    store: Store, keep: Callable[[], Awaitable[int]], *, clock: Callable[[], int] = wall_clock
+) -> NoReturn:
     """Copy ``core.db`` each hour, for as long as helm runs. What keeps it from that is logged, and tried again.
 
-    ``clock`` gives microseconds since 1970.
+    ``keep`` says how many copies stay (setting ``copies.hourly``), and ``clock`` gives microseconds since 1970.
     """
     while True:
         await trio.sleep(_seconds_to_next(list_copies(store.state), clock()))
         try:
-            copy = await trio.to_thread.run_sync(lambda: make_copy(store.state, clock(), keep=KEPT[posture]))
+            work = functools.partial(make_copy, store.state, clock(), keep=await keep())
+            copy = await trio.to_thread.run_sync(work)
         except DatabaseCorruptError as error:
             store.condition.found_corrupt(str(error))
             await trio.sleep_forever()

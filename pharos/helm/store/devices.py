@@ -116,6 +116,15 @@ def count_live_devices(db: Database, user_id: str) -> int:
     return count
 
 
+def live_devices_of(db: Database, user_id: str) -> list[Device]:
+    """Return the devices of a user that are not revoked, oldest first."""
+    rows = db.execute(
+        f"SELECT {DEVICES.all_columns} FROM devices WHERE user_id = ? AND state <> ? ORDER BY id",  # noqa: S608
+        (user_id, DeviceState.REVOKED.value),
+    )
+    return [DEVICES.load(row) for row in rows]
+
+
 def get_device(db: Database, device_id: DeviceId) -> Device:
     """Return one device.
 

@@ -10,6 +10,7 @@ from typing import Final
 from sqlite_utils import Database, Migrations
 
 from pharos.helm.store.carried import carry_certificates, carry_pool, read_tickets, write_tickets
+from pharos.helm.store.desktables import add_desk
 from pharos.helm.store.hand import add_hand
 from pharos.helm.store.scripts import run_script
 from pharos.helm.store.telemetry import telemetry_migrations as telemetry_migrations
@@ -397,3 +398,9 @@ def m0004_reality(db: Database) -> None:
         ALTER TABLE member_states ADD COLUMN reality_port BIGINT NOT NULL DEFAULT 0
         """,
     )
+
+
+@core_migrations()
+def m0005_desk(db: Database) -> None:
+    """People at a desk: passkeys, identities, logins, admins' devices; deliveries of alerts; receivers of events."""
+    add_desk(db)

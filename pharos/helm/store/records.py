@@ -66,6 +66,11 @@ class Noun(Generic[R]):
     """More members of the view, that are no columns."""
 
     @property
+    def segment(self) -> str:
+        """Of the noun's path: the table's name, with hyphens as in every other path."""
+        return self.table.replace("_", "-")
+
+    @property
     def all_columns(self) -> str:
         """The SELECT list."""
         return ", ".join((*self.columns, *META))

@@ -20,14 +20,14 @@ from pharos.helm.telemetry.readings import SILENCE
 from pharos.helm.telemetry.sessions import LIFE, VITAL, Sign, fold, sign_of, silent_at, unbroken
 from pharos.wire.ids import DeviceId, NodeId
 
-_COLUMNS: Final = "id, node_id, device_id, opened_at, seen_at, until_at, reason, endpoint"
+COLUMNS: Final = "id, node_id, device_id, opened_at, seen_at, until_at, reason, endpoint"
 _UPSERT: Final = (
-    f"INSERT INTO sessions ({_COLUMNS}, last_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- constant text
+    f"INSERT INTO sessions ({COLUMNS}, last_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- constant text
     " ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, until_at = excluded.until_at,"
     " reason = excluded.reason, endpoint = excluded.endpoint, last_at = excluded.last_at"
 )
 _NEWEST: Final = (
-    f"SELECT {_COLUMNS}, last_at FROM sessions WHERE node_id = ? AND device_id = ?"  # noqa: S608 -- constant text
+    f"SELECT {COLUMNS}, last_at FROM sessions WHERE node_id = ? AND device_id = ?"  # noqa: S608 -- constant text
     " ORDER BY opened_at DESC LIMIT 1"
 )
 _PROLONG: Final = (
@@ -37,7 +37,7 @@ _PROLONG: Final = (
 )
 # One look into an index for each pair; with IN in place of the join, SQLite reads the whole table.
 _NEWEST_OF_MANY: Final = (
-    f"WITH wanted (node, device) AS (VALUES (?, ?)) SELECT {_COLUMNS}, last_at FROM wanted, sessions"  # noqa: S608
+    f"WITH wanted (node, device) AS (VALUES (?, ?)) SELECT {COLUMNS}, last_at FROM wanted, sessions"  # noqa: S608
     " WHERE node_id = node AND device_id = device AND opened_at = (SELECT MAX(later.opened_at) FROM sessions AS later"
     " WHERE later.node_id = node AND later.device_id = device)"
 )
@@ -98,7 +98,7 @@ def apply_events(db: Database, events: Iterable[NodeEvent]) -> None:
         if row is None and signs_of[pair] == len(signs):
             rows += [_row(session, signs[-1].at) for session in fold(*pair, signs)]
         elif row is not None and row["last_at"] < signs[0].at:
-            rows += [_row(session, signs[-1].at) for session in fold(*pair, signs, _session(row))]
+            rows += [_row(session, signs[-1].at) for session in fold(*pair, signs, read_session(row))]
         else:
             _apply(db, pair, signs)
     insert_rows(db, _UPSERT, rows)
@@ -125,17 +125,17 @@ def _apply(db: Database, pair: Pair, signs: list[Sign]) -> None:
         _rebuild(db, pair, signs[0].at)
     else:
         last_at = signs[-1].at
-        insert_rows(db, _UPSERT, [_row(session, last_at) for session in fold(*pair, signs, _session(row))])
+        insert_rows(db, _UPSERT, [_row(session, last_at) for session in fold(*pair, signs, read_session(row))])
 
 
 def _rebuild(db: Database, pair: Pair, since: int) -> None:
     """Work out anew all sessions that something at ``since`` can have changed."""
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM sessions"  # noqa: S608 -- constant text
+        f"SELECT {COLUMNS} FROM sessions"  # noqa: S608 -- constant text
         " WHERE node_id = ? AND device_id = ? AND until_at >= ? ORDER BY opened_at",
         (*pair, since),
     ).fetchall()
-    affected = [_session(row) for row in rows]
+    affected = [read_session(row) for row in rows]
     signs = _signs_from(db, pair, min([since, *(session.opened_at for session in affected)]))
     signs += _remembered(affected, {sign.at for sign in signs})
     db.execute("DELETE FROM sessions WHERE node_id = ? AND device_id = ? AND until_at >= ?", (*pair, since))
@@ -181,10 +181,10 @@ def search_sessions(db: Database, query: SessionQuery, *, now: int) -> SessionPa
         values += _parse_cursor(query.cursor)
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM sessions{where} ORDER BY opened_at DESC, id DESC LIMIT ?",  # noqa: S608 -- constant
+        f"SELECT {COLUMNS} FROM sessions{where} ORDER BY opened_at DESC, id DESC LIMIT ?",  # noqa: S608 -- constant
         (*values, query.limit + 1),
     ).fetchall()
-    items = [_session(row) for row in rows[: query.limit]]
+    items = [read_session(row) for row in rows[: query.limit]]
     cursor = _cursor(items[-1]) if len(rows) > query.limit else ""
     return SessionPage(items=items, cursor=cursor)
 
@@ -202,10 +202,10 @@ def get_session(db: Database, session_id: str) -> Session:
 
     Raises: NotFoundError.
     """
-    row = db.execute(f"SELECT {_COLUMNS} FROM sessions WHERE id = ?", (session_id,)).fetchone()  # noqa: S608 -- constant
+    row = db.execute(f"SELECT {COLUMNS} FROM sessions WHERE id = ?", (session_id,)).fetchone()  # noqa: S608 -- constant
     if row is None:
         raise NotFoundError(f"there is no session {session_id!r}")
-    return _session(row)
+    return read_session(row)
 
 
 def live_by_node(db: Database, *, now: int) -> dict[NodeId, int]:
@@ -261,7 +261,8 @@ def _parse_cursor(cursor: str) -> list[Any]:
     return [opened_at, session_id]
 
 
-def _session(row: Any) -> Session:
+def read_session(row: Any) -> Session:
+    """Return the session that a row with all of its columns is."""
     return Session(**{name: row[name] for name in _NAMES})
 
 
@@ -269,6 +270,6 @@ def _row(session: Session, last_at: int) -> tuple[Any, ...]:
     return (*(getattr(session, name) for name in _NAMES), last_at)
 
 
-_NAMES: Final = tuple(name.strip() for name in _COLUMNS.split(","))
+_NAMES: Final = tuple(name.strip() for name in COLUMNS.split(","))
 assert {"handshake", "connected", "disconnected"} == VITAL, "statements name them"
 assert tuple(field.name for field in attrs.fields(Session)) == _NAMES, "rows are written in the order of the facts"

@@ -26,12 +26,16 @@ class AdminSession:
     created_at: int
     seen_at: int
     proven_at: int
-    """When the password or a link was shown last."""
+    """When password, passkey or link were shown last."""
     expires_at: int
     browser: str
+    how: str = ""
+    """``link``, ``password``, ``passkey`` or ``oidc``."""
+    bound: str = ""
+    """SHA-256 of the browser's certificate, hexadecimal; empty: it had none."""
 
 
-_SESSION = "id, hash, admin_id, csrf, created_at, seen_at, proven_at, expires_at, browser"
+_SESSION = "id, hash, admin_id, csrf, created_at, seen_at, proven_at, expires_at, browser, how, bound"
 
 
 def hash_secret(text: str) -> bytes:
@@ -89,7 +93,7 @@ def touch_session(db: Database, digest: bytes, *, at: int, expires_at: int) -> N
 
 
 def prove_session(db: Database, digest: bytes, *, at: int) -> None:
-    """Note that whoever holds the session has shown the password again."""
+    """Note that whoever holds the session has shown password or passkey again."""
     db.execute("UPDATE admin_sessions SET proven_at = ? WHERE hash = ?", (at, digest))
 
 
@@ -97,6 +101,22 @@ def end_sessions(db: Database, admin_id: str, *, but: bytes = b"") -> int:
     """End all sessions of an admin, or all but one; return how many."""
     rows = db.execute("DELETE FROM admin_sessions WHERE admin_id = ? AND hash <> ? RETURNING id", (admin_id, but))
     return len(rows.fetchall())
+
+
+def sessions_of(db: Database, admin_id: str, *, at: int) -> list[AdminSession]:
+    """Return an admin's sessions that have not ended, the newest first."""
+    rows = db.execute(
+        f"SELECT {_SESSION} FROM admin_sessions WHERE admin_id = ? AND expires_at > ?"  # noqa: S608 -- constant text
+        " ORDER BY created_at DESC, id DESC",
+        (admin_id, at),
+    )
+    return [AdminSession(**dict(row)) for row in rows.fetchall()]
+
+
+def end_session_by_id(db: Database, admin_id: str, session_id: str) -> bool:
+    """End one session of an admin; tell whether there was one."""
+    rows = db.execute("DELETE FROM admin_sessions WHERE id = ? AND admin_id = ? RETURNING id", (session_id, admin_id))
+    return bool(rows.fetchall())
 
 
 def end_session(db: Database, digest: bytes) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 from cryptography import x509
 
+from pharos.helm.accounts.browsers import admin_of
 from pharos.helm.ca.authority import Authority
 from pharos.helm.model.certificates import Certificate
+from pharos.helm.store.admins import ADMINS
 from pharos.helm.store.certificates import live_members
 from pharos.helm.store.database import Database
 from pharos.helm.store.denials import deny_list
@@ -27,7 +29,12 @@ from pharos.wire.pki.roles import Identity, Role
 
 Json = dict[str, Any]
 
-_NOUNS: dict[Role, Noun[Any]] = {Role.NODE: NODES, Role.RELAY: RELAYS, Role.DEVICE: DEVICES}
+_NOUNS: dict[Role, Noun[Any]] = {
+    Role.NODE: NODES,
+    Role.RELAY: RELAYS,
+    Role.DEVICE: DEVICES,
+    Role.ADMIN: ADMINS,
+}
 
 
 def authority_view(db: Database, authority: Authority, *, at: int) -> Json:
@@ -60,7 +67,9 @@ def authority_view(db: Database, authority: Authority, *, at: int) -> Json:
 def name_of(db: Database, member: Identity) -> str:
     """Return what people call a member."""
     noun = _NOUNS.get(member.role)
-    record = None if noun is None else find_record(db, noun, member.id)
+    # A browser goes by the name of its admin.
+    record_id = admin_of(member) or member.id
+    record = None if noun is None else find_record(db, noun, record_id)
     return str(getattr(record, "name", "helm" if member.role is Role.CONTROLLER else member.id))
 
 

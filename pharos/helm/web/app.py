@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -15,22 +17,31 @@ from quart_schema import Info, QuartSchema
 from quart_trio import QuartTrio
 
 import pharos
-from pharos.helm.config import SOCKET_NAME
+from pharos.helm.config import SOCKET_NAME, HelmConfig
 from pharos.helm.context import HelmContext
 from pharos.helm.model.admins import OPERATOR
+from pharos.helm.web.alerttargets import make_alert_targets_blueprint
 from pharos.helm.web.backups import make_backups_blueprint
+from pharos.helm.web.browsers import make_browsers_blueprint
 from pharos.helm.web.ca import make_ca_blueprint
 from pharos.helm.web.charts import make_charts_blueprint
 from pharos.helm.web.control import make_control_blueprint
 from pharos.helm.web.describe import Provider
+from pharos.helm.web.desk import keep_to_owner
+from pharos.helm.web.export import make_export_blueprint
 from pharos.helm.web.guard import guard_loopback
 from pharos.helm.web.health import make_health_blueprint
+from pharos.helm.web.imports import make_imports_blueprint
 from pharos.helm.web.live import make_live_blueprint
+from pharos.helm.web.localname import prefer_name
 from pharos.helm.web.lock import make_lock_blueprint
+from pharos.helm.web.logins import make_logins_blueprint
 from pharos.helm.web.metrics import make_metrics_blueprint
 from pharos.helm.web.nouns import RESOURCES
 from pharos.helm.web.nouns.audit import make_audit_blueprint
 from pharos.helm.web.nouns.sessions import make_sessions_blueprint
+from pharos.helm.web.oidc import make_oidc_blueprint, make_oidc_signin_blueprint
+from pharos.helm.web.passkeys import make_passkeys_blueprint
 from pharos.helm.web.permissions import check_permissions, permissions
 from pharos.helm.web.problems import handle_errors
 from pharos.helm.web.reseal import make_reseal_blueprint
@@ -38,9 +49,12 @@ from pharos.helm.web.resources import API, make_resource_blueprint
 from pharos.helm.web.server import serve
 from pharos.helm.web.session import make_session_blueprint, recognise_callers
 from pharos.helm.web.settings import make_settings_blueprint
+from pharos.helm.web.signins import make_signins_blueprint
+from pharos.helm.web.sinks import make_sinks_blueprint
 from pharos.helm.web.spa import make_spa_blueprint
 from pharos.helm.web.status import make_status_blueprint
 from pharos.helm.web.targets import make_targets_blueprint
+from pharos.helm.web.tls import Gate, know_browsers, serve_browsers
 from pharos.wire.errors import StateFileError
 from pharos.wire.listen import naming_address
 from pharos.wire.units import KIB, SECONDS
@@ -70,15 +84,30 @@ def make_operator_app(context: HelmContext) -> QuartTrio:
     return app
 
 
-def make_loopback_app(context: HelmContext, hosts: set[str]) -> QuartTrio:
-    """Return what browsers on this machine see, once somebody has signed in: the page, and all that it shows."""
+def make_loopback_app(context: HelmContext, hosts: Collection[str], *, tls: bool = False) -> QuartTrio:
+    """Return what browsers on this machine see, once somebody has signed in: the page, and all that it shows.
+
+    ``tls``: it is served by TLS, to browsers with a certificate.
+    """
     app = _make_app(context)
-    guard_loopback(app, hosts)
+    app.config["PHAROS_TLS"] = tls
+    scheme = "https" if tls else "http"
+    guard_loopback(app, hosts, scheme=scheme)
+    prefer_name(app, hosts, scheme=scheme)
+    know_browsers(app, required=tls)
     recognise_callers(app, context)
+    keep_to_owner(app, context)
     app.register_blueprint(make_session_blueprint(context))
+    app.register_blueprint(make_oidc_signin_blueprint(context))
+    app.register_blueprint(make_passkeys_blueprint(context, [f"{scheme}://{host}" for host in hosts]))
     app.register_blueprint(make_spa_blueprint())
     check_permissions(app, permissions(RESOURCES))
     return app
+
+
+def desk_app(page: QuartTrio, context: HelmContext, config: HelmConfig) -> QuartTrio:
+    """Return what admins elsewhere see over their devices' passages: the same page, plain on their own loopback."""
+    return make_loopback_app(context, {config.desk_host}) if config.web_tls else page
 
 
 async def serve_operator(
@@ -114,6 +143,22 @@ async def serve_loopback(
         task_status.started()
 
 
+async def serve_page(
+    app: QuartTrio,
+    context: HelmContext,
+    config: HelmConfig,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve browsers as the configuration says: plain, or by TLS to those with a certificate."""
+    if config.web_tls:
+        gate = Gate(context.store, context.authorities, context.vault)
+        serving = functools.partial(serve_browsers, app, _config("localhost"), gate, config.web_host, config.web_port)
+    else:
+        serving = functools.partial(serve_loopback, app, config.web_host, config.web_port)
+    await serving(task_status=task_status)
+
+
 def _make_app(context: HelmContext) -> QuartTrio:
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
@@ -122,15 +167,23 @@ def _make_app(context: HelmContext) -> QuartTrio:
     app.register_blueprint(make_live_blueprint(context, RESOURCES))
     for resource in RESOURCES:
         app.register_blueprint(make_resource_blueprint(context, resource))
+    app.register_blueprint(make_signins_blueprint(context))
+    app.register_blueprint(make_logins_blueprint(context))
     app.register_blueprint(make_settings_blueprint(context))
+    app.register_blueprint(make_oidc_blueprint(context))
     app.register_blueprint(make_lock_blueprint(context))
     app.register_blueprint(make_reseal_blueprint(context))
     app.register_blueprint(make_targets_blueprint(context))
     app.register_blueprint(make_control_blueprint(context))
     app.register_blueprint(make_audit_blueprint(context))
     app.register_blueprint(make_backups_blueprint(context))
+    app.register_blueprint(make_alert_targets_blueprint(context))
     app.register_blueprint(make_health_blueprint(context))
+    app.register_blueprint(make_browsers_blueprint(context))
     app.register_blueprint(make_sessions_blueprint(context))
+    app.register_blueprint(make_sinks_blueprint(context))
+    app.register_blueprint(make_export_blueprint(context))
+    app.register_blueprint(make_imports_blueprint(context))
     app.register_blueprint(make_charts_blueprint(context))
     app.register_blueprint(make_metrics_blueprint(context))
     QuartSchema(

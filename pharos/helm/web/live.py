@@ -25,6 +25,7 @@ from pharos.helm.live.subscriber import Ending, Gap, Resync, Subscriber
 from pharos.helm.model.admins import Principal, Role
 from pharos.helm.store.admins import check_principal
 from pharos.helm.web.acting import principal
+from pharos.helm.web.firstword import UNPROVEN, wait_proven
 from pharos.helm.web.resources import API, Resource
 from pharos.helm.web.status import sighting_json, take_picture
 from pharos.wire.units import SECONDS
@@ -61,6 +62,9 @@ def make_live_blueprint(context: HelmContext, resources: tuple[Resource[Any], ..
         seen, with_picture = _read_query()
         with seats.taken(who):
             await websocket.accept()
+            if not await wait_proven():
+                await websocket.close(UNPROVEN, "the first thing to say here is the csrf of GET /api/v1/session")
+                return
             async with context.hub.open_subscriber(nouns[who.role]) as subscriber, trio.open_nursery() as nursery:
                 nursery.start_soon(_listen, subscriber)
                 nursery.start_soon(_recheck, context, who, subscriber)

@@ -22,6 +22,7 @@ from pharos.helm.errors import (
     NotInitialisedError,
     NotSignedInError,
     PreconditionError,
+    ProviderError,
     StaleVersionError,
     TooManyTriesError,
 )
@@ -36,6 +37,7 @@ STATUSES: Final[tuple[tuple[type[WireError], HTTPStatus], ...]] = (
     (NotAllowedError, HTTPStatus.FORBIDDEN),
     (BusyError, HTTPStatus.SERVICE_UNAVAILABLE),
     (NodeAwayError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (ProviderError, HTTPStatus.BAD_GATEWAY),
     # Its sentence says what to do, and who watches the store has told the log.
     (DatabaseCorruptError, HTTPStatus.INTERNAL_SERVER_ERROR),
     # A helm that runs has a fleet; what it may lack is the root, after a restore without it.

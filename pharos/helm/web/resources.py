@@ -110,7 +110,7 @@ def make_resource_blueprint(context: HelmContext, resource: Resource[R]) -> Blue
             add=resource.add and functools.partial(resource.add, context),
         )
     noun = resource.noun
-    blueprint = Blueprint(noun.table, __name__, url_prefix=f"{API}/{noun.table}")
+    blueprint = Blueprint(noun.table, __name__, url_prefix=f"{API}/{noun.segment}")
     shown, page = view_type(noun), page_type(noun)
 
     def answer(db: Database, result: R | Answer, **more: Any) -> Answer:
@@ -149,7 +149,7 @@ def make_resource_blueprint(context: HelmContext, resource: Resource[R]) -> Blue
                 result = add(db, act, body)
                 if isinstance(result, Answer):
                     return result
-                return answer(db, result, status=201, location=f"{API}/{noun.table}/{result.id}")
+                return answer(db, result, status=201, location=f"{API}/{noun.segment}/{result.id}")
 
             return await acting(context, resource.writes, write)
 
@@ -258,14 +258,14 @@ def view_type(noun: Noun[Any]) -> type:
     shown = [name for name in (*noun.columns, *META) if name not in noun.hidden]
     types = {field.name: field.type for field in attrs.fields(attrs.resolve_types(noun.model))}
     return msgspec.defstruct(
-        noun.kind.title(), [(name, _shown_type(name, types[name])) for name in shown], kw_only=True
+        _shape_name(noun), [(name, _shown_type(name, types[name])) for name in shown], kw_only=True
     )
 
 
 def page_type(noun: Noun[Any]) -> type:
     """Return a struct of one page."""
     return msgspec.defstruct(
-        f"{noun.kind.title()}Page",
+        f"{_shape_name(noun)}Page",
         [("items", list[dict[str, Any]]), ("cursor", str | None), ("total", int, 0)],
         kw_only=True,
     )
@@ -275,7 +275,11 @@ def query_type(noun: Noun[Any]) -> type:
     """Return a struct of a list's parameters."""
     names = ("sort", "cursor", *noun.filters)
     optional: list[Any] = [(name, str | None, None) for name in names]
-    return msgspec.defstruct(f"{noun.kind.title()}Query", [*optional, ("limit", int | None, None)], kw_only=True)
+    return msgspec.defstruct(f"{_shape_name(noun)}Query", [*optional, ("limit", int | None, None)], kw_only=True)
+
+
+def _shape_name(noun: Noun[Any]) -> str:
+    return noun.kind.title().replace("_", "")
 
 
 def _shown_type(name: str, kind: Any) -> Any:

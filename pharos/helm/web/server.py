@@ -7,17 +7,18 @@ that does not read keeps the whole server from stopping. Each class here is hype
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+import attrs
 import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import Request, Response, StreamClosed
+from hypercorn.protocol.events import Request, Response
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
-from hypercorn.protocol.ws_stream import FrameTooLargeError, WSStream
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
@@ -25,10 +26,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr, wrap_app
 from quart_trio import QuartTrio
-from wsproto.connection import ConnectionState as WebSocketState
-from wsproto.events import CloseConnection, Message, Ping
-from wsproto.frame_protocol import CloseReason
 
+from pharos.helm.web.websockets import WebSocketStream
 from pharos.wire.units import SECONDS
 
 # A browser on this machine reads within milliseconds; one that was put to sleep for longer connects anew.
@@ -42,20 +41,37 @@ async def serve(
     app: QuartTrio, config: Config, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Serve ``app`` on the plain sockets that ``config`` binds, until cancelled; ``started`` gives their addresses."""
-    wrapped: Any = wrap_app(app, config.wsgi_max_body_size, "asgi")
-    state: LifespanState = {}
-    lifespan = Lifespan(wrapped, config, state)
-    context = WorkerContext(None)
-    async with trio.open_nursery() as lifespan_nursery:
-        await lifespan_nursery.start(lifespan.handle_lifespan)
-        await lifespan.wait_for_startup()
+    async with open_application(app, config) as application:
         listeners = [_listener(sock, config.backlog) for sock in config.create_sockets().insecure_sockets]
         task_status.started([_name(listener) for listener in listeners])
 
         async def serve_connection(stream: trio.SocketStream) -> None:
-            await _Connection(wrapped, config, context, state, stream)
+            await Connection(application, stream)
 
         await trio.serve_listeners(serve_connection, listeners)
+
+
+@attrs.frozen
+class Application:
+    """An app that is ready to be asked, and what hypercorn hands to each of its connections."""
+
+    app: Any
+    config: Config
+    context: WorkerContext
+    state: LifespanState
+
+
+@asynccontextmanager
+async def open_application(app: QuartTrio, config: Config) -> AsyncIterator[Application]:
+    """Run what ``app`` runs beside its requests (ASGI's lifespan), while the block lasts."""
+    wrapped: Any = wrap_app(app, config.wsgi_max_body_size, "asgi")
+    state: LifespanState = {}
+    lifespan = Lifespan(wrapped, config, state)
+    async with trio.open_nursery() as lifespan_nursery:
+        await lifespan_nursery.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        yield Application(wrapped, config, WorkerContext(None), state)
+        lifespan_nursery.cancel_scope.cancel()
 
 
 def _listener(sock: Any, backlog: int) -> trio.SocketListener:
@@ -68,11 +84,16 @@ def _name(listener: trio.SocketListener) -> str:
     return f"unix:{address}" if isinstance(address, str) else f"http://{address[0]}:{address[1]}"
 
 
-class _Connection(TCPServer):
-    """One connection, plain, HTTP/1.1. Its last octets are waited for, and everything on it ends with it."""
+class Connection(TCPServer):
+    """One connection, HTTP/1.1. Its last octets are waited for, and everything on it ends with it.
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    What stands in ``facts`` goes to the app with each request, in the ASGI scope's ``state``.
+    """
+
+    def __init__(self, application: Application, stream: Any, *, secure: bool = False, **facts: Any) -> None:
+        state = {**application.state, **facts}
+        super().__init__(application.app, application.config, application.context, state, stream)
+        self._secure = secure
         self._scope = trio.CancelScope()
         self._finishing = False
         self._read_to_end = trio.Event()
@@ -92,7 +113,7 @@ class _Connection(TCPServer):
                         self.context,
                         task_group,
                         ConnectionState(self.state),
-                        ssl=False,
+                        ssl=self._secure,
                         client=client,
                         server=server,
                         send=self.protocol_send,
@@ -104,6 +125,10 @@ class _Connection(TCPServer):
             pass
         finally:
             await trio.aclose_forcefully(self.stream)
+
+    def cut(self) -> None:
+        """End it at once, with whatever goes on there."""
+        self._scope.cancel()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -201,7 +226,7 @@ class _Http1(H11Protocol):
                 )
             )
             return
-        self.stream = _WebSocket(
+        self.stream = WebSocketStream(
             self.app,
             self.config,
             self.context,
@@ -232,55 +257,3 @@ def _is_websocket(request: h11.Request) -> bool:
     connection = b",".join(value for name, value in request.headers if name == b"connection")
     tokens = [token.strip().lower() for token in connection.split(b",")]
     return request.method == b"GET" and b"websocket" in upgrades and b"upgrade" in tokens
-
-
-class _WebSocket(WSStream):
-    """A WebSocket that ends with the message that breaks its rules, and says why (RFC 6455 §7.1.7)."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._ended = trio.Event()
-
-    async def handle(self, event: StreamEvent) -> None:
-        if isinstance(event, StreamClosed):
-            self._ended.set()
-        await super().handle(event)
-
-    async def _handle_events(self) -> None:
-        for event in self.connection.events():
-            if isinstance(event, Message):
-                try:
-                    self.buffer.extend(event)
-                except FrameTooLargeError:
-                    self.buffer.clear()
-                    await self._end(CloseReason.MESSAGE_TOO_BIG)
-                    return
-                if event.message_finished:
-                    message = self.buffer.to_message()
-                    self.buffer.clear()
-                    assert self.app_put is not None, "the handshake is over"
-                    await self.app_put(message)
-            elif isinstance(event, Ping):
-                await self._send_wsproto_event(event.response())
-            elif isinstance(event, CloseConnection):
-                if self.connection.state is WebSocketState.REMOTE_CLOSING:
-                    await self._send_wsproto_event(event.response())
-                    await self.send(StreamClosed(stream_id=self.stream_id))
-                else:
-                    # What came could not be read; or the other end answers our own CLOSE.
-                    await self._end(event.code)
-                return
-
-    async def _end(self, code: int) -> None:
-        await self._send_wsproto_event(CloseConnection(code=code))
-        await self.send(StreamClosed(stream_id=self.stream_id))
-
-    async def _send_pings(self) -> None:
-        interval = self.config.websocket_ping_interval
-        assert interval is not None, "hypercorn asks for pings only then"
-        while True:
-            # hypercorn's own would begin with one, and hold a connection that has ended for one more interval.
-            with trio.move_on_after(interval):
-                await self._ended.wait()
-                return
-            await self._send_wsproto_event(Ping())

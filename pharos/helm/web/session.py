@@ -3,6 +3,8 @@
 POST   /api/v1/session            {"link"} or {"name", "password", "code"}; sets the cookie
 GET    /api/v1/session            who I am, and what to send with a change
 DELETE /api/v1/session            sign out; ?all=true everywhere
+GET    /api/v1/session/mine       my sessions, here and in other browsers
+DELETE /api/v1/session/mine/{id}  end one
 POST   /api/v1/session/prove      {"password"}: a fresh proof, good for five minutes
 PUT    /api/v1/session/password   {"password"}
 PUT    /api/v1/session/totp       {"secret", "code"}
@@ -17,27 +19,21 @@ from typing import Final
 import attrs
 import msgspec
 import pyotp
-from quart import Blueprint, Response, g, request, websocket
+from quart import Blueprint, Response, current_app, g, request, websocket
 from quart_schema import document_request, document_response, tag
 from quart_trio import QuartTrio
 
-from pharos.helm.accounts.signin import SignedIn, SignIn, expiry
+from pharos.helm.accounts.sessions import end_all, end_astray, end_one, list_sessions
+from pharos.helm.accounts.signin import FRESH, SignedIn, SignIn, expiry
 from pharos.helm.context import HelmContext
 from pharos.helm.errors import InvalidRequestError, NotSignedInError
 from pharos.helm.live.board import now_us
-from pharos.helm.model.admins import Admin, Principal, Via
+from pharos.helm.model.admins import Admin, Principal, Role, Via
+from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
-from pharos.helm.store.signins import (
-    AdminSession,
-    end_session,
-    end_sessions,
-    find_session,
-    find_token_principal,
-    hash_secret,
-    touch_session,
-)
+from pharos.helm.store.signins import AdminSession, find_session, find_token_principal, hash_secret, touch_session
 from pharos.helm.store.times import rfc3339
-from pharos.helm.web.acting import Answer
+from pharos.helm.web.acting import Answer, acting, reading
 from pharos.helm.web.problems import problem
 from pharos.helm.web.requests import read_body
 from pharos.helm.web.resources import API
@@ -78,7 +74,11 @@ class Me(msgspec.Struct, kw_only=True):
     role: str
     csrf: str
     """To be sent with every change, in X-Pharos-CSRF."""
+    how: str
+    """link, password, passkey or oidc."""
     expires_at: str
+    fresh_until: str
+    """Until then the proof counts for acts that take a fresh one."""
     password_set: bool
     totp_set: bool
 
@@ -99,7 +99,7 @@ def recognise_callers(app: QuartTrio, context: HelmContext) -> None:
         authorization = request.headers.get("Authorization", "")
         if authorization:
             return await _recognise_token(context, authorization)
-        signed = await _find(context, request.cookies.get(COOKIE, ""))
+        signed = await _find(context, request.cookies.get(session_cookie(), ""))
         if signed is None:
             return None
         if request.method not in _SAFE:
@@ -113,7 +113,7 @@ def recognise_callers(app: QuartTrio, context: HelmContext) -> None:
 
     @app.before_websocket
     async def recognise_websocket() -> Response | None:
-        signed = await _find(context, websocket.cookies.get(COOKIE, ""))
+        signed = await _find(context, websocket.cookies.get(session_cookie(), ""))
         if signed is None:
             return problem(401, "sign in first")
         _keep(signed)
@@ -134,7 +134,7 @@ async def _recognise_token(context: HelmContext, authorization: str) -> Response
 async def _find(context: HelmContext, cookie: str) -> Signed | None:
     if not cookie or not cookie.isascii():
         return None
-    digest = hash_secret(cookie)
+    digest, certificate = hash_secret(cookie), browser_certificate()
 
     def find(db: Database) -> Signed | None:
         at = now_us()
@@ -142,6 +142,9 @@ async def _find(context: HelmContext, cookie: str) -> Signed | None:
         if found is None:
             return None
         session, admin = found
+        if session.bound and session.bound != certificate:
+            end_astray(db, session, admin, at=at)
+            return None
         if at - session.seen_at >= TOUCH_EVERY:
             touch_session(db, digest, at=at, expires_at=expiry(session.created_at, at))
         return Signed(session=session, admin=admin)
@@ -160,6 +163,25 @@ def _keep(signed: Signed) -> None:
     )
 
 
+def browser_certificate() -> str:
+    """Return the fingerprint of the certificate that this browser showed; empty: none, or no TLS."""
+    return g.get("browser_certificate") or ""
+
+
+def over_tls() -> bool:
+    """Tell whether this app is served by TLS (`web_tls`)."""
+    return bool(current_app.config.get("PHAROS_TLS"))
+
+
+def session_cookie() -> str:
+    """Return what the session's cookie is called.
+
+    By TLS it has a name that browsers give to nobody but this very host, Secure and for all of its paths (RFC 6265bis
+    §4.1.3.2), so that a page of plain HTTP on another port cannot plant one.
+    """
+    return f"__Host-{COOKIE}" if over_tls() else COOKIE
+
+
 def signed_in() -> Signed:
     """Return the session behind this request.
 
@@ -174,7 +196,7 @@ def signed_in() -> Signed:
 def make_session_blueprint(context: HelmContext) -> Blueprint:
     """Serve signing in and out."""
     blueprint = Blueprint("session", __name__, url_prefix=f"{API}/session")
-    door = SignIn(context.store, context.vault)
+    door = SignIn(context.store, context.vault, context.hashing, context.tries)
 
     @blueprint.post("")
     @tag(["session"])
@@ -183,14 +205,14 @@ def make_session_blueprint(context: HelmContext) -> Blueprint:
     async def sign_in() -> Response:
         """Sign in"""
         body = await read_body(SignInBody)
-        browser = request.headers.get("User-Agent", "")
+        browser, bound = request.headers.get("User-Agent", ""), browser_certificate()
         if body.link is not None:
-            signed = await door.by_link(body.link, browser=browser)
+            signed = await door.by_link(body.link, browser=browser, bound=bound)
         elif body.name and body.password:
-            signed = await door.by_password(body.name, body.password, body.code, browser=browser)
+            signed = await door.by_password(body.name, body.password, body.code, browser=browser, bound=bound)
         else:
             raise InvalidRequestError("say a link, or name and password")
-        return _with_cookie(_me(signed.session, signed.admin), signed)
+        return welcome(signed)
 
     @blueprint.get("")
     @tag(["session"])
@@ -205,14 +227,39 @@ def make_session_blueprint(context: HelmContext) -> Blueprint:
     async def sign_out() -> Response:
         """Sign out, here or everywhere"""
         signed = signed_in()
+        act = Act(actor=signed.admin.name, at=now_us(), via=Via.SESSION.value)
         if request.args.get("all") == "true":
-            await context.store.run(end_sessions, signed.admin.id)
+            await context.store.run(end_all, act, signed.admin.id)
         else:
-            await context.store.run(end_session, signed.session.hash)
+            await context.store.run(end_one, act, signed.admin.id, signed.session.id)
         response = Response(b"", status=204)
-        response.delete_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
+        response.delete_cookie(session_cookie(), path="/", secure=over_tls(), httponly=True, samesite="Strict")
         response.headers["Clear-Site-Data"] = '"cache", "storage"'
         return response
+
+    @blueprint.get("/mine")
+    @tag(["session"])
+    async def mine() -> Response:
+        """List my sessions"""
+        signed = signed_in()
+
+        def read(db: Database) -> Answer:
+            found = list_sessions(db, signed.admin.id, at=now_us(), own=signed.session.hash)
+            return Answer(body={"items": found})
+
+        return await reading(context, Role.VIEWER, read)
+
+    @blueprint.delete("/mine/<session_id>")
+    @tag(["session"])
+    async def end_mine(session_id: str) -> Response:
+        """End one of my sessions"""
+        signed = signed_in()
+
+        def write(db: Database, act: Act) -> Answer:
+            end_one(db, act, signed.admin.id, session_id)
+            return Answer(body=None, status=204)
+
+        return await acting(context, Role.VIEWER, write)
 
     @blueprint.post("/prove")
     @tag(["session"])
@@ -264,14 +311,22 @@ def _me(session: AdminSession, admin: Admin) -> Response:
             "name": admin.name,
             "role": admin.role.value,
             "csrf": csrf_text(session),
+            "how": session.how,
             "expires_at": rfc3339(session.expires_at),
+            "fresh_until": rfc3339(session.proven_at + FRESH),
             "password_set": admin.password is not None,
             "totp_set": admin.totp is not None,
         }
     ).response()
 
 
-def _with_cookie(response: Response, signed: SignedIn) -> Response:
-    # Not Secure: the edge is plain HTTP on loopback, where browsers would drop a Secure cookie of `127.0.0.1`.
-    response.set_cookie(COOKIE, signed.cookie, httponly=True, samesite="Strict", path="/")
+def welcome(signed: SignedIn) -> Response:
+    """Return what a browser gets that has just signed in."""
+    return give_cookie(_me(signed.session, signed.admin), signed)
+
+
+def give_cookie(response: Response, signed: SignedIn) -> Response:
+    """Let a response carry the session that has just begun."""
+    # Secure only there: without TLS, on loopback, browsers would drop a Secure cookie of `127.0.0.1`.
+    response.set_cookie(session_cookie(), signed.cookie, secure=over_tls(), httponly=True, samesite="Strict", path="/")
     return response

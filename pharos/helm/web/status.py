@@ -21,8 +21,9 @@ from pharos.helm.store.handshakes import newest_handshakes
 from pharos.helm.store.nodes import list_nodes
 from pharos.helm.store.outbox import last_sequence
 from pharos.helm.store.relays import list_relays
-from pharos.helm.store.times import rfc3339
+from pharos.helm.store.times import microseconds, rfc3339
 from pharos.wire.ids import DeviceId, NodeId
+from pharos.wire.pki.keys import certificate_from_der
 
 Json = dict[str, Any]
 
@@ -46,6 +47,7 @@ async def take_picture(context: HelmContext) -> Picture:
         "fleet": {"id": fleet.id, "posture": fleet.posture.value},
         "version": pharos.__version__,
         "started_at": rfc3339(context.started_at),
+        "beacon_warning": context.beacon_warning or None,
         "nodes": [_node(node, context.board, fleet.revision) for node in nodes],
         "relays": [_relay(relay, context.board) for relay in relays],
         "devices": devices,
@@ -74,6 +76,21 @@ def sighting_json(sighting: Sighting) -> Json:
         "detail": sighting.detail or None,
         "unreachable": sighting.unreachable,
         "clock_skew_ms": sighting.skew // 1000,
+    }
+
+
+def relay_sighting_json(relay: Relay, sighting: Sighting) -> Json:
+    """Return how a relay's link stands and what came through it, as pages read it; counts are since helm's start."""
+    ends = certificate_from_der(relay.certificate).not_valid_after_utc
+    return sighting_json(sighting) | {
+        "aboard": relay.aboard,
+        "passages": sighting.peers,
+        "accepted": sighting.accepted,
+        "refused": sighting.refused,
+        "last_error": sighting.error or None,
+        "last_error_at": rfc3339(sighting.error_at) if sighting.error else None,
+        "certificate_ends_at": rfc3339(microseconds(ends.timestamp())),
+        "agent_version": sighting.version or None,
     }
 
 
@@ -131,8 +148,7 @@ def _relay(relay: Relay, board: Board) -> Json:
         "ingress_port": relay.ingress_port,
         "tunnel_port": relay.tunnel_port,
         "state": relay.state.value,
-        **sighting_json(sighting),
-        "passages": sighting.peers,
+        **relay_sighting_json(relay, sighting),
     }
 
 

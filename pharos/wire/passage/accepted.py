@@ -64,6 +64,11 @@ class AcceptedPassage:
         """What the device says beside the inner connection."""
         return self.session.notes
 
+    @property
+    def began_with_call(self) -> bool:
+        """Whether the peer's first word was a call, and not a note of the bundle that it holds; before it is served."""
+        return self.session.began_with_data
+
     async def serve(self, service: Accept) -> None:
         """Answer the peer's calls, in as many inner connections one after another as it opens, until it leaves.
 

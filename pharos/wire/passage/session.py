@@ -86,6 +86,11 @@ class Session(NoiseSession):
         """
         self._first = await self._receive_frame(self._unseal)
 
+    @property
+    def began_with_data(self) -> bool:
+        """Whether the frame that `wait_confirmed` received is of an inner connection; before `read`."""
+        return self._first is not None and self._first[0] is Kind.DATA
+
     async def read(self, opened: Opened | None = None) -> None:
         """Receive until the peer ends the passage, its time is up, or `stop` is called.
 

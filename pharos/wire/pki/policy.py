@@ -37,6 +37,16 @@ class TicketClaim:
 
 
 @attrs.frozen(kw_only=True)
+class AccountLogin:
+    """A user has shown who they are, and the device is recorded as theirs in the same transaction."""
+
+    user_id: str
+    """Whose."""
+    device_id: DeviceId
+    """The device that the login created."""
+
+
+@attrs.frozen(kw_only=True)
 class AdminGrant:
     """An operator gives a person a browser certificate."""
 
@@ -52,13 +62,14 @@ class Renewal:
     """What `authorize_peer` returned for the certificate that the request came with."""
 
 
-Ground = Setup | Adoption | TicketClaim | AdminGrant | Renewal
+Ground = Setup | Adoption | TicketClaim | AccountLogin | AdminGrant | Renewal
 
 # Ground → the roles it can ever justify. Default: none.
 _GRANTS: Final[dict[type[Ground], frozenset[Role]]] = {
     Setup: frozenset({Role.CONTROLLER, Role.RELAY}),
     Adoption: frozenset({Role.NODE, Role.RELAY}),
     TicketClaim: frozenset({Role.DEVICE}),
+    AccountLogin: frozenset({Role.DEVICE}),
     AdminGrant: frozenset({Role.ADMIN}),
     Renewal: frozenset(Role),
 }
@@ -92,6 +103,8 @@ def authorize_issue(identity: Identity, ground: Ground) -> Authorization:
             raise PeerRejectedError(f"{holder.uri} asked to renew the certificate of {identity.uri}")
         case TicketClaim(device_id=device_id) if device_id != identity.id:
             raise LocalProtocolError(f"a ticket for device {device_id} was used for {identity.uri}")
+        case AccountLogin(device_id=device_id) if device_id != identity.id:
+            raise LocalProtocolError(f"a login for device {device_id} was used for {identity.uri}")
     authorization = Authorization.__new__(Authorization)
     authorization.__attrs_init__(identity=identity, ground=ground)
     return authorization

@@ -242,14 +242,21 @@ def test_ticket_of_a_user_makes_a_device_of_that_user_up_to_their_limit() -> Non
         assert other.user_id == user.id, "the ticket was not burnt"
 
 
-@pytest.mark.parametrize("change", [{"state": UserState.DISABLED}, {"expires_at": 1}])
-def test_ticket_of_a_user_who_is_kept_out_is_refused(change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("change", "why"), [({"state": UserState.DISABLED}, "ada is disabled"), ({"expires_at": 1}, "ada has expired")]
+)
+def test_ticket_of_a_user_who_is_kept_out_says_so_to_whoever_holds_it(change: dict[str, object], why: str) -> None:
     with fleet_in_memory() as (db, authority):
         user = add_user(db, sample_act(), {"name": "ada"})
         link = invited(db, authority, user_id=user.id)
         change_user(db, sample_act(), user.id, 1, change)
         with pytest.raises(NotAllowedError, match=REFUSED):
+            transact(db, claim_ticket, sample_act(), authority, attrs.evolve(claim_of(link), proof=bytes(32)))
+        with pytest.raises(NotAllowedError, match=why):
             transact(db, claim_ticket, sample_act(), authority, claim_of(link))
+        back = {"state": UserState.ACTIVE, "expires_at": None}
+        change_user(db, sample_act(), user.id, 2, back)
+        transact(db, claim_ticket, sample_act(), authority, claim_of(link))
 
 
 def test_withdrawn_ticket_tells_the_same_as_a_used_one() -> None:

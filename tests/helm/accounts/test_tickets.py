@@ -106,7 +106,7 @@ def test_shortest_and_longest_life_fit(lifetime: datetime.timedelta) -> None:
 def test_any_other_life_is_refused(lifetime: datetime.timedelta) -> None:
     with fleet_in_memory() as (db, authority):
         adopt_sample_relay(db, authority)
-        with pytest.raises(InvalidRequestError, match="one minute to seven days"):
+        with pytest.raises(InvalidRequestError, match="15 minutes to 7 days"):
             invite(db, authority, lifetime=lifetime)
 
 

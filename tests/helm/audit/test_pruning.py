@@ -9,14 +9,16 @@ import pytest
 import trio
 import trio.testing
 
-from pharos.helm.audit.pruning import RETENTION, kept_from, prune_next, run_pruning
+from pharos.helm.audit.pruning import kept_from, missed_from, prune_next, run_pruning
 from pharos.helm.ca.authority import Authority
 from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.errors import AuditError
-from pharos.helm.model.fleet import Posture
 from pharos.helm.store.audit import append_audit, audit_head, oldest_sequence
+from pharos.helm.store.changes import Act
 from pharos.helm.store.checkpoints import checkpoints_between, latest_checkpoint
 from pharos.helm.store.database import Database
+from pharos.helm.store.records import find_record
+from pharos.helm.store.settings import SETTINGS, put_setting
 from pharos.wire.units import DAYS
 from tests.support.audit import SECOND, InlineStore, append_acts, sign_all, verdict
 from tests.support.helm import STARTED_AT, fleet_in_memory
@@ -38,15 +40,44 @@ def fill(db: Database, authority: Authority) -> None:
         sign_all(db, authority, at=STARTED_AT + day * DAY + 1)
 
 
-def test_retention_is_by_posture() -> None:
-    assert RETENTION == {Posture.PERSONAL: 30 * DAYS, Posture.ENTERPRISE: 365 * DAYS}
-    assert kept_from(Posture.PERSONAL, LATER) == LATER - 30 * DAY
+def set_days(db: Database, days: int, *, at: int) -> None:
+    """Be an admin who says how long the audit is kept."""
+    found = find_record(db, SETTINGS, "audit.days")
+    put_setting(db, Act(actor="ada", at=at), "audit.days", 0 if found is None else found.version, days)
+
+
+def test_retention_is_what_the_setting_says(fleet: tuple[Database, Authority]) -> None:
+    db, _ = fleet
+    assert kept_from(db, LATER) == LATER - 30 * DAY
+    set_days(db, 3, at=STARTED_AT)
+    assert kept_from(db, LATER) == LATER - 3 * DAY
+
+
+async def test_what_went_by_a_shorter_retention_is_not_missed_when_it_is_raised(
+    fleet: tuple[Database, Authority],
+) -> None:
+    db, authority = fleet
+    fill(db, authority)
+    set_days(db, 200, at=LATER)
+    assert prune_next(db, authority, before=LATER - 30 * DAY) is not None
+    assert (await verdict(db, authority, kept_from=missed_from(db, LATER))).ok
+    # Whose rows go afterwards by no pruning is found out.
+    later = LATER + 150 * DAY
+    append_acts(db, 5, at=LATER + 20 * DAY)
+    sign_all(db, authority, at=LATER + 20 * DAY + 1)
+    append_acts(db, 5, at=later)
+    assert prune_next(db, authority, before=later) is not None
+    while prune_next(db, authority, before=later) is not None:
+        pass
+    found = await verdict(db, authority, kept_from=missed_from(db, later))
+    assert not found.ok
+    assert "had to be kept" in found.detail
 
 
 async def test_old_rows_go_up_to_a_checkpoint_and_the_rest_verifies(fleet: tuple[Database, Authority]) -> None:
     db, authority = fleet
     fill(db, authority)
-    before = kept_from(Posture.PERSONAL, LATER)
+    before = kept_from(db, LATER)
     assert prune_next(db, authority, before=before) == 10
     assert prune_next(db, authority, before=before) == 20
     assert prune_next(db, authority, before=before) is None
@@ -132,9 +163,7 @@ async def test_pruning_goes_on_each_hour(
 
     async with trio.open_nursery() as nursery:
         start = trio.current_time()
-        nursery.start_soon(
-            lambda: run_pruning(InlineStore(db), LiveAuthority(authority), Posture.PERSONAL, clock=clock)
-        )
+        nursery.start_soon(lambda: run_pruning(InlineStore(db), LiveAuthority(authority), clock=clock))
         await trio.testing.wait_all_tasks_blocked()
         seen = [oldest_sequence(db)]
         while trio.current_time() < start + 40 * DAYS:
@@ -156,9 +185,7 @@ async def test_broken_chain_is_reported_once_and_left(
     append_audit(db, at=LATER, actor="ada", via="session", verb="sign_in")
     db.execute("UPDATE audit SET actor = 'eve' WHERE sequence = 3")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            lambda: run_pruning(InlineStore(db), LiveAuthority(authority), Posture.PERSONAL, clock=lambda: LATER)
-        )
+        nursery.start_soon(lambda: run_pruning(InlineStore(db), LiveAuthority(authority), clock=lambda: LATER))
         await trio.sleep(1 * DAYS)
         nursery.cancel_scope.cancel()
     (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]

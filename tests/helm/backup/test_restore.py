@@ -54,7 +54,7 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, RecoveryKit
 def _sign_in(db: Database) -> None:
     db.execute("INSERT INTO admins VALUES ('a', 'ada', 'owner', 'active', NULL, NULL, 0, 1, 1, 1, 'x')")
     db.execute("INSERT INTO admin_links VALUES (X'00', 'a', 9000000000000000, 1, 'x', NULL)")
-    db.execute("INSERT INTO admin_sessions VALUES (X'00', 's', 'a', X'00', 1, 1, 1, 9000000000000000, 'b')")
+    db.execute("INSERT INTO admin_sessions VALUES (X'00', 's', 'a', X'00', 1, 1, 1, 9000000000000000, 'b', 'link', '')")
     db.execute("INSERT INTO idempotency VALUES ('k', X'00', X'00', 1)")
 
 

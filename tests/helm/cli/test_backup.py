@@ -67,7 +67,7 @@ def test_two_restores_of_one_backup_are_two_epochs(tmp_path: Path, made: dict[st
 
 def test_backup_works_beside_a_running_helm(tmp_path: Path, made: dict[str, Any]) -> None:
     port = free_port(socket.SOCK_STREAM)
-    with running_program("helm", "run", "--state", tmp_path / "s", "--web-port", str(port)) as helm:
+    with running_program("helm", "run", "--state", tmp_path / "s", "--web-port", str(port), "--beacon", "off") as helm:
         assert helm.stderr is not None
         for line in helm.stderr:
             if "http://127.0.0.1" in line:

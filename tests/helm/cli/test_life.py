@@ -93,7 +93,7 @@ def test_running_helm_refuses_a_second_and_answers_commands_by_its_socket(tmp_pa
     state = tmp_path / "s"
     port = free_port(socket.SOCK_STREAM)
     invoke_json(main, "init", "--state", state)
-    with running_program("helm", "run", "--state", state, "--web-port", str(port)) as helm:
+    with running_program("helm", "run", "--state", state, "--web-port", str(port), "--beacon", "off") as helm:
         assert helm.stderr is not None
         for line in helm.stderr:
             if "http://127.0.0.1" in line:

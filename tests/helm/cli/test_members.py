@@ -135,7 +135,7 @@ def test_any_other_life_is_a_usage_error(state: Path, ttl: str) -> None:
 def test_life_beyond_a_week_is_refused(state: Path) -> None:
     add_relay(state)
     result = invoke(main, "devices", "invite", "phone", "--state", state, "--ttl", "8d")
-    assert (result.exit_code, "one minute to seven days" in result.output) == (Exit.FAILED, True)
+    assert (result.exit_code, "15 minutes to 7 days" in result.output) == (Exit.FAILED, True)
 
 
 def test_unknown_device_is_not_revoked(state: Path) -> None:

@@ -11,7 +11,6 @@ from pharos.helm.accounts.devices import change_device
 from pharos.helm.accounts.users import add_group, add_user, change_group, change_user
 from pharos.helm.fleet import desired as module
 from pharos.helm.fleet.desired import DesiredFleet
-from pharos.helm.fleet.peers import NOTHING
 from pharos.helm.fleet.reality import change_target
 from pharos.helm.fleet.reissue import reissue_node
 from pharos.helm.live.board import now_us
@@ -22,7 +21,7 @@ from pharos.helm.store.nodes import NODES
 from pharos.helm.store.records import get_record
 from pharos.helm.store.reissues import previous_endpoints
 from pharos.helm.store.settings import put_setting
-from pharos.wire.desired import Peer, Policy
+from pharos.wire.desired import Peer, Policy, QuotaLease
 from pharos.wire.ids import NodeId
 from tests.support.helm import (
     SampleHelm,
@@ -137,7 +136,7 @@ async def test_what_of_a_device_changes_changes_its_peer(tmp_path: Path) -> None
         # A quota without a share at this node yet lets nothing through.
         user = {"quota_action": QuotaAction.CUT, "quota_bytes": 10**9}
         await helm.store.run(change_user, sample_act(), ada.id, ada.version, user)
-        assert (await peer()).quota == NOTHING
+        assert (await peer()).quota == QuotaLease(id=0, octets=0)
         await helm.store.run(renew_leases, now_us())
         quota = (await peer()).quota
         assert quota is not None

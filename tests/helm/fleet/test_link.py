@@ -17,6 +17,7 @@ import trio.testing
 from pharos.buoy.control import serve_control
 from pharos.buoy.events import EventFeed
 from pharos.buoy.node import Node as BuoyNode
+from pharos.helm.accounts.users import add_user
 from pharos.helm.fleet import link as module
 from pharos.helm.fleet import meter
 from pharos.helm.fleet.care import KeepCheckpoint, NodeCare
@@ -26,6 +27,7 @@ from pharos.helm.fleet.link import NodeLinks, _until_next_reading
 from pharos.helm.live.board import now_us
 from pharos.helm.live.subscriber import Subscriber
 from pharos.helm.model.nodes import Node
+from pharos.helm.model.users import QuotaAction
 from pharos.helm.store.alerts import standing_alert
 from pharos.helm.store.bundles import profiles_revision
 from pharos.helm.store.fleet import get_fleet, next_revision
@@ -45,7 +47,15 @@ from pharos.wire.reports import EngineReport, RealityReport
 from tests.support.agents import joined
 from tests.support.buoy import SampleBuoy, make_buoy
 from tests.support.fates import meets
-from tests.support.helm import SampleHelm, adopt_sample_node, enrol_sample_device, now, open_helm, revoke_sample_device
+from tests.support.helm import (
+    SampleHelm,
+    adopt_sample_node,
+    enrol_sample_device,
+    now,
+    open_helm,
+    revoke_sample_device,
+    sample_act,
+)
 from tests.support.pki import utc_now
 from tests.support.telemetry import BORN
 
@@ -246,6 +256,25 @@ async def test_node_of_an_earlier_version_is_not_told_of_reality(
         assert len(pair.buoy.plane.applied) == 1
         assert pair.buoy.node.desired.reality is None
         assert await pair.helm.store.read(reality_keys, pair.node.id) == {}
+
+
+async def test_node_of_an_earlier_version_cuts_nobody_who_is_to_be_slowed_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_until_next_reading", lambda *_: 0.01)
+    reports = alter_reports(monkeypatch, lambda report, _number: attrs.evolve(report, throttles=False))
+    async with paired(tmp_path) as bare:
+        pair = with_care(bare)
+        quota = {"quota_bytes": 1, "quota_action": QuotaAction.THROTTLE}
+        user = await pair.helm.store.run(add_user, sample_act(), {"name": "Ada", **quota})
+        device = await pair.helm.store.run(enrol_sample_device, 1, user_id=user.id)
+        async with linked(pair):
+            await applied(pair, lambda: device.id in pair.buoy.node.desired.peers)
+            told = len(pair.buoy.plane.applied)
+            # Some looks later it is still what it was told to be.
+            await many(reports, len(reports) + 8)
+        assert len(pair.buoy.plane.applied) == told
+        assert pair.buoy.node.desired.peers[device.id].quota is None
 
 
 async def test_node_that_says_all_the_time_that_its_reality_is_elsewhere_is_not_believed_each_time(

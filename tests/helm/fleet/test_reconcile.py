@@ -22,12 +22,13 @@ from pharos.helm.fleet.reconcile import (
     SetPolicy,
     SetPrevious,
     SetReality,
+    for_earlier,
     observed_after,
     plan,
     reconcile,
 )
 from pharos.wire.convert import push_to
-from pharos.wire.desired import Desired, Fence, Peer, Policy, PreviousEndpoint, Push, QuotaLease
+from pharos.wire.desired import Desired, Fence, Peer, PeerSet, Policy, PreviousEndpoint, Push, QuotaLease
 from pharos.wire.ids import DeviceId
 from pharos.wire.rpc.limits import MAX_MESSAGE
 from tests.support.strategies import parameters, parameters_of, peer_of, quick, reality_of
@@ -241,8 +242,14 @@ def test_long_deny_list_travels_alone_before_the_peers() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"expires_at": 9}, {"quota": QuotaLease(id=1, octets=5)}, {"rate_limit": 8}, {"protocols": ("amneziawg",)}],
-    ids=lambda change: next(iter(change)),
+    [
+        {"expires_at": 9},
+        {"quota": QuotaLease(id=1, octets=5)},
+        {"quota": QuotaLease(id=1, octets=5, throttle=8)},
+        {"rate_limit": 8},
+        {"protocols": ("amneziawg",)},
+    ],
+    ids=["expires_at", "quota", "throttle", "rate_limit", "protocols"],
 )
 def test_whatever_differs_in_a_peer_is_pushed(change: dict[str, object]) -> None:
     held = carried_out(Desired(), plan(wanted(1, 2), report_of(Desired()), epoch=EPOCH, term=TERM))
@@ -271,6 +278,22 @@ def test_node_that_knows_no_reality_is_told_nothing_of_it() -> None:
     # It is updated, and says so.
     (rest,) = plan(desired, report_of(held), epoch=EPOCH, term=TERM)
     assert (rest.reality, rest.previous, rest.awg) == (reality_of(1), (both, alone), None)
+
+
+def test_node_that_can_only_cut_is_told_no_quota_of_whom_it_shall_slow_down() -> None:
+    slow = attrs.evolve(peer_of(1), quota=QuotaLease(id=1, octets=5, throttle=8))
+    cut = attrs.evolve(peer_of(2), quota=QuotaLease(id=1, octets=5))
+    desired = attrs.evolve(wanted(), peers=PeerSet(peer_map(slow, cut, peer_of(3))))
+    told = for_earlier(desired)
+    assert told.peers == peer_map(peer_of(1), cut, peer_of(3))
+    assert for_earlier(desired).peers is told.peers, "it is one set for all nodes"
+    held = carried_out(Desired(), plan(told, report_of(Desired()), epoch=EPOCH, term=TERM))
+    assert plan(for_earlier(desired), report_of(held), epoch=EPOCH, term=TERM) == []
+    # It is updated, and says so.
+    (push,) = plan(desired, report_of(held), epoch=EPOCH, term=TERM)
+    assert push.upsert == (slow,)
+    plain = wanted(1, 2)
+    assert for_earlier(plain) is plain
 
 
 def test_reality_that_drifted_is_pushed_alone() -> None:

@@ -19,8 +19,9 @@ from pharos.helm.profiles.quota import LEAST, Budget, period_start, share_out
 from pharos.helm.store.devices import get_device
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.leases import Share, list_shares, note_used, used_news
+from pharos.helm.store.settings import put_setting
 from pharos.wire.convert import PeerReport
-from pharos.wire.desired import Fence
+from pharos.wire.desired import Fence, QuotaLease
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.units import MIB
 from tests.support.helm import adopt_sample_node, enrol_sample_device, fleet_in_memory, open_helm, sample_act
@@ -164,15 +165,37 @@ def test_report_of_a_lease_that_the_node_does_not_hold_yet_is_passed_over() -> N
 
 
 @pytest.mark.parametrize(
-    ("action", "enforced"), [(QuotaAction.WARN, False), (QuotaAction.THROTTLE, False), (QuotaAction.CUT, True)]
+    ("action", "throttle"), [(QuotaAction.WARN, None), (QuotaAction.THROTTLE, 1_024_000), (QuotaAction.CUT, 0)]
 )
-def test_nodes_enforce_the_quotas_that_cut(action: QuotaAction, *, enforced: bool) -> None:
+def test_nodes_enforce_the_quotas_that_cut_and_throttle(action: QuotaAction, throttle: int | None) -> None:
     with fleet_in_memory() as (db, authority):
-        adopt_sample_node(db, authority)
+        node, _ = adopt_sample_node(db, authority)
         user = add_user(db, sample_act(), {"name": "Ada", "quota_bytes": GIB, "quota_action": action})
         device = enrol_sample_device(db, 1, user_id=user.id)
-        assert (device.id in current_leases(db)) == enforced
-        assert bool(due_shares(db, 0)[0]) == enforced
+        if throttle is None:
+            assert current_leases(db) == {}
+            assert due_shares(db, 0) == ([], set())
+            return
+        # Where it has no lease yet it may spend nothing, at that rate or not at all.
+        leases = current_leases(db)[device.id]
+        assert leases.at(node.id) == QuotaLease(id=0, octets=0, throttle=throttle)
+        renew_leases(db, 0)
+        leases = current_leases(db)[device.id]
+        assert leases.at(node.id) == attrs.evolve(leases.rest, id=get_fleet(db).revision, octets=GIB // 4)
+        # Everybody's device may have a quota of its own, with the action of its user.
+        change_device(db, sample_act(), device.id, device.version, {"quota_bytes": 1})
+        assert current_leases(db)[device.id].rest.throttle == throttle
+
+
+def test_rate_of_whoever_has_used_a_quota_up_is_a_setting_that_nodes_hear_of() -> None:
+    with fleet_in_memory() as (db, authority):
+        adopt_sample_node(db, authority)
+        user = add_user(db, sample_act(), {"name": "Ada", "quota_bytes": GIB, "quota_action": QuotaAction.THROTTLE})
+        device = enrol_sample_device(db, 1, user_id=user.id)
+        before = get_fleet(db).revision
+        put_setting(db, sample_act(), "quota.throttle_kbit", 0, 256)
+        assert get_fleet(db).revision > before
+        assert current_leases(db)[device.id].rest.throttle == 256_000
 
 
 async def test_running_helm_shares_a_quota_out_as_soon_as_it_is_set(tmp_path: Path) -> None:

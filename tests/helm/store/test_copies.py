@@ -17,11 +17,10 @@ import trio
 import trio.testing
 
 from pharos.helm.errors import DatabaseCorruptError, ReadOnlyError
-from pharos.helm.model.fleet import Posture
 from pharos.helm.store import copies
 from pharos.helm.store.checks import list_copies, newest_good_copy
 from pharos.helm.store.condition import Health
-from pharos.helm.store.copies import INTERVAL, KEPT, make_copy, run_copies
+from pharos.helm.store.copies import INTERVAL, make_copy, run_copies
 from pharos.helm.store.database import CORE, Database, open_store
 from pharos.helm.store.outbox import append_entry, entries_after
 
@@ -66,10 +65,6 @@ def test_only_the_newest_are_kept_and_other_files_are_let_be(tmp_path: Path) -> 
         assert (tmp_path / "copies" / "core-before-the-holidays.db").exists()
 
 
-def test_a_day_is_kept_at_home_and_three_in_a_company() -> None:
-    assert KEPT == {Posture.PERSONAL: 24, Posture.ENTERPRISE: 72}
-
-
 async def test_writers_go_on_while_a_copy_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release, entered = threading.Event(), trio.Event()
     token = trio.lowlevel.current_trio_token()
@@ -78,7 +73,8 @@ async def test_writers_go_on_while_a_copy_is_made(tmp_path: Path, monkeypatch: p
         steps = itertools.count()
 
         def wait() -> int:
-            if next(steps) == 100:
+            # The first steps read the schema; the copy is of the moment after that.
+            if next(steps) == 400:
                 token.run_sync_soon(entered.set)
                 assert release.wait(10)
             return 0
@@ -145,6 +141,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
+async def keep_24() -> int:
+    return 24
+
+
 async def test_copies_are_made_each_hour_and_one_is_due_at_start(
     tmp_path: Path, made: list[int], monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -161,7 +161,7 @@ async def test_copies_are_made_each_hour_and_one_is_due_at_start(
         real(tmp_path, NOON - HOUR // 6, keep=24)
         real(tmp_path, NOON + 1_000 * HOUR, keep=24)
         with trio.move_on_after(3.5 * INTERVAL):
-            await run_copies(store, Posture.PERSONAL, clock=Clock())
+            await run_copies(store, keep_24, clock=Clock())
     assert [round(at / HOUR, 2) for at in made] == [0.83, 1.83, 2.83]
 
 
@@ -183,7 +183,7 @@ async def test_copy_that_fails_is_told_and_tried_again_soon(
     monkeypatch.setattr(copies, "make_copy", fail_twice)
     with open_store(tmp_path, create=True) as store:
         with trio.move_on_after(1.5 * INTERVAL):
-            await run_copies(store, Posture.ENTERPRISE, clock=Clock())
+            await run_copies(store, keep_24, clock=Clock())
         assert store.condition.state.health is Health.WRITABLE
     assert [round(at / HOUR * 60) for at in made] == [0, 5, 10, 70]
     assert caplog.text.count("the hourly copy of the record was not made: no room") == 2
@@ -200,7 +200,7 @@ async def test_damage_that_a_copy_finds_ends_all_writing(
     monkeypatch.setattr(copies, "is_good", lambda _path: False)
     with open_store(tmp_path, create=True) as store:
         with trio.move_on_after(2 * INTERVAL):
-            await run_copies(store, Posture.PERSONAL, clock=Clock())
+            await run_copies(store, keep_24, clock=Clock())
         assert store.condition.state.health is Health.CORRUPT
     assert caplog.text.count("not whole; stop helm") == 1
     caplog.clear()

@@ -102,7 +102,7 @@ async def test_websocket_is_checked_before_the_upgrade(tmp_path: Path) -> None:
 
 async def test_guard_is_what_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Red proof: without the guard, a rebound name reads the whole fleet by both ways."""
-    monkeypatch.setattr(module, "guard_loopback", lambda app, hosts: None)
+    monkeypatch.setattr(module, "guard_loopback", lambda app, hosts, scheme: None)
     async with edge(tmp_path) as (port, me):
         answer = await fetch(port, "/api/v1/status", ("Host", "evil.example"), ("Origin", "http://evil.example"), *me)
         assert answer.status == 200

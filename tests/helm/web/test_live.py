@@ -271,6 +271,15 @@ async def test_pictures_come_no_faster_than_one_a_second(tmp_path: Path, monkeyp
         assert taken == 1
 
 
+async def all_handed_out(one: Feeding) -> None:
+    """Wait for what making the fleet put into the outbox; it moves the position."""
+    last = await one.helm.store.run(last_sequence)
+    while True:
+        if one.helm.context.hub.sequence >= last:
+            return
+        await trio.sleep(0.01)
+
+
 async def test_pages_that_open_together_share_one_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken_at: list[int] = []
 
@@ -281,10 +290,7 @@ async def test_pages_that_open_together_share_one_picture(tmp_path: Path, monkey
     monkeypatch.setattr(live, "take_picture", noted)
     monkeypatch.setattr(live, "SNAPSHOT_AGE", 3600)
     async with feeding(tmp_path) as one:
-        # What making the fleet put into the outbox may still be on its way, and moves the position.
-        last = await one.helm.store.run(last_sequence)
-        while one.helm.context.hub.sequence < last:
-            await trio.sleep(0.01)
+        await all_handed_out(one)
         for _ in range(5):
             async with one.open() as page:
                 await page.receive()

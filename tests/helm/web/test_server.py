@@ -7,7 +7,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from pharos.helm.web.server import LINGER, _Connection
+from pharos.helm.web.server import LINGER, Connection
 from tests.support.http import LOOPBACK, serving
 
 # The app's task is cancelled or not by which of two tasks runs first, so one try in two finds nothing.
@@ -54,7 +54,7 @@ async def test_answer_before_the_body_ends_the_connection_and_says_so() -> None:
 async def test_end_of_a_connection_that_waits_in_the_apps_task_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof that the test above can fail: quart cancels that task when the answer is complete."""
 
-    async def protocol_send(self: _Connection, event: object) -> None:
+    async def protocol_send(self: Connection, event: object) -> None:
         if type(event).__name__ == "Closed":
             self._finishing = True
             await self.stream.send_eof()
@@ -62,8 +62,8 @@ async def test_end_of_a_connection_that_waits_in_the_apps_task_is_forgotten(monk
         else:
             await send(self, event)  # type: ignore[arg-type]
 
-    send = _Connection.protocol_send
-    monkeypatch.setattr(_Connection, "protocol_send", protocol_send)
+    send = Connection.protocol_send
+    monkeypatch.setattr(Connection, "protocol_send", protocol_send)
     async with serving(make_app()) as port:
         with pytest.raises(trio.TooSlowError):
             for _ in range(TRIES):

@@ -39,6 +39,7 @@ async def test_empty_fleet_is_a_picture_too(tmp_path: Path) -> None:
         picture = await status_of(helm)
         fleet = await helm.store.run(get_fleet)
     assert picture == {
+        "beacon_warning": None,
         "fleet": {"id": fleet.id, "posture": "personal"},
         "version": pharos.__version__,
         "started_at": rfc3339(STARTED_AT),

@@ -42,7 +42,7 @@ class LabFleet:
         vault, data_key = create_vault(state)
         with open_store(state, create=True) as store:
             await store.run(create_fleet, vault, data_key, Posture.PERSONAL, now=_now())
-        await self._start("helm", "helm", "run", "--state", str(state))
+        await self._start("helm", "helm", "run", "--state", str(state), "--beacon", "off")
 
     async def add_buoy(self, host: str) -> None:
         """Take a node into the fleet under its host's name, and run it."""

@@ -10,6 +10,7 @@ import pharos
 from pharos.wire.errors import LocalProtocolError, PeerRejectedError
 from pharos.wire.ids import DeviceId, FleetId, TicketId
 from pharos.wire.pki.policy import (
+    AccountLogin,
     AdminGrant,
     Adoption,
     Authorization,
@@ -33,6 +34,7 @@ def test_each_ground_justifies_its_roles_only() -> None:
         Setup(): {Role.CONTROLLER, Role.RELAY},
         Adoption(operator="ann"): {Role.NODE, Role.RELAY},
         TicketClaim(ticket_id=TicketId(bytes(8)), device_id=DeviceId("one")): {Role.DEVICE},
+        AccountLogin(user_id="ada", device_id=DeviceId("one")): {Role.DEVICE},
         AdminGrant(operator="ann"): {Role.ADMIN},
     }
     for ground, allowed in grounds.items():
@@ -58,6 +60,12 @@ def test_a_ticket_is_for_its_device_only() -> None:
     claim = TicketClaim(ticket_id=TicketId(bytes(8)), device_id=DeviceId("one"))
     with pytest.raises(LocalProtocolError, match="device one"):
         authorize_issue(member(Role.DEVICE, "two"), claim)
+
+
+def test_a_login_is_for_its_device_only() -> None:
+    login = AccountLogin(user_id="ada", device_id=DeviceId("one"))
+    with pytest.raises(LocalProtocolError, match="device one"):
+        authorize_issue(member(Role.DEVICE, "two"), login)
 
 
 def test_nobody_else_makes_an_authorization() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from pharos.helm.accounts.admindevices import give_device, take_device
 from pharos.helm.accounts.admins import (
     add_admin,
     add_token,
@@ -14,13 +15,14 @@ from pharos.helm.accounts.admins import (
     remove_admin,
     revoke_token,
 )
+from pharos.helm.accounts.sessions import end_all
 from pharos.helm.errors import InvalidRequestError
 from pharos.helm.model.admins import Admin, AdminState, Role, Token
+from pharos.helm.store.admindevices import devices_of_admin
 from pharos.helm.store.admins import ADMINS, TOKENS, check_principal
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.records import get_record
-from pharos.helm.store.signins import end_sessions
 from pharos.helm.web.acting import Answer, principal
 from pharos.helm.web.bodies import UNSET, Time, Unset, given
 from pharos.helm.web.resources import API, ItemAct, Resource
@@ -39,6 +41,13 @@ class AdminChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: str | Unset = UNSET
     role: Role | Unset = UNSET
     state: AdminState | Unset = UNSET
+
+
+class DeviceBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One device of an admin's."""
+
+    device: str
+    """Id."""
 
 
 class TokenBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -75,14 +84,9 @@ def _link(db: Database, act: Act, admin_id: str) -> Answer:
     return Answer(body=ADMINS.view(admin) | {"link": secret}, version=admin.version)
 
 
-def _sign_out(db: Database, _act: Act, admin_id: str) -> Admin:
-    admin = get_record(db, ADMINS, admin_id)
-    end_sessions(db, admin_id)
-    return admin
-
-
 ADMIN_RESOURCE: Resource[Admin] = Resource(
     noun=ADMINS,
+    view=lambda db, admin: ADMINS.view(admin) | {"devices": devices_of_admin(db, admin.id)},
     reads=Role.ADMIN,
     writes=Role.OWNER,
     add_body=AdminBody,
@@ -92,7 +96,21 @@ ADMIN_RESOURCE: Resource[Admin] = Resource(
     remove=remove_admin,
     acts={
         "link": ItemAct(do=_link, role=Role.OWNER, versioned=False, says="Make a one-time link; those made before end"),
-        "sign-out": ItemAct(do=_sign_out, role=Role.OWNER, versioned=False, says="End all sessions of an admin"),
+        "give-device": ItemAct(
+            do=lambda db, act, admin_id, body: give_device(db, act, admin_id, body.device),
+            role=Role.OWNER,
+            body=DeviceBody,
+            versioned=False,
+            says="Let an admin use the desk from a device",
+        ),
+        "take-device": ItemAct(
+            do=lambda db, act, admin_id, body: take_device(db, act, admin_id, body.device),
+            role=Role.OWNER,
+            body=DeviceBody,
+            versioned=False,
+            says="Let an admin use the desk from a device no more",
+        ),
+        "sign-out": ItemAct(do=end_all, role=Role.OWNER, versioned=False, says="End all sessions of an admin"),
     },
 )
 

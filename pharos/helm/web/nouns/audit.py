@@ -21,7 +21,7 @@ from quart_schema import document_querystring, document_response, hide, tag
 
 from pharos.helm.audit.chain import AuditRow
 from pharos.helm.audit.checkpoints import signing_keys
-from pharos.helm.audit.pruning import kept_from
+from pharos.helm.audit.pruning import missed_from
 from pharos.helm.audit.verify import Verification, verify_audit
 from pharos.helm.context import HelmContext
 from pharos.helm.errors import InvalidRequestError
@@ -149,7 +149,7 @@ def make_audit_blueprint(context: HelmContext) -> Blueprint:
                 context.store,
                 fleet=fleet.id,
                 keys=keys,
-                kept_from=kept_from(fleet.posture, now_us()),
+                kept_from=await context.store.read(missed_from, now_us()),
                 witness=witness,
             )
         return Answer(body=_verification(found, fleet.id)).response()

@@ -22,7 +22,7 @@ from pharos.helm.web.bodies import UNSET, Unset, given
 from pharos.helm.web.nouns.nodes import SAYS
 from pharos.helm.web.nouns.readopt import readopt_act
 from pharos.helm.web.resources import API, ItemAct, Resource, View
-from pharos.helm.web.status import sighting_json
+from pharos.helm.web.status import relay_sighting_json
 from pharos.wire.agent import AgentRequest
 from pharos.wire.pki import roles
 
@@ -63,7 +63,7 @@ def _add(context: HelmContext, db: Database, act: Act, body: RelayBody) -> Answe
 
 def _view(context: HelmContext, db: Database, relay: Relay) -> View:
     return RELAYS.view(relay) | {
-        **sighting_json(context.board.of(relay.id)),
+        **relay_sighting_json(relay, context.board.of(relay.id)),
         "certificates": [{"id": c.id, "state": c.state.value} for c in certificates_of(db, relay.id)],
     }
 

@@ -16,6 +16,7 @@ from pharos.helm.accounts.users import (
 )
 from pharos.helm.model.admins import Role
 from pharos.helm.model.users import Group, Protocol, QuotaAction, QuotaPeriod, User, UserState
+from pharos.helm.store.credentials import passphrase_of
 from pharos.helm.store.users import GROUPS, USERS, groups_of, members_of
 from pharos.helm.web.bodies import UNSET, Time, Unset, given
 from pharos.helm.web.resources import ItemAct, Resource
@@ -78,7 +79,11 @@ class Member(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 USER_RESOURCE: Resource[User] = Resource(
     noun=USERS,
     view=lambda db, user: (
-        USERS.view(user) | {"groups": [{"id": group.id, "name": group.name} for group in groups_of(db, user.id)]}
+        USERS.view(user)
+        | {
+            "groups": [{"id": group.id, "name": group.name} for group in groups_of(db, user.id)],
+            "passphrase_set": passphrase_of(db, user.id) is not None,
+        }
     ),
     add_body=UserBody,
     add=lambda db, act, body: add_user(db, act, given(body)),

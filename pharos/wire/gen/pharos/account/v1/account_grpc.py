@@ -98,3 +98,187 @@ class AccountStub:
             pharos.wire.gen.pharos.account.v1.account_pb2.RenewRequest,
             pharos.wire.gen.pharos.account.v1.account_pb2.RenewReply,
         )
+
+
+class LoginBase(abc.ABC):
+
+    @abc.abstractmethod
+    async def Begin(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.LoginRequest, pharos.wire.gen.pharos.account.v1.account_pb2.LoginReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def Passphrase(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.PassphraseRequest, pharos.wire.gen.pharos.account.v1.account_pb2.Granted]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def Code(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.CodeRequest, pharos.wire.gen.pharos.account.v1.account_pb2.Granted]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def Challenge(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.ChallengeRequest, pharos.wire.gen.pharos.account.v1.account_pb2.ChallengeReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def Claim(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.ClaimRequest, pharos.wire.gen.pharos.account.v1.account_pb2.ClaimReply]') -> None:
+        pass
+
+    def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
+        return {
+            '/pharos.account.v1.Login/Begin': grpclib.const.Handler(
+                self.Begin,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.account.v1.account_pb2.LoginRequest,
+                pharos.wire.gen.pharos.account.v1.account_pb2.LoginReply,
+            ),
+            '/pharos.account.v1.Login/Passphrase': grpclib.const.Handler(
+                self.Passphrase,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.account.v1.account_pb2.PassphraseRequest,
+                pharos.wire.gen.pharos.account.v1.account_pb2.Granted,
+            ),
+            '/pharos.account.v1.Login/Code': grpclib.const.Handler(
+                self.Code,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.account.v1.account_pb2.CodeRequest,
+                pharos.wire.gen.pharos.account.v1.account_pb2.Granted,
+            ),
+            '/pharos.account.v1.Login/Challenge': grpclib.const.Handler(
+                self.Challenge,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.account.v1.account_pb2.ChallengeRequest,
+                pharos.wire.gen.pharos.account.v1.account_pb2.ChallengeReply,
+            ),
+            '/pharos.account.v1.Login/Claim': grpclib.const.Handler(
+                self.Claim,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.account.v1.account_pb2.ClaimRequest,
+                pharos.wire.gen.pharos.account.v1.account_pb2.ClaimReply,
+            ),
+        }
+
+
+class LoginStub:
+
+    def __init__(self, channel: grpclib.client.Channel) -> None:
+        self.Begin = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.account.v1.Login/Begin',
+            pharos.wire.gen.pharos.account.v1.account_pb2.LoginRequest,
+            pharos.wire.gen.pharos.account.v1.account_pb2.LoginReply,
+        )
+        self.Passphrase = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.account.v1.Login/Passphrase',
+            pharos.wire.gen.pharos.account.v1.account_pb2.PassphraseRequest,
+            pharos.wire.gen.pharos.account.v1.account_pb2.Granted,
+        )
+        self.Code = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.account.v1.Login/Code',
+            pharos.wire.gen.pharos.account.v1.account_pb2.CodeRequest,
+            pharos.wire.gen.pharos.account.v1.account_pb2.Granted,
+        )
+        self.Challenge = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.account.v1.Login/Challenge',
+            pharos.wire.gen.pharos.account.v1.account_pb2.ChallengeRequest,
+            pharos.wire.gen.pharos.account.v1.account_pb2.ChallengeReply,
+        )
+        self.Claim = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.account.v1.Login/Claim',
+            pharos.wire.gen.pharos.account.v1.account_pb2.ClaimRequest,
+            pharos.wire.gen.pharos.account.v1.account_pb2.ClaimReply,
+        )
+
+
+class OwnDevicesBase(abc.ABC):
+
+    @abc.abstractmethod
+    async def ListDevices(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.ListDevicesRequest, pharos.wire.gen.pharos.account.v1.account_pb2.ListDevicesReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def RenameDevice(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.RenameDeviceRequest, pharos.wire.gen.pharos.account.v1.account_pb2.OwnDevice]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def RevokeDevice(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.RevokeDeviceRequest, pharos.wire.gen.pharos.account.v1.account_pb2.OwnDevice]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def ShowLogin(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.ShowLoginRequest, pharos.wire.gen.pharos.account.v1.account_pb2.WaitingLogin]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def ConfirmLogin(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.account.v1.account_pb2.ConfirmLoginRequest, pharos.wire.gen.pharos.account.v1.account_pb2.WaitingLogin]') -> None:
+        pass
+
+    def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
+        return {
+            '/pharos.account.v1.OwnDevices/ListDevices': grpclib.const.Handler(
+                self.ListDevices,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.account.v1.account_pb2.ListDevicesRequest,
+                pharos.wire.gen.pharos.account.v1.account_pb2.ListDevicesReply,
+            ),
+            '/pharos.account.v1.OwnDevices/RenameDevice': grpclib.const.Handler(
+                self.RenameDevice,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.account.v1.account_pb2.RenameDeviceRequest,
+                pharos.wire.gen.pharos.account.v1.account_pb2.OwnDevice,
+            ),
+            '/pharos.account.v1.OwnDevices/RevokeDevice': grpclib.const.Handler(
+                self.RevokeDevice,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.account.v1.account_pb2.RevokeDeviceRequest,
+                pharos.wire.gen.pharos.account.v1.account_pb2.OwnDevice,
+            ),
+            '/pharos.account.v1.OwnDevices/ShowLogin': grpclib.const.Handler(
+                self.ShowLogin,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.account.v1.account_pb2.ShowLoginRequest,
+                pharos.wire.gen.pharos.account.v1.account_pb2.WaitingLogin,
+            ),
+            '/pharos.account.v1.OwnDevices/ConfirmLogin': grpclib.const.Handler(
+                self.ConfirmLogin,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.account.v1.account_pb2.ConfirmLoginRequest,
+                pharos.wire.gen.pharos.account.v1.account_pb2.WaitingLogin,
+            ),
+        }
+
+
+class OwnDevicesStub:
+
+    def __init__(self, channel: grpclib.client.Channel) -> None:
+        self.ListDevices = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.account.v1.OwnDevices/ListDevices',
+            pharos.wire.gen.pharos.account.v1.account_pb2.ListDevicesRequest,
+            pharos.wire.gen.pharos.account.v1.account_pb2.ListDevicesReply,
+        )
+        self.RenameDevice = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.account.v1.OwnDevices/RenameDevice',
+            pharos.wire.gen.pharos.account.v1.account_pb2.RenameDeviceRequest,
+            pharos.wire.gen.pharos.account.v1.account_pb2.OwnDevice,
+        )
+        self.RevokeDevice = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.account.v1.OwnDevices/RevokeDevice',
+            pharos.wire.gen.pharos.account.v1.account_pb2.RevokeDeviceRequest,
+            pharos.wire.gen.pharos.account.v1.account_pb2.OwnDevice,
+        )
+        self.ShowLogin = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.account.v1.OwnDevices/ShowLogin',
+            pharos.wire.gen.pharos.account.v1.account_pb2.ShowLoginRequest,
+            pharos.wire.gen.pharos.account.v1.account_pb2.WaitingLogin,
+        )
+        self.ConfirmLogin = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.account.v1.OwnDevices/ConfirmLogin',
+            pharos.wire.gen.pharos.account.v1.account_pb2.ConfirmLoginRequest,
+            pharos.wire.gen.pharos.account.v1.account_pb2.WaitingLogin,
+        )

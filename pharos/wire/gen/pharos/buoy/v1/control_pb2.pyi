@@ -133,6 +133,7 @@ class StatusReply(_message.Message):
     REALITY_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
     MACHINE_FIELD_NUMBER: _builtins.int
+    THROTTLES_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     version: _builtins.str
     started_at_us: _builtins.int
@@ -149,6 +150,8 @@ class StatusReply(_message.Message):
     """Largest audit checkpoint that it was given, as helm signed it."""
     token: _builtins.bytes
     """Names this reply in `since` of a later request; empty from a node that always tells all."""
+    throttles: _builtins.bool
+    """Whether it slows peers down at the end of a quota lease; one of an earlier version cuts them."""
     @_builtins.property
     def applied(self) -> Global___Fence: ...
     @_builtins.property
@@ -204,10 +207,11 @@ class StatusReply(_message.Message):
         reality: Global___RealityStatus | None = ...,
         engines: _abc.Iterable[Global___Engine] | None = ...,
         machine: Global___Machine | None = ...,
+        throttles: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "awg", b"awg", "deny_list", b"deny_list", "machine", b"machine", "policy", b"policy", "reality", b"reality", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "certificate_fingerprint", b"certificate_fingerprint", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "derive_public_key", b"derive_public_key", "engines", b"engines", "machine", b"machine", "manifest_version", b"manifest_version", "node_id", b"node_id", "now_us", b"now_us", "peers", b"peers", "policy", b"policy", "previous", b"previous", "reality", b"reality", "started_at_us", b"started_at_us", "summary", b"summary", "token", b"token", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "certificate_fingerprint", b"certificate_fingerprint", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "derive_public_key", b"derive_public_key", "engines", b"engines", "machine", b"machine", "manifest_version", b"manifest_version", "node_id", b"node_id", "now_us", b"now_us", "peers", b"peers", "policy", b"policy", "previous", b"previous", "reality", b"reality", "started_at_us", b"started_at_us", "summary", b"summary", "throttles", b"throttles", "token", b"token", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -607,6 +611,7 @@ class Peer(_message.Message):
     QUOTA_LEASE_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_BPS_FIELD_NUMBER: _builtins.int
     PROTOCOLS_FIELD_NUMBER: _builtins.int
+    QUOTA_THROTTLE_BPS_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     awg_public_key: _builtins.bytes
     derive_public_key: _builtins.bytes
@@ -618,6 +623,8 @@ class Peer(_message.Message):
     quota_lease: _builtins.int
     rate_limit_bps: _builtins.int
     """Bits per second each way; 0: no limit."""
+    quota_throttle_bps: _builtins.int
+    """Bits per second each way once the quota lease is used up; 0: the node cuts the peer then."""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -637,10 +644,11 @@ class Peer(_message.Message):
         quota_lease: _builtins.int = ...,
         rate_limit_bps: _builtins.int = ...,
         protocols: _abc.Iterable[_builtins.str] | None = ...,
+        quota_throttle_bps: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quota_bytes", b"_quota_bytes", "quota_bytes", b"quota_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_bytes", b"_quota_bytes", "addresses", b"addresses", "awg_public_key", b"awg_public_key", "derive_public_key", b"derive_public_key", "device_id", b"device_id", "expires_at_us", b"expires_at_us", "generation", b"generation", "protocols", b"protocols", "quota_bytes", b"quota_bytes", "quota_lease", b"quota_lease", "rate_limit_bps", b"rate_limit_bps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quota_bytes", b"_quota_bytes", "addresses", b"addresses", "awg_public_key", b"awg_public_key", "derive_public_key", b"derive_public_key", "device_id", b"device_id", "expires_at_us", b"expires_at_us", "generation", b"generation", "protocols", b"protocols", "quota_bytes", b"quota_bytes", "quota_lease", b"quota_lease", "quota_throttle_bps", b"quota_throttle_bps", "rate_limit_bps", b"rate_limit_bps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quota_bytes: _TypeAlias = _typing.Literal["quota_bytes"]  # noqa: Y015
     _WhichOneofArgType__quota_bytes: _TypeAlias = _typing.Literal["_quota_bytes", b"_quota_bytes"]  # noqa: Y015

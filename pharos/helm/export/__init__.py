@@ -1,0 +1,1 @@
+"""The record as a text that people keep and compare."""

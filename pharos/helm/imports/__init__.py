@@ -1,0 +1,1 @@
+"""Lists from elsewhere, brought into the record."""

@@ -1,0 +1,1 @@
+"""Events and the audit, sent to a company's own log system."""
