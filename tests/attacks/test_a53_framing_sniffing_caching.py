@@ -3,7 +3,7 @@ whoever sits down at the same browser.
 
 Wants: clicks of an admin who does not see what on; a script out of a name that a user chose; a secret out of the cache.
 Countermeasure: every answer, whoever asks and whatever it says, forbids frames, sniffing and keeping. What a browser
-makes of them: tests/browser/test_attacks.py.
+makes of them: tests/browser/test_attacks.py. The page's own files, which may be kept: tests/helm/web/test_spa.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import pytest
 
 from pharos.helm.web import app as module
 from pharos.helm.web.app import make_loopback_app
-from pharos.helm.web.spa import FOLDER, IMMUTABLE
 from tests.support.helm import open_helm
 from tests.support.http import asking
 from tests.support.signin import sign_in
@@ -68,13 +67,3 @@ async def test_a53_answer_says_by_itself_what_it_is(tmp_path: Path) -> None:
             for path in ("/api/v1/admins", "/api/v1/session", "/api/v1/audit", "/api/v1/nothing"):
                 answer = await client.get(path, headers=headers)
                 assert answer.headers["content-type"] in ("application/json", "application/problem+json"), path
-
-
-@pytest.mark.skipif(not (FOLDER / IMMUTABLE).is_dir(), reason="the page is not built; make spa")
-async def test_a53_only_files_that_are_named_by_their_content_are_kept(tmp_path: Path) -> None:
-    async with open_helm(tmp_path) as helm, asking(make_loopback_app(helm.context, {HOST})) as client:
-        files = [path.relative_to(FOLDER).as_posix() for path in sorted(FOLDER.rglob("*")) if path.is_file()]
-        for name in files:
-            answer = await client.get(f"/{name}")
-            kept = "immutable" in answer.headers["cache-control"]
-            assert kept == (name.startswith(IMMUTABLE) and answer.status_code == 200), name

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from pharos.helm.accounts.admins import make_link
 from pharos.helm.accounts.browsers import revoke_browser
 from pharos.helm.ca.webkey import web_credentials
 from pharos.wire.pki.profile import encode_spki
@@ -23,7 +24,6 @@ from tests.browser.chromium import PROGRAM, Page, open_page
 from tests.browser.test_attacks import FETCH, LISTEN, PATIENCE
 from tests.support import nssstore
 from tests.support.helm import SampleHelm, now, open_helm, sample_act
-from tests.support.signin import invited
 from tests.support.webtls import new_admin, new_browser, serving_tls
 
 # Where Debian's Chromium looks for its policies. Only there can it be told which certificate to show without asking.
@@ -95,7 +95,7 @@ async def test_certificate_opens_the_page_binds_the_session_and_ends_both(
             options = {
                 "method": "POST",
                 "headers": {"Content-Type": "application/json"},
-                "body": json.dumps({"link": await invited(helm.context)}),
+                "body": json.dumps({"link": await helm.store.run(make_link, sample_act(), bob)}),
             }
             me = json.loads((await run(page, FETCH, url=f"{site}/api/v1/session", options=options))[5:])
             cookies = (await page.command("Network.getCookies"))["cookies"]
