@@ -8,16 +8,15 @@ from typing import Final
 import trio
 
 from bench._desk_fleet import Desk
-from pharos.caravel.errors import CaravelError
+from bench.support import Worker
+from pharos.caravel.errors import HelmRefusedError, NoAnswerError
 from pharos.caravel.login import Method, open_login
 from pharos.wire.seal.ticket import FleetLink
 
 IN_FLIGHT: Final = 2
-GUESSERS: Final = 4
-"""Passages that guess at once, one passphrase after another, each by an address of its own."""
+_AGAIN: Final = 0.1
+"""Seconds before somebody who was turned away tries again."""
 _PASSPHRASE: Final = "correct horse battery staple"
-_PAUSE: Final = 0.2
-"""Seconds; what a beacon lets one source do is a hundredth of it."""
 
 
 class Accounts:
@@ -52,27 +51,25 @@ class Accounts:
                 nursery.start_soon(work)
         return taken[:count]
 
-    async def while_guessed(self, count: int) -> list[float]:
+    async def while_guessed(self, guessers: Worker, count: int) -> list[float]:
         """Return how long logins take, one after another, while others guess."""
-        async with trio.open_nursery() as nursery:
-            for number in range(GUESSERS):
-                await nursery.start(self._guess, number)
-            taken = [await self.log_in() for _ in range(count)]
-            nursery.cancel_scope.cancel()
+        await trio.to_thread.run_sync(lambda: guessers.ask(task="start", link=self._link.render()))
+        taken = [await self._until_in() for _ in range(count)]
+        guesses = (await trio.to_thread.run_sync(lambda: guessers.ask(task="stop")))["guesses"]
+        if guesses < count:
+            raise RuntimeError(f"those who guess got no time: {guesses} guesses beside {count} logins")
         return taken
 
-    async def _guess(self, number: int, *, task_status: trio.TaskStatus[None]) -> None:
-        task_status.started()
-        guess = 0
+    async def _until_in(self) -> float:
+        """Log in as a person does: who is told that too many are at the door tries again, and the clock goes on."""
+        began = time.perf_counter()
         while True:
-            guess += 1
             try:
-                async with open_login(self._link) as login:
-                    name = f"nobody{number}-{guess}@example.org"
-                    await login.begin(Method.PASSPHRASE, email=name, device_name="x")
-                    await login.say_passphrase("a guess that is wrong")
-            except CaravelError:
-                await trio.sleep(_PAUSE)
+                await self.log_in()
+            except (NoAnswerError, HelmRefusedError):
+                await trio.sleep(_AGAIN)
+            else:
+                return time.perf_counter() - began
 
 
 async def make_accounts(desk: Desk, count: int) -> Accounts:

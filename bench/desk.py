@@ -2,8 +2,8 @@
 
     python -m bench.desk [--quick]
 
-helm and a beacon run in processes of their own, on loopback; this process is the devices. The last line is one JSON
-object. Exit code 1 means that something could not be measured.
+helm, a beacon and those who guess run in processes of their own, on loopback; this process is the devices. The last
+line is one JSON object. Exit code 1 means that something could not be measured.
 """
 
 from __future__ import annotations
@@ -63,10 +63,11 @@ async def measure_desk(folder: Path, start: Callable[..., Worker], quick: bool) 
         await accounts.many(4)  # warm up
         logins = await accounts.many(20 if quick else 100)
         show("login by passphrase, ms", {"2 in flight": [1000 * each for each in logins]})
+        guessers = start("bench._desk_guesser")
         idle, guessed = [], []
         for _ in range(2 if quick else 8):
             idle.append(statistics.median([await accounts.log_in() for _ in range(5)]))
-            guessed.append(statistics.median(await accounts.while_guessed(5)))
+            guessed.append(statistics.median(await accounts.while_guessed(guessers, 5)))
         show(
             "login, one after another, ms",
             {"idle": [1000 * each for each in idle], "while others guess": [1000 * each for each in guessed]},
