@@ -95,7 +95,7 @@ async def run_tunnel(
         allowance=TUNNEL_ALLOWANCE,
         holdings=holdings,
     )
-    where = None if peer.address is None else peer.address[0]
+    where = "this process" if peer.address is None else peer.address[0]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
         await connection.wait_up()

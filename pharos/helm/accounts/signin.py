@@ -13,8 +13,6 @@ import pyotp
 import trio
 
 from pharos.helm.accounts.browsers import browser_owner
-from pharos.helm.accounts.hashing import AT_ONCE as AT_ONCE
-from pharos.helm.accounts.hashing import QUEUE as QUEUE
 from pharos.helm.accounts.hashing import Hashing
 from pharos.helm.accounts.throttle import Throttle
 from pharos.helm.anomalies.tries import Door, Tries

@@ -1,7 +1,8 @@
 """From a request of an admin's device to the ASGI scope of helm's page: what may be said, and nothing else.
 
-caravel has met the browser and judged its Host and Origin (`pharos.caravel.desk.guard`). A device is free to be another
-program, so what it says is judged again here: helm names the host itself, and passes on no header that is not listed.
+caravel has met the browser and judged its Host and Origin (`pharos.caravel.admin.guard`). A device is free to be
+another program, so what it says is judged again here: helm names the host itself, and passes on no header that is not
+listed.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from pharos.helm.accounts.claim import REFUSED, DeviceClaim, claim_ticket
 from pharos.helm.accounts.devices import change_device, move_device
 from pharos.helm.accounts.tickets import invite_device
 from pharos.helm.accounts.users import add_user
+from pharos.helm.anomalies.tries import BRUTE_FORCE, DENIED_MOST, DENIED_TRIES, TRIES
 from pharos.helm.audit.checkpoints import sign_next
 from pharos.helm.live.board import now_us
 from pharos.helm.model.devices import Device, DeviceAct, DeviceKeys
@@ -525,6 +526,28 @@ async def test_revoked_device_gets_no_passage_and_none_that_it_has_serves_it(tmp
             assert "revoked" in await refused_with(Status.PERMISSION_DENIED, lambda: stub.Sync(request))
         await refused_passage(scene, machine)
         assert scene.refusals() == [(RELAY, "no device has this key")]
+
+
+async def test_denied_device_that_asks_again_and_again_and_tickets_that_are_guessed_are_noticed(tmp_path: Path) -> None:
+    machine = Machine()
+    async with edge(tmp_path) as scene:
+        tries = scene.helm.context.tries
+        device = await scene.enrolled(machine)
+        await scene.helm.store.run(revoke_sample_device, device.id)
+        for _ in range(DENIED_MOST):
+            assert tries.take() == []
+            await refused_passage(scene, machine)
+        (asked,) = tries.take()
+        assert (asked.kind, asked.subject) == (DENIED_TRIES, device.id)
+        link = await scene.invite()
+        forged = attrs.evolve(link, secret=bytes(16))
+        for _ in range(TRIES):
+            assert tries.take() == []
+            with meets(LinkRefusedError, LinkLostError):
+                async with scene.enrolment(forged) as (passage, inner):
+                    await claim_request(Machine(), link, passage, inner)
+        (guessed,) = tries.take()
+        assert (guessed.kind, guessed.evidence["name"]) == (BRUTE_FORCE, link.ticket_id.hex())
 
 
 async def test_disabled_device_gets_no_passage_until_it_is_enabled(tmp_path: Path) -> None:

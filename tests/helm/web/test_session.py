@@ -13,9 +13,10 @@ import pyotp
 import pytest
 import trio
 
-from pharos.helm.accounts import signin, throttle
+from pharos.helm.accounts import hashing, signin, throttle
 from pharos.helm.accounts.admins import add_token, change_admin
 from pharos.helm.accounts.throttle import Throttle
+from pharos.helm.anomalies.tries import TRIES
 from pharos.helm.ca.passwords import hash_password
 from pharos.helm.errors import TooManyTriesError
 from pharos.helm.live.board import now_us
@@ -314,7 +315,10 @@ async def test_too_many_at_the_door_are_told_to_come_back(tmp_path: Path, monkey
         async with trio.open_nursery() as nursery:
             for number in range(30):
                 nursery.start_soon(knock, number)
-    assert codes.count(401) == signin.AT_ONCE + signin.QUEUE
+        # Whoever is at it is noticed, by no word that was typed.
+        (found,) = helm.context.tries.take()
+        assert found.subject == "admin:a name that nobody has"
+    assert codes.count(401) == hashing.AT_ONCE + hashing.QUEUE >= TRIES
     assert codes.count(503) == 30 - codes.count(401)
 
 
