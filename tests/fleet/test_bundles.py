@@ -71,6 +71,9 @@ async def test_older_bundle_is_refused_and_the_newer_one_stays(tmp_path: Path) -
         device_id, old = await stored_bundle(fleet, "laptop")
         async with fleet.client() as client:
             await fleet.add_buoy("b")
+            # What helm learns of the node later would have it seal the profile anew, over the planted one.
+            await fleet.wait_settled(peers=1)
+            await fleet.wait_reality()
             await client.sync()
             newer = client.profile()
             _, current = await stored_bundle(fleet, "laptop")

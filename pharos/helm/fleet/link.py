@@ -220,7 +220,8 @@ class NodeLink:
         self._applied = max(self._applied, report.applied)
         if report.node_id == self._node.id:
             board = self._links.board
-            board.of(self._node.id).skew = report.now - at if report.now else 0
+            sighting = board.of(self._node.id)
+            sighting.skew, sighting.version = report.now - at if report.now else 0, report.version
             board.hear(self._node.id, report.engines, report.machine)
             self._links.ingest.offer_reading(reading_of(report, at=at, latency=max(at - started, 0)))
         return report

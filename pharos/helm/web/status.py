@@ -98,6 +98,7 @@ def node_sighting_json(sighting: Sighting) -> Json:
     """Return how a node's link, its engines and its machine are, as pages read it; None is not known."""
     machine = sighting.machine
     return sighting_json(sighting) | {
+        "agent_version": sighting.version or None,
         "engines": [
             {"protocol": engine.protocol, "driver": engine.driver, "trouble": engine.trouble or None}
             for engine in sighting.engines

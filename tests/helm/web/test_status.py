@@ -62,7 +62,7 @@ async def test_picture_shows_record_sightings_and_handshakes_together(tmp_path: 
         board.report(node.id, node.name, LinkState.UP, "")
         board.of(node.id).applied, board.of(node.id).peers = Fence(1, 1, 3), 2
         board.report(relay.id, relay.name, LinkState.LOST, "no route")
-        board.of(node.id).skew = -400_000_000
+        board.of(node.id).skew, board.of(node.id).version = -400_000_000, "0.1.0"
         engine = EngineReport(protocol="amneziawg", driver="kernel", trouble="no interface")
         board.hear(node.id, (engine,), MachineReport(load=0.256, disk=1000, disk_free=10))
         board.unreachable(relay.id)
@@ -74,6 +74,7 @@ async def test_picture_shows_record_sightings_and_handshakes_together(tmp_path: 
     assert (seen_node["link"], seen_node["detail"], seen_node["peers"]) == ("up", None, 2)
     assert (seen_node["applied_revision"], seen_node["desired_revision"]) == (3, revision)
     assert (seen_node["unreachable"], seen_node["clock_skew_ms"]) == (False, -400_000)
+    assert seen_node["agent_version"] == "0.1.0"
     assert seen_node["engines"] == [{"protocol": "amneziawg", "driver": "kernel", "trouble": "no interface"}]
     assert seen_node["machine"] == {
         "load": 0.26,
