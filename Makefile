@@ -7,7 +7,7 @@ ARGS   ?=
 MINUTES ?= 1
 SEEDS  ?= 3
 
-.PHONY: all setup demo test lint bench fuzz sim proto spa deb clean
+.PHONY: all setup demo test lint bench fuzz sim proto spa deb wheel clean
 
 all: test lint
 
@@ -67,6 +67,10 @@ spa: setup
 deb: setup
 	@$(BIN)/python packaging/build_deb.py --out dist $(ARGS)
 
+# One file for pipx: with the page, and with the agents' packages for helm to put on other machines.
+wheel: setup
+	@$(BIN)/python -m hatchling build -t wheel -d dist
+
 clean:
-	@rm -rf $(VENV) .cache dist build frontend/node_modules frontend/build frontend/.svelte-kit pharos/helm/web/_spa
+	@rm -rf $(VENV) .cache dist build frontend/node_modules frontend/build frontend/.svelte-kit pharos/helm/web/_spa pharos/helm/onboard/_debs
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -52,7 +52,7 @@ async def open_desk(folder: Path, start: Callable[..., Worker]) -> AsyncIterator
         request = await run_command("beacon", "csr", "--state", beacon)
         ports = ["--ingress-port", str(ingress), "--tunnel-port", str(tunnel)]
         grant = await run_command(
-            *("helm", "relays", "add", "--name", "gate", "--address", HOST, *ports),
+            *("helm", "relays", "admit", "--name", "gate", "--address", HOST, *ports),
             *("--state", state, "--request", "-"),
             stdin=request,
         )

@@ -110,7 +110,7 @@ class Bench:
         began = trio.current_time()
         await self.context.store.run(rename_nodes)
         while True:
-            if not await self.context.store.read(count_stale):
+            if not await self.context.store.read(is_any_stale):
                 break
             await trio.sleep(0.02)
         return {"seconds": trio.current_time() - began}
@@ -138,12 +138,20 @@ async def _until(holds: Callable[[], bool], *, every: float) -> None:
         await trio.sleep(every)
 
 
-def count_stale(db: Database) -> int:
-    """Return how many devices' bundles were not looked at since the last change of profiles."""
-    count: int = db.execute(
-        "SELECT COUNT(*) FROM bundles CROSS JOIN fleet WHERE checked_revision < profiles_revision"
+def is_any_stale(db: Database) -> bool:
+    """Return whether a device's bundle was not looked at since the last change of profiles.
+
+    They are sealed in the order of the devices' ids, so the last one is asked about first: to count them all would take
+    as much of helm as to seal some hundreds.
+    """
+    last = db.execute(
+        "SELECT checked_revision < profiles_revision FROM bundles CROSS JOIN fleet ORDER BY device_id DESC LIMIT 1"
     ).fetchone()[0]
-    return count
+    return bool(last) or bool(
+        db.execute(
+            "SELECT EXISTS (SELECT 1 FROM bundles CROSS JOIN fleet WHERE checked_revision < profiles_revision)"
+        ).fetchone()[0]
+    )
 
 
 async def main() -> None:

@@ -1,13 +1,14 @@
-"""Build the agents' Debian packages: ``make deb``. No root, no compiler; the registry is asked only the first time.
+"""Build the Debian packages: ``make deb``. No root, no compiler; the registry is asked only the first time.
 
-Each package carries the libraries of its agent for every Python that Debian 12, Debian 13 and Ubuntu 24.04 bring, as
-the wheels of ``requirements/agent.txt``. Equal sources and an equal SOURCE_DATE_EPOCH (default: the time of the last
-commit) give equal packages, byte for byte.
+Each package carries its libraries for every Python that Debian 12, Debian 13 and Ubuntu 24.04 bring, as the wheels of
+a lock in ``requirements``. Equal sources and an equal SOURCE_DATE_EPOCH (default: the time of the last commit) give
+equal packages, byte for byte.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import platform
 import re
@@ -20,27 +21,34 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from deb.agents import AGENTS, PYTHONS, Agent
+import spa
+from deb.agents import AGENTS
 from deb.errors import PackagingError
-from deb.stage import Build, Wheels, debian_version, stage
+from deb.package import PYTHONS, Package
+from deb.programs import PACKAGES
+from deb.stage import Wheels, stage
+from deb.values import Build, debian_version
 from deb.wheels import MACHINES, Lock, Target, fetch_wheels
+from epoch import read_epoch
 
 ROOT = Path(__file__).resolve().parent.parent
-BY_COMMAND = {agent.command: agent for agent in AGENTS}
+BY_COMMAND = {package.command: package for package in PACKAGES}
 
-XZ_LEVEL = 1
-"""dpkg's own 6 takes five times as long, for a package that is a sixth smaller."""
+XZ_LEVEL = 3
+"""dpkg's own 6 takes twice as long, for packages that are a tenth smaller."""
 
 
-def build_package(agent: Agent, build: Build, wheels: Wheels, out: Path) -> Path:
+def build_package(
+    package: Package, build: Build, wheels: Wheels, out: Path, *, level: int, carried: Sequence[Path] = ()
+) -> Path:
     """Write one package into ``out`` and return its path. Raises: PackagingError."""
-    package = out / f"{agent.package}_{debian_version(build.version)}_{build.arch}.deb"
+    deb = out / f"{package.package}_{debian_version(build.version)}_{build.arch}.deb"
     with tempfile.TemporaryDirectory(prefix="pharos-deb-") as scratch:
-        tree = Path(scratch) / agent.package
-        stage(agent, build, wheels, tree)
+        tree = Path(scratch) / package.package
+        stage(package, build, wheels, tree, carried=carried)
         out.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            ["dpkg-deb", "--root-owner-group", "-Zxz", f"-z{XZ_LEVEL}", "--build", str(tree), str(package)],
+            ["dpkg-deb", "--root-owner-group", "-Zxz", f"-z{level}", "--build", str(tree), str(deb)],
             # xz cuts its input in another way when it has several threads.
             env={**os.environ, "SOURCE_DATE_EPOCH": str(build.epoch), "DPKG_DEB_THREADS_MAX": "1"},
             capture_output=True,
@@ -48,8 +56,8 @@ def build_package(agent: Agent, build: Build, wheels: Wheels, out: Path) -> Path
             check=False,
         )
     if done.returncode:
-        raise PackagingError(f"dpkg-deb refused {agent.package}: {done.stderr.strip()}")
-    return package
+        raise PackagingError(f"dpkg-deb refused {package.package}: {done.stderr.strip()}")
+    return deb
 
 
 def read_version(root: Path) -> str:
@@ -60,62 +68,117 @@ def read_version(root: Path) -> str:
     return match[1]
 
 
-def read_epoch(root: Path) -> int:
-    """Return the date of the build, in seconds since 1970: SOURCE_DATE_EPOCH, or the time of the last commit."""
-    stated = os.environ.get("SOURCE_DATE_EPOCH")
-    if stated is None:
-        command = ["git", "-C", str(root), "log", "-1", "--format=%ct"]
-        try:
-            stated = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        except (OSError, subprocess.CalledProcessError):
-            raise PackagingError("this is no git checkout to take a date from: set SOURCE_DATE_EPOCH") from None
-    try:
-        return int(stated)
-    except ValueError:
-        raise PackagingError(f"SOURCE_DATE_EPOCH={stated.strip()!r} is no number of seconds") from None
-
-
 def host_arch() -> str | None:
     """Return Debian's name for the machine we run on, if packages are made for it."""
     machine = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
     return next((arch for arch, name in MACHINES.items() if name == machine), None)
 
 
-def build_packages(agents: Sequence[Agent], arch: str, out: Path, *, cache: Path, offline: bool) -> list[Path]:
-    """Build the packages of ``agents`` for one architecture. Raises: PackagingError."""
+def wheels_for(lock: str, arch: str, *, cache: Path, offline: bool) -> Wheels:
+    """Return the wheels of one of the locks, for each interpreter. Raises: PackagingError."""
+    pins = Lock.read(ROOT / f"requirements/{lock}.txt")
+    targets = [Target(python, arch) for python in PYTHONS]
+    with ThreadPoolExecutor() as pool:
+        fetched = pool.map(lambda target: fetch_wheels(pins, target, cache=cache, offline=offline), targets)
+        return dict(zip(targets, fetched, strict=True))
+
+
+def build_packages(
+    packages: Sequence[Package],
+    arch: str,
+    out: Path,
+    *,
+    cache: Path,
+    offline: bool,
+    level: int = XZ_LEVEL,
+    carried: Sequence[Path] = (),
+) -> list[Path]:
+    """Build packages for one architecture; ``carried`` go inside those that carry others. Raises: PackagingError."""
     if shutil.which("dpkg-deb") is None:
         raise PackagingError("dpkg-deb is missing: build on Debian or Ubuntu, or install dpkg")
     build = Build(root=ROOT, version=read_version(ROOT), arch=arch, epoch=read_epoch(ROOT))
-    lock = Lock.read(ROOT / "requirements/agent.txt")
-    targets = [Target(python, arch) for python in PYTHONS]
-    wheels = {target: fetch_wheels(lock, target, cache=cache, offline=offline) for target in targets}
+    locks = sorted({package.lock for package in packages})
+    wheels = {lock: wheels_for(lock, arch, cache=cache, offline=offline) for lock in locks}
+
+    def make(package: Package) -> Path:
+        inside = carried if package.carries_agents else ()
+        return build_package(package, build, wheels[package.lock], out, level=level, carried=inside)
+
     # dpkg-deb compresses in one thread, for the same bytes everywhere; the packages do not wait for each other.
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda agent: build_package(agent, build, wheels, out), agents))
+        return list(pool.map(make, packages))
+
+
+def build_all(
+    packages: Sequence[Package], archs: Sequence[str], out: Path, *, cache: Path, offline: bool, level: int = XZ_LEVEL
+) -> list[Path]:
+    """Build packages for some architectures, and first the agents that go inside one of them, for every architecture.
+
+    Raises: PackagingError.
+    """
+    carriers = [package for package in packages if package.carries_agents]
+    others = [package for package in packages if not package.carries_agents]
+    hidden = [agent for agent in AGENTS if carriers and agent not in others]
+    built: list[Path] = []
+    carried: list[Path] = []
+    make = functools.partial(build_packages, cache=cache, offline=offline, level=level)
+    with tempfile.TemporaryDirectory(prefix="pharos-carried-") as scratch, ThreadPoolExecutor() as pool:
+
+        def of(arch: str) -> tuple[list[Path], list[Path]]:
+            """Return what was asked for, and what is in that or was made for the carriers alone."""
+            asked = make(others if arch in archs else [], arch, out)
+            inside = hidden if arch in archs else AGENTS if carriers else ()
+            return asked, make(inside, arch, Path(scratch))
+
+        for asked, inside in pool.map(of, MACHINES):
+            built += asked
+            names = tuple(f"{agent.package}_" for agent in AGENTS)
+            carried += [*(deb for deb in asked if deb.name.startswith(names)), *inside]
+        for arch in archs:
+            built += make(carriers, arch, out, carried=sorted(carried))
+    return built
+
+
+def build_page() -> None:
+    """Bring the admin page up to date, where its sources are. Raises: PackagingError."""
+    if not spa.FRONTEND.is_dir():
+        return
+    try:
+        spa.build()
+    except spa.SpaError as error:
+        raise PackagingError(str(error)) from error
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("agents", nargs="*", metavar="AGENT", help=f"{', '.join(BY_COMMAND)} (default: all)")
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help=f"{', '.join(BY_COMMAND)} (default: all)")
     parser.add_argument("--out", type=Path, default=Path("dist"), help="folder for the packages (default: dist)")
-    parser.add_argument("--arch", choices=sorted(MACHINES), default=host_arch(), help="default: this machine's")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--arch", choices=sorted(MACHINES), default=host_arch(), help="default: this machine's")
+    which.add_argument("--all", action="store_true", help="for every architecture")
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache/deb", help="folder that keeps the wheels")
     parser.add_argument("--offline", action="store_true", help="ask no registry: fail if a wheel is not in the cache")
+    parser.add_argument(
+        "--level", type=int, choices=range(10), default=XZ_LEVEL, help=f"xz's, from fast to small (default: {XZ_LEVEL})"
+    )
     args = parser.parse_args()
-    unknown = sorted(set(args.agents) - BY_COMMAND.keys())
+    unknown = sorted(set(args.packages) - BY_COMMAND.keys())
     if unknown:
-        parser.error(f"there is no agent {unknown[0]!r}")
-    agents = [BY_COMMAND[command] for command in args.agents or BY_COMMAND]
+        parser.error(f"there is no package {unknown[0]!r}")
+    packages = [BY_COMMAND[command] for command in args.packages or BY_COMMAND]
     started = time.monotonic()
     try:
-        if args.arch is None:
+        if args.arch is None and not args.all:
             raise PackagingError(f"there are no packages for {platform.machine()}: say --arch")
-        packages = build_packages(agents, args.arch, args.out, cache=args.cache, offline=args.offline)
+        if any(package.carries_page for package in packages):
+            build_page()
+        archs = list(MACHINES) if args.all else [args.arch]
+        built = build_all(packages, archs, args.out, cache=args.cache, offline=args.offline, level=args.level)
     except PackagingError as error:
         print(f"deb: {error}", file=sys.stderr)
         return 1
-    for package in packages:
-        print(f"deb: {package} ({package.stat().st_size / 1e6:.1f} MB)")
+    for deb in built:
+        print(f"deb: {deb} ({deb.stat().st_size / 1e6:.1f} MB)")
     print(f"deb: built ({time.monotonic() - started:.1f} s)")
     return 0
 

@@ -28,6 +28,7 @@ BOUNDARIES = {
     "helm/alerts/send.py send": "one delivery's service, which is other people's code; the alert is tried again",
     "helm/alerts/send.py _instantiate": "other people's code judges an address; that it does not fit is all there is",
     "wire/tasks.py open_background": "raised again outside the nursery, so that no group wraps it",
+    "helm/onboard/join/runner.py Onboardings._work": "a machine's answers may end its own onboarding, and nothing else",
     "demo/cli.py _tell": "the step that failed has said so in its own line and in the exit code",
 }
 # The only homes of primitives (docs/attacks.md): everyone else asks these for an act with a name.
@@ -36,6 +37,9 @@ ENVIRONMENT = {
     "wire/daemon.py": "systemd says there where it listens",
     "helm/ca/providers.py": "systemd says there where its credentials are, and a passphrase may come that way",
     "buoy/roothelper/server.py": "systemd says there which socket it passes",
+    "helm/onboard/ssh/askpass.py": "ssh says there what kind of question it is that it starts this for",
+    "helm/onboard/ssh/process.py": "ssh wants the operator's: his agent, his home, what his configuration names",
+    "helm/onboard/ssh/runtime.py": "systemd says there where sockets belong that end with the session",
     "demo/processes.py": "hands the environment on to the daemons that it starts",
 }
 ABSENT = {"asyncio", "trio_asyncio", "anyio", "sniffio", "attr"}

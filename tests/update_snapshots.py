@@ -11,7 +11,7 @@ def main() -> None:
             continue
         snapshot.path.parent.mkdir(exist_ok=True)
         snapshot.path.write_text(text, encoding="utf-8")
-        print(f"written: tests/{snapshot.name}")
+        print(f"written: {snapshot.name}")
 
 
 if __name__ == "__main__":

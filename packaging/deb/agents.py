@@ -4,60 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
-
-PYTHONS: Final = ("3.11", "3.12", "3.13", "3.14")
-"""Debian 12 brings the first, Debian 13 the third, Ubuntu 24.04 the second; oldest first."""
-
-
-@attrs.frozen(kw_only=True)
-class Companion:
-    """A command beside an agent's, as a process of its own under units of its own."""
-
-    command: str
-    """In /usr/bin."""
-    module: str | None
-    """Where the command's ``main`` is; None: it is somebody else's, who may or may not be here."""
-    units: tuple[str, ...]
-    """Files of its units."""
-    user: str | None
-    """Its own, who has a file of this name for systemd-sysusers; None: root."""
-    running: str
-    """What systemctl calls all that run of it, for a shell."""
-    restarts: bool = False
-    """Whether an update ends what runs of it; else it goes on with the old code, for its users' sake."""
-    farewell: str | None = None
-    """What is run when it is removed, for a shell."""
-
-
-@attrs.frozen(kw_only=True)
-class Agent:
-    """One package: the command of one agent, and what runs it."""
-
-    command: str
-    """In /usr/bin; also the name of its package inside ``pharos`` and of its file in /etc/pharos."""
-    summary: str
-    """At most 80 characters, no article, no full stop (Debian policy 3.4.1)."""
-    description: tuple[str, ...]
-    """Lines of at most 79 characters."""
-    companions: tuple[Companion, ...] = ()
-    oneshots: tuple[str, ...] = ()
-    """Files of units beside its service that run its own command once; an operator enables them."""
-    depends: tuple[str, ...] = ()
-    """Packages that it calls commands of."""
-    traces: tuple[str, ...] = ()
-    """Folders that a purge removes beside its own, rather than the next reboot."""
-
-    @property
-    def package(self) -> str:
-        """Name of the package, of its unit, its user and its state directory."""
-        return f"pharos-{self.command}"
-
-    @property
-    def module(self) -> str:
-        """Where the command's ``main`` is."""
-        return f"pharos.{self.command}.cli"
-
+from deb.package import Companion, Package
 
 AWG: Final = Companion(
     command="pharos-awg",
@@ -89,7 +36,7 @@ HELPER: Final = Companion(
     restarts=True,
     farewell="pharos-buoy-helper --undo",
 )
-BUOY: Final = Agent(
+BUOY: Final = Package(
     command="buoy",
     summary="VPN node of a Pharos fleet",
     description=(
@@ -100,9 +47,11 @@ BUOY: Final = Agent(
     companions=(AWG, REALITY, XRAY, HELPER),
     oneshots=("pharos-buoy-render.service",),
     depends=("iproute2", "nftables"),
+    # It has engines of its own, and uses these where they are.
+    suggests=("amneziawg-tools", "xray"),
     traces=("/run/pharos-xray", "/run/pharos-buoy-helper"),
 )
-BEACON: Final = Agent(
+BEACON: Final = Package(
     command="beacon",
     summary="relay of a Pharos fleet, the way in for its clients",
     description=(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -21,17 +22,17 @@ class Closure:
     """Top-level names that are neither ours nor the standard library's."""
 
 
-def import_closure(root: Path, package: str, entry: str) -> Closure:
-    """Follow the imports of module ``entry`` of ``package``, whose folder is in ``root``.
+def import_closure(root: Path, package: str, *entries: str) -> Closure:
+    """Follow the imports of modules of ``package``, whose folder is in ``root``.
 
     Imports inside functions count; those under ``if TYPE_CHECKING`` never run and do not. An import by computed name
     cannot be seen.
 
-    Raises: ModuleNotFoundError — ``entry``, or a module that it imports from ``package``, has no file.
+    Raises: ModuleNotFoundError — an entry, or a module that it imports from ``package``, has no file.
     """
     files: dict[str, Path] = {}
     external: set[str] = set()
-    waiting = [entry]
+    waiting = [*entries]
     while waiting:
         name = waiting.pop()
         if name in files:
@@ -45,7 +46,7 @@ def import_closure(root: Path, package: str, entry: str) -> Closure:
         files[name] = path
         if "." in name:
             waiting.append(name.rpartition(".")[0])
-        for module, member in _imports(ast.parse(path.read_bytes(), filename=str(path))):
+        for module, member in _imports_of(path.read_bytes(), str(path)):
             waiting.append(module)
             submodule = f"{module}.{member}"
             if member and module.partition(".")[0] == package and _source(root, submodule):
@@ -54,6 +55,12 @@ def import_closure(root: Path, package: str, entry: str) -> Closure:
         files=tuple(sorted(path.relative_to(root) for path in files.values())),
         external=frozenset(external - sys.stdlib_module_names),
     )
+
+
+@functools.cache
+def _imports_of(source: bytes, filename: str) -> tuple[tuple[str, str], ...]:
+    """Read a file once, for all packages that it goes into."""
+    return tuple(_imports(ast.parse(source, filename=filename)))
 
 
 def _source(root: Path, name: str) -> Path | None:

@@ -1,74 +1,51 @@
-"""Lay out the file tree of an agent's package."""
+"""Lay out the file tree of a package."""
 
 from __future__ import annotations
 
-import email.parser
-import email.utils
-import gzip
-import hashlib
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import attrs
-from deb.agents import PYTHONS, Agent
+from deb.control import put_control, put_documents, scripts_of
 from deb.errors import PackagingError
 from deb.imports import Closure, import_closure
-from deb.wheels import GLIBC, Target, unpack_wheel
+from deb.manual import put_manual
+from deb.package import Package
+from deb.values import Build, fill, put, values_of
+from deb.wheels import Target, unpack_wheel
 from packaging.utils import NormalizedName
-from packaging.version import Version
 
-# An address is part of the format; the project is reached through its repository.
-MAINTAINER: Final = "The PharosVPN contributors <packages@pharosvpn.invalid>"
 ANY: Final = "any"
 """The folder of what serves every interpreter."""
-
-SCRIPTS: Final = ("postinst", "prerm", "postrm")
+PAGE: Final = Path("pharos/helm/web/_spa")
+"""The built admin page, below the sources."""
+CARRIED: Final = Path("pharos/helm/onboard/_debs")
+"""Where helm looks for the packages that it installs elsewhere."""
 
 Wheels = Mapping[Target, Mapping[NormalizedName, Path]]
 """For each interpreter, its wheels by distribution."""
 
 
-@attrs.frozen(kw_only=True)
-class Build:
-    """What is the same for every package of one build."""
+def stage(package: Package, build: Build, wheels: Wheels, tree: Path, *, carried: Sequence[Path] = ()) -> None:
+    """Make ``tree`` hold what dpkg-deb packs; ``carried`` are packages that go inside this one.
 
-    root: Path
-    """Of the project."""
-    version: str
-    """As Python writes it."""
-    arch: str
-    epoch: int
-    """Seconds since 1970: the date of the changelog and of every file."""
-
-
-def debian_version(version: str) -> str:
-    """Return a Python version in Debian's order: ``1.0rc1`` is older than ``1.0``, so it is ``1.0~rc1`` there."""
-    parsed = Version(version)
-    pre = "" if parsed.pre is None else f"~{parsed.pre[0]}{parsed.pre[1]}"
-    post = "" if parsed.post is None else f"+post{parsed.post}"
-    dev = "" if parsed.dev is None else f"~dev{parsed.dev}"
-    local = "" if parsed.local is None else f"+{parsed.local}"
-    return f"{parsed.base_version}{pre}{post}{dev}{local}"
-
-
-def stage(agent: Agent, build: Build, wheels: Wheels, tree: Path) -> None:
-    """Make ``tree`` hold what dpkg-deb packs. Raises: PackagingError — the agent imports what is not there."""
-    closure = import_closure(build.root, "pharos", agent.module)
-    for companion in agent.companions:
-        if companion.module is None:
-            continue
-        more = import_closure(build.root, "pharos", companion.module)
-        closure = Closure(files=tuple(sorted({*closure.files, *more.files})), external=closure.external | more.external)
+    Raises: PackagingError — the package imports what is not there, or the admin page is not built.
+    """
+    closure = _closure(package, build.root)
+    app = tree / "usr/lib" / package.package / "app"
     for path in closure.files:
-        _put(tree / "usr/lib" / agent.package / "app" / path, (build.root / path).read_bytes())
-    _put_libraries(agent, closure, wheels, tree / "usr/lib" / agent.package / "site")
-    _put_system_files(agent, build, tree)
-    _put_documents(agent, build, tree)
-    _put_control(agent, build, tree)
-    scripts = {tree / "DEBIAN" / name for name in SCRIPTS}
+        put(app / path, (build.root / path).read_bytes())
+    _put_libraries(package, closure, wheels, tree / "usr/lib" / package.package / "site")
+    for path in _page(build.root) if package.carries_page else ():
+        put(app / path, (build.root / path).read_bytes())
+    for deb in carried:
+        put(app / CARRIED / deb.name, deb.read_bytes())
+    _put_system_files(package, build, tree)
+    put_manual(package, tree)
+    put_documents(package, build, tree)
+    put_control(package, build, tree)
+    scripts = {tree / "DEBIAN" / name for name in scripts_of(package)}
     # Nothing of the umask or the clock of the machine that built it stays.
     for path in (tree, *tree.rglob("*")):
         executable = path.is_dir() or path.parent == tree / "usr/bin" or path in scripts
@@ -76,42 +53,26 @@ def stage(agent: Agent, build: Build, wheels: Wheels, tree: Path) -> None:
         os.utime(path, (build.epoch, build.epoch))
 
 
-def _put(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+def _closure(package: Package, root: Path) -> Closure:
+    """Return what the package's commands import; of its whole folders, what any of their modules does."""
+    entries = [module for _, module in package.commands]
+    for folder in package.whole:
+        for path in sorted((root / folder).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            entries.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return import_closure(root, "pharos", *entries)
 
 
-def _fill(template: Path, values: Mapping[str, str]) -> str:
-    return re.sub(r"@([a-z]+)@", lambda match: values[match[1]], template.read_text(encoding="utf-8"))
+def _page(root: Path) -> Iterator[Path]:
+    if not (root / PAGE / "index.html").is_file():
+        raise PackagingError("the admin page is not built: run `make spa`")
+    for path in sorted((root / PAGE).rglob("*")):
+        # A file with a dot says what the page was built from, and is never served.
+        if path.is_file() and not path.name.startswith("."):
+            yield path.relative_to(root)
 
 
-def _values(agent: Agent, build: Build) -> dict[str, str]:
-    major, minor = PYTHONS[-1].split(".")
-    return {
-        "package": agent.package,
-        "command": agent.command,
-        "module": agent.module,
-        "users": " ".join([f"{agent.package}.conf", *(f"{one.user}.conf" for one in agent.companions if one.user)]),
-        "services": " ".join([f"{agent.package}.service", *agent.oneshots, *(one.running for one in agent.companions)]),
-        "restarts": "".join(
-            f"        systemctl --system try-restart {one.command}.service >/dev/null || true\n"
-            for one in agent.companions
-            if one.restarts
-        ),
-        "farewells": "".join(f"    {one.farewell} || true\n" for one in agent.companions if one.farewell),
-        "traces": "".join(f" {folder}" for folder in agent.traces),
-        "depends": "".join(f", {package}" for package in agent.depends),
-        "version": debian_version(build.version),
-        "arch": build.arch,
-        "maintainer": MAINTAINER,
-        "oldest": PYTHONS[0],
-        "newest": PYTHONS[-1],
-        "beyond": f"{major}.{int(minor) + 1}",
-        "glibc": ".".join(map(str, GLIBC)),
-    }
-
-
-def _put_libraries(agent: Agent, closure: Closure, wheels: Wheels, site: Path) -> None:
+def _put_libraries(package: Package, closure: Closure, wheels: Wheels, site: Path) -> None:
     """Unpack each wheel once for all interpreters where one serves all, else once for each."""
     modules: set[str] = set()
     oldest, *_ = wheels
@@ -119,89 +80,40 @@ def _put_libraries(agent: Agent, closure: Closure, wheels: Wheels, site: Path) -
         # The launcher takes the folder as the sign that an interpreter is served, so it is there even if empty.
         (site / target.tag).mkdir(parents=True)
         for name, wheel in of_target.items():
+            if name in package.left_out:
+                continue
             serves_all = all(name in other and other[name].name == wheel.name for other in wheels.values())
             if target == oldest or not serves_all:
                 modules |= unpack_wheel(wheel, site / (ANY if serves_all else target.tag))
     missing = closure.external - modules
     if missing:
         raise PackagingError(
-            f"{agent.module} imports {', '.join(sorted(missing))}, which {agent.package} would not hold: "
-            "add it to requirements/agent.in and compile that anew, or import less"
+            f"{package.module} imports {', '.join(sorted(missing))}, which {package.package} would not hold: "
+            f"add it to requirements/{package.lock}.in and compile that anew, or import less"
         )
 
 
-def _put_system_files(agent: Agent, build: Build, tree: Path) -> None:
-    source = build.root / "packaging"
-    templates = source / "deb/templates"
-    _put(tree / "usr/bin" / agent.command, _fill(templates / "launcher", _values(agent, build)))
-    for folder, place, suffix in (
-        ("systemd", "usr/lib/systemd/system", "service"),
-        ("sysusers.d", "usr/lib/sysusers.d", "conf"),
-        ("tmpfiles.d", "usr/lib/tmpfiles.d", "conf"),
-    ):
-        name = f"{agent.package}.{suffix}"
-        _put(tree / place / name, (source / folder / name).read_bytes())
-    for unit in agent.oneshots:
-        _put(tree / "usr/lib/systemd/system" / unit, (source / "systemd" / unit).read_bytes())
-    for companion in agent.companions:
-        if companion.module is not None:
-            values = _values(agent, build) | {"command": companion.command, "module": companion.module}
-            _put(tree / "usr/bin" / companion.command, _fill(templates / "launcher", values))
-        for unit in companion.units:
-            _put(tree / "usr/lib/systemd/system" / unit, (source / "systemd" / unit).read_bytes())
-        if companion.user is not None:
-            user = f"{companion.user}.conf"
-            _put(tree / "usr/lib/sysusers.d" / user, (source / "sysusers.d" / user).read_bytes())
-    conffile = f"{agent.command}.toml"
-    _put(tree / "etc/pharos" / conffile, (source / "deb/conffiles" / conffile).read_bytes())
-    _put(
-        tree / "usr/share/lintian/overrides" / agent.package,
-        _fill(templates / "lintian-overrides", _values(agent, build)),
-    )
+def _put_system_files(package: Package, build: Build, tree: Path) -> None:
+    values = values_of(package, build)
+    for command, module in package.commands:
+        launcher = fill(build.templates / "launcher", values | {"command": command, "module": module})
+        put(tree / "usr/bin" / command, launcher)
+    put(tree / "usr/share/lintian/overrides" / package.package, fill(build.templates / "lintian-overrides", values))
+    if package.daemon:
+        _put_daemon(package, build.root / "packaging", tree)
 
 
-def _put_documents(agent: Agent, build: Build, tree: Path) -> None:
-    templates = build.root / "packaging/deb/templates"
-    documents = tree / "usr/share/doc" / agent.package
-    values = _values(agent, build) | {
-        "date": email.utils.formatdate(build.epoch),
-        "libraries": _libraries(tree / "usr/lib" / agent.package / "site"),
-        "licence": (build.root / "LICENSE").read_text(encoding="utf-8").rstrip(),
-    }
-    _put(documents / "changelog.gz", gzip.compress(_fill(templates / "changelog", values).encode(), mtime=0))
-    _put(documents / "copyright", _fill(templates / "copyright", values))
-    _put(documents / "packages.md", (build.root / "docs/guide/packages.md").read_bytes())
-
-
-def _libraries(site: Path) -> str:
-    """Return a line for each vendored distribution: its name, its version and its licence."""
-    lines = set()
-    for path in site.glob("*/*.dist-info/METADATA"):
-        metadata = email.parser.Parser().parsestr(path.read_text(encoding="utf-8"), headersonly=True)
-        classifiers = [c.rpartition(" :: ")[2] for c in metadata.get_all("Classifier", []) if c.startswith("License")]
-        licence = metadata["License-Expression"] or ", ".join(classifiers) or metadata["License"]
-        lines.add(f"{metadata['Name']} {metadata['Version']}: {licence}")
-    return "\n".join(sorted(lines, key=str.lower))
-
-
-def _put_control(agent: Agent, build: Build, tree: Path) -> None:
-    templates = build.root / "packaging/deb/templates"
-    contents = sorted(path for path in tree.rglob("*"))
-    # Debian policy 5.6.20: KiB, each file rounded up, one for each folder.
-    size = sum(-(-path.stat().st_size // 1024) if path.is_file() else 1 for path in contents)
-    sums = "".join(
-        # MD5 is what dpkg --verify reads; it guards against accidents only.
-        f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}  {path.relative_to(tree)}\n"
-        for path in contents
-        if path.is_file() and not path.is_relative_to(tree / "etc")
-    )
-    values = _values(agent, build) | {
-        "size": str(size),
-        "summary": agent.summary,
-        "description": "\n".join(f" {line}" for line in agent.description),
-    }
-    _put(tree / "DEBIAN/control", _fill(templates / "control", values))
-    _put(tree / "DEBIAN/conffiles", f"/etc/pharos/{agent.command}.toml\n")
-    _put(tree / "DEBIAN/md5sums", sums)
-    for script in SCRIPTS:
-        _put(tree / "DEBIAN" / script, _fill(templates / script, values))
+def _put_daemon(package: Package, source: Path, tree: Path) -> None:
+    units = [f"{package.package}.service", *package.oneshots]
+    users = [package.package]
+    for companion in package.companions:
+        units += companion.units
+        users += [] if companion.user is None else [companion.user]
+    for unit in units:
+        put(tree / "usr/lib/systemd/system" / unit, (source / "systemd" / unit).read_bytes())
+    for user in users:
+        put(tree / "usr/lib/sysusers.d" / f"{user}.conf", (source / "sysusers.d" / f"{user}.conf").read_bytes())
+    folders = f"{package.package}.conf"
+    put(tree / "usr/lib/tmpfiles.d" / folders, (source / "tmpfiles.d" / folders).read_bytes())
+    conffile = f"{package.command}.toml"
+    put(tree / "etc/pharos" / conffile, (source / "deb/conffiles" / conffile).read_bytes())

@@ -185,6 +185,9 @@ def unpack_wheel(wheel: Path, into: Path) -> set[str]:
 
 
 def _is_wanted(path: PurePosixPath) -> bool:
+    if path.parts[0].endswith(".data") and path.parts[1:2] == ("data",):
+        # What a library would put beside a Python, such as a man page of a command that is not here.
+        return False
     if path.parts[0].endswith(".dist-info"):
         return len(path.parts) > 1 and LIVE_METADATA.fullmatch(path.parts[1]) is not None
     return DEAD_FOLDERS.isdisjoint(path.parts) and path.suffix not in DEAD_SUFFIXES

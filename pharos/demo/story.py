@@ -131,7 +131,7 @@ class Story:
         await self._adopt(
             "buoy",
             state,
-            ["nodes", "add", "--name", name, "--address", HOST, "--control-port", control, "--awg-port", awg],
+            ["nodes", "admit", "--name", name, "--address", HOST, "--control-port", control, "--awg-port", awg],
         )
         # Before the node is there: it never hears of another target, and asks nobody outside.
         target = f"{HOST}:{self._site.target_port}"
@@ -150,7 +150,18 @@ class Story:
         await self._adopt(
             "beacon",
             state,
-            ["relays", "add", "--name", "gate", "--address", HOST, "--ingress-port", ingress, "--tunnel-port", tunnel],
+            [
+                "relays",
+                "admit",
+                "--name",
+                "gate",
+                "--address",
+                HOST,
+                "--ingress-port",
+                ingress,
+                "--tunnel-port",
+                tunnel,
+            ],
         )
         await self._crew.start(
             "beacon",

@@ -34,6 +34,8 @@ from pharos.helm.fleet.wake import Wakes
 from pharos.helm.live.board import Board, now_us
 from pharos.helm.live.follow import run_feed
 from pharos.helm.live.hub import Hub
+from pharos.helm.onboard.upgrade.health import HelmDesk
+from pharos.helm.onboard.upgrade.runs import helm_connect
 from pharos.helm.profiles.leases import run_leases
 from pharos.helm.profiles.reseal import run_reseal
 from pharos.helm.relay.aboard import come_aboard
@@ -139,6 +141,8 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmConte
                 link_nursery.start_soon(run_rotation, store, authorities, context.vault)
                 link_nursery.start_soon(run_reach, board, wakes)
                 link_nursery.start_soon(run_alerts, store, board, wakes)
+                await link_nursery.start(context.onboardings.run, store, authorities, context.board, state)
+                link_nursery.start_soon(context.upgrades.run, HelmDesk(context), helm_connect(state))
                 async with trio.open_nursery() as edge_nursery:
                     await edge_nursery.start(serve_operator, make_operator_app(context), state)
                     await edge_nursery.start(serve_page, page, context, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,8 @@ from pharos.helm.model.aboard import AboardPlan
 from pharos.helm.model.fleet import Posture
 from pharos.helm.model.postures import BEACON, posture_value
 
-DEFAULT_STATE: Final = platformdirs.user_data_path("pharos") / "helm"
+DEFAULT_STATE: Final = Path(os.environ.get("PHAROS_HELM_STATE") or platformdirs.user_data_path("pharos") / "helm")
+"""A package's commands set the variable: there the operator and the service mean one directory."""
 WEB_PORT: Final = 8440
 SOCKET_NAME: Final = "helm.sock"
 """Below the state directory: where the operator's commands reach a running helm."""

@@ -13,6 +13,8 @@ from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import Vault
 from pharos.helm.live.board import Board
 from pharos.helm.live.hub import Hub
+from pharos.helm.onboard.join.runner import Onboardings
+from pharos.helm.onboard.upgrade.runs import Upgrades
 from pharos.helm.store.database import Store
 from pharos.helm.telemetry.ingest import Ingest
 
@@ -35,6 +37,8 @@ class HelmContext:
     logins: WaitingLogins = attrs.field(factory=WaitingLogins)
     tries: Tries = attrs.field(factory=Tries)
     oidc: Providers = attrs.field(factory=Providers)
+    onboardings: Onboardings = attrs.field(factory=Onboardings)
+    upgrades: Upgrades = attrs.field(factory=Upgrades)
 
     @property
     def authority(self) -> Authority:

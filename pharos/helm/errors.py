@@ -19,6 +19,7 @@ HelmError
 ├── AuditError              the audit chain does not hold
 ├── SinkError               a log system did not take what was sent
 ├── BackupError             a backup cannot be made, reached, opened or put in place
+├── NewerDatabaseError      a newer helm wrote this database
 └── DatabaseCorruptError    a database failed its check; it is never overwritten
 """
 
@@ -122,6 +123,10 @@ class SinkError(HelmError):
 
 class BackupError(HelmError):
     """The backup cannot be made, reached or opened."""
+
+
+class NewerDatabaseError(HelmError):
+    """A newer helm has written this database; run that one, or go back to the copy from before it."""
 
 
 class DatabaseCorruptError(HelmError):

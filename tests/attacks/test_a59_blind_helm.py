@@ -11,6 +11,7 @@ import base64
 import datetime
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,14 +49,20 @@ class HelmProcess:
             self.process = subprocess.Popen(  # noqa: ASYNC220 -- it returns at once
                 [sys.executable, *words, "--web-port", str(self.fleet.web_port)], stdout=log, stderr=log
             )
-        process, socket = self.process, self.fleet.helm_state / SOCKET_NAME
-        await self.fleet.until(lambda: socket.exists() or process.poll() is not None)
+        process, path = self.process, self.fleet.helm_state / SOCKET_NAME
+        await self.fleet.until(lambda: _listens(path) or process.poll() is not None)
         assert process.poll() is None, self.log.read_text()
 
     async def stop(self) -> None:
         assert self.process is not None
         self.process.terminate()
         await trio.to_thread.run_sync(self.process.wait)
+
+
+def _listens(path: Path) -> bool:
+    """Tell whether somebody can connect; the socket is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as knocking:
+        return knocking.connect_ex(str(path)) == 0
 
 
 def memory_of(pid: int) -> Iterator[bytes]:

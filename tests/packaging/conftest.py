@@ -1,41 +1,52 @@
-"""The agents' packages, built once for all tests, and unpacked."""
+"""The packages, built once for all tests, and unpacked."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.built import AGENTS, Package, build, copy_sources
+from tests.packaging.built import AGENTS, QUICK, ROOT, Package, build, built, shared, shared_sources, unpack
 
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of what the packages are made from."""
-    folder = tmp_path_factory.mktemp("sources")
-    copy_sources(folder)
-    return folder
+    return shared_sources(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def packages(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Package]:
-    """Return both packages by their commands."""
-    out = tmp_path_factory.mktemp("packages")
-    build(sources, out)
-    built = {}
-    for command in AGENTS:
-        (deb,) = out.glob(f"pharos-{command}_*.deb")
-        built[command] = Package(command, deb, out / command)
-        subprocess.run(["dpkg-deb", "--extract", str(deb), str(out / command)], check=True)
-    return built
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Package]:
+    """Return the packages by their commands, helm's apart."""
+    out = built(tmp_path_factory, *QUICK)
+    return {command: unpack(out, command) for command in QUICK}
+
+
+@pytest.fixture(scope="session")
+def helm_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """Return helm's package, with an admin page that is up to date."""
+    with shared(tmp_path_factory, "page"):
+        subprocess.run([sys.executable, str(ROOT / "packaging/spa.py")], check=True)
+    return unpack(built(tmp_path_factory, "helm", copy="helm-sources"), "helm")
 
 
 @pytest.fixture(params=AGENTS)
-def package(request: pytest.FixtureRequest, packages: Mapping[str, Package]) -> Package:
-    """Return one package, and then the other."""
+def agent(request: pytest.FixtureRequest, packages: Mapping[str, Package]) -> Package:
+    """Return one agent's package, and then the other's."""
+    return packages[request.param]
+
+
+@pytest.fixture(params=[*QUICK, pytest.param("helm", marks=pytest.mark.system)])
+def package(request: pytest.FixtureRequest) -> Package:
+    """Return each package in its turn."""
+    if request.param == "helm":
+        helm: Package = request.getfixturevalue("helm_package")
+        return helm
+    packages: Mapping[str, Package] = request.getfixturevalue("packages")
     return packages[request.param]
 
 

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import attrs
 import pytest
-from build_deb import read_epoch, read_version
-from deb.agents import AGENTS, Agent
+from build_deb import read_version
 from deb.errors import PackagingError
-from deb.stage import Build, stage
+from deb.package import Package
+from deb.programs import HELM, PACKAGES
+from deb.stage import stage
+from deb.values import Build
 from deb.wheels import Target
+from epoch import read_epoch
 
 import pharos
 from tests.packaging.built import ROOT
@@ -32,16 +35,26 @@ def test_missing_dpkg_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.command)
-def test_agent_that_imports_what_it_would_not_hold_is_not_packed(agent: Agent, tmp_path: Path) -> None:
-    (tmp_path / f"pharos/{agent.command}").mkdir(parents=True)
-    for folder in ("pharos", f"pharos/{agent.command}"):
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.command)
+def test_package_that_imports_what_it_would_not_hold_is_not_packed(package: Package, tmp_path: Path) -> None:
+    (tmp_path / f"pharos/{package.command}").mkdir(parents=True)
+    for folder in ("pharos", f"pharos/{package.command}"):
         (tmp_path / folder / "__init__.py").touch()
-    (tmp_path / f"pharos/{agent.command}/cli.py").write_text("import json, quart, trio\n")
+    (tmp_path / f"pharos/{package.command}/cli.py").write_text("import json, quart, trio\n")
     build = Build(root=tmp_path, version="1.0", arch="amd64", epoch=0)
-    with pytest.raises(PackagingError, match=f"imports quart, trio, which {agent.package} would not hold"):
+    with pytest.raises(PackagingError, match=f"imports quart, trio, which {package.package} would not hold"):
         # Companions are programs of their own, and import what they want.
-        stage(attrs.evolve(agent, companions=()), build, {Target("3.11", "amd64"): {}}, tmp_path / "tree")
+        alone = attrs.evolve(package, companions=(), further=())
+        stage(alone, build, {Target("3.11", "amd64"): {}}, tmp_path / "tree")
+
+
+def test_helm_is_not_packed_without_its_page(tmp_path: Path) -> None:
+    (tmp_path / "pharos/helm").mkdir(parents=True)
+    for path in ("pharos/__init__.py", "pharos/helm/__init__.py", "pharos/helm/cli.py"):
+        (tmp_path / path).touch()
+    build = Build(root=tmp_path, version="1.0", arch="amd64", epoch=0)
+    with pytest.raises(PackagingError, match="run `make spa`"):
+        stage(attrs.evolve(HELM, further=()), build, {Target("3.11", "amd64"): {}}, tmp_path / "tree")
 
 
 def test_version_is_read_without_importing(tmp_path: Path) -> None:

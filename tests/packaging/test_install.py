@@ -14,7 +14,7 @@ from pharos.buoy.roothelper.acts import Act, ApplyNetwork
 from pharos.buoy.roothelper.codec import to_json
 from pharos.wire.netpolicy import NetworkPlan
 from pharos.wire.netrules import FAMILY, TABLE
-from tests.packaging.built import build
+from tests.packaging.built import built
 from tests.system.lab.network import open_lab
 from tests.system.machines import BOOT_TIMEOUT, Machine, open_machine
 from tests.system.needs import missing_for_machines
@@ -47,14 +47,17 @@ async def machine_with(folder: Path, debs: Path, release: str) -> AsyncIterator[
 
 @pytest.mark.parametrize("release", RELEASES)
 async def test_package_brings_its_processes_keeps_them_over_an_update_and_takes_all_away(
-    sources: Path, tmp_path: Path, release: str
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, release: str
 ) -> None:
-    debs = tmp_path / "debs"
-    await trio.to_thread.run_sync(build, sources, debs, "buoy")
+    debs = await trio.to_thread.run_sync(built, tmp_path_factory, "buoy")
     async with machine_with(tmp_path, debs, release) as machine:
         await machine.run(*INSTALL)
         for unit in (*ENGINES, f"{HELPER}.socket"):
             assert await show(machine, unit, "ActiveState") == "active", unit
+        # With keys and no grant it is no service that fails.
+        await machine.run("buoy", "csr")
+        await machine.run("systemctl", "start", "pharos-buoy")
+        assert await show(machine, "pharos-buoy", "ActiveState") == "inactive"
         await machine.put("/usr/local/lib/ask.py", ASK)
         ask = ["setpriv", "--reuid=pharos-buoy", "--regid=pharos-buoy", "--clear-groups", "python3"]
         said = await machine.run(*ask, "/usr/local/lib/ask.py", json.dumps(to_json(ApplyNetwork(PLAN), Act)))
@@ -70,6 +73,7 @@ async def test_package_brings_its_processes_keeps_them_over_an_update_and_takes_
         assert await show(machine, HELPER, "MainPID") != helper
         assert await machine.run("nft", "list", "table", FAMILY, TABLE) == table
 
+        assert await show(machine, "pharos-buoy", "NRestarts") == "0"
         await machine.run("dpkg", "--remove", "pharos-buoy")
         assert await machine.run("nft", "list", "ruleset") == ""
         assert "active" not in await machine.run("systemctl", "list-units", "--plain", "--no-legend", "pharos*")

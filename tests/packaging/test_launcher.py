@@ -71,28 +71,28 @@ def test_python_that_is_not_served_is_named(package: Package) -> None:
 
 @pytest.mark.parametrize("python", interpreters()[-1:])
 def test_packaged_agent_joins_a_fleet_and_tells_systemd_when_it_serves(
-    package: Package, python: str, tmp_path: Path
+    agent: Package, python: str, tmp_path: Path
 ) -> None:
     state = ["--state", str(tmp_path / "state")]
-    asked = run(package, python, "csr", *state)
+    asked = run(agent, python, "csr", *state)
     grant = grant_for(AgentRequest.parse(asked.stdout))
-    kept = run(package, python, "csr", *state, "--install", "-", text=grant.render())
+    kept = run(agent, python, "csr", *state, "--install", "-", text=grant.render())
     assert kept.returncode == 0, kept.stderr
 
     ports = {"buoy": ("--control-port", "--awg-port"), "beacon": ("--ingress-port", "--tunnel-port")}
-    options = [*state, "--host", "127.0.0.1", *(word for port in ports[package.command] for word in (port, "0"))]
+    options = [*state, "--host", "127.0.0.1", *(word for port in ports[agent.command] for word in (port, "0"))]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(START)
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "PATH": "/usr/bin:/bin"}
         with subprocess.Popen(
-            command_line(package, python, "run", *options), env=environment, stderr=subprocess.PIPE, text=True
-        ) as agent:
+            command_line(agent, python, "run", *options), env=environment, stderr=subprocess.PIPE, text=True
+        ) as daemon:
             try:
                 assert systemd.recv(64) == b"READY=1"
-                agent.send_signal(signal.SIGTERM)
+                daemon.send_signal(signal.SIGTERM)
                 assert systemd.recv(64) == b"STOPPING=1"
-                _, errors = agent.communicate(timeout=START)
-                assert agent.returncode == 0, errors
+                _, errors = daemon.communicate(timeout=START)
+                assert daemon.returncode == 0, errors
             finally:
-                agent.kill()
+                daemon.kill()

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 from deb.errors import NotCachedError, PackagingError
-from deb.stage import debian_version
+from deb.values import debian_version
 from deb.wheels import Lock, Target, fetch_wheels, unpack_wheel
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,7 +106,8 @@ def test_wheel_that_reaches_outside_is_refused(tmp_path: Path, name: str) -> Non
 def test_wheel_is_unpacked_without_what_is_never_run(tmp_path: Path) -> None:
     names = ("a/__init__.py", "a/_b.abi3.so", "a/_b.c", "a/a.pyi", "a/tests/test_a.py", "_c.cpython-311.so")
     info = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "LICENSE.MIT", "sboms/a.json")
-    make_wheel(tmp_path / "a-1.0-py3-none-any.whl", *names, *(f"a-1.0.dist-info/{name}" for name in info))
+    beside = "a-1.0.data/data/share/man/man1/a.1"
+    make_wheel(tmp_path / "a-1.0-py3-none-any.whl", *names, beside, *(f"a-1.0.dist-info/{name}" for name in info))
     assert unpack_wheel(tmp_path / "a-1.0-py3-none-any.whl", tmp_path / "site") == {"a", "_c"}
     assert {str(p.relative_to(tmp_path / "site")) for p in (tmp_path / "site").rglob("*") if p.is_file()} == {
         "a/__init__.py",
@@ -118,15 +119,16 @@ def test_wheel_is_unpacked_without_what_is_never_run(tmp_path: Path) -> None:
     }
 
 
-def test_lock_of_the_agents_is_a_part_of_the_projects_pins() -> None:
-    wanted = {line for line in (ROOT / "requirements/agent.in").read_text().split("\n") if re.match(r"\w", line)}
+@pytest.mark.parametrize("which", ["agent", "caravel"])
+def test_lock_of_a_package_is_a_part_of_the_projects_pins(which: str) -> None:
+    wanted = {line for line in (ROOT / f"requirements/{which}.in").read_text().split("\n") if re.match(r"\w", line)}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert wanted <= {Requirement(text).name for text in project["dependencies"]}
 
-    pins, runtime = (Lock.read(ROOT / f"requirements/{name}.txt").pins_for(TARGET) for name in ("agent", "runtime"))
+    pins, runtime = (Lock.read(ROOT / f"requirements/{name}.txt").pins_for(TARGET) for name in (which, "runtime"))
     assert {canonicalize_name(name) for name in wanted} <= pins.keys() <= runtime.keys()
     for name, (requirement, hashes) in pins.items():
-        assert requirement.specifier == runtime[name][0].specifier, "compile requirements/agent.txt anew"
+        assert requirement.specifier == runtime[name][0].specifier, f"compile requirements/{which}.txt anew"
         assert hashes == runtime[name][1]
 
 

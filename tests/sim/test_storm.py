@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import trio
 
-from pharos.caravel.errors import CaravelError
+from pharos.caravel.errors import CaravelError, NoAnswerError
 from pharos.helm.config import SOCKET_NAME
 from pharos.wire.console import CommandError
 from pharos.wire.errors import WireError
@@ -275,14 +275,25 @@ class Storm:
         if not nodes or not devices:
             return
         node, device = self.chance.choice(nodes), self.chance.choice(devices)
+        # A node writes what it is told before it serves it, and whoever is too early for that, is not the next time.
+        if not await self.is_served(node, device):
+            assert await self.is_served(node, device), f"I5: {node} does not serve {device}"
+
+    async def is_served(self, node: str, device: str) -> bool:
+        """Tell whether a device gets its tunnel to a node, if that is told to serve it."""
         if self.fleet.device_store(device).enrolled().device_id not in self.peers(node):
-            return
+            return True
         async with self.fleet.client(device) as client:
             (way,) = [seen.access[0] for seen in client.profile().nodes if seen.name == node]
             # To find the way to a node that has not heard of its re-issue takes a device longer.
-            if way.parameters.as_mapping() == self.kept(node)["awg"]:
-                async with client.connect(node) as tunnel:
+            if way.parameters.as_mapping() != self.kept(node)["awg"]:
+                return True
+            async with client.connect(node) as tunnel:
+                try:
                     await tunnel.wait_up(PATIENCE)
+                except NoAnswerError:
+                    return False
+                return True
 
     async def look_for_revoked(self, revoked: set[str]) -> None:
         """Check that nodes which helm reaches have cut whoever is revoked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,21 @@ class FakePlane:
 
 def orders_on_disk(folder: Path) -> dict[str, Any]:
     """What a buoy would come up with, as its file spells it."""
-    return desired_to_json(DesiredState(folder).load())
+    while True:
+        before = _stamp(folder)
+        desired = DesiredState(folder).load()
+        # What it goes on from and its changes are two files: of a buoy that writes them anew we may see one of each.
+        if _stamp(folder) == before:
+            return desired_to_json(desired)
+
+
+def _stamp(folder: Path) -> list[tuple[int, int]]:
+    found = []
+    for name in ("desired.json", "desired.journal"):
+        with contextlib.suppress(FileNotFoundError):
+            status = (folder / name).stat()
+            found.append((status.st_ino, status.st_mtime_ns))
+    return found
 
 
 @attrs.frozen(kw_only=True)

@@ -159,8 +159,8 @@ class Fleet:
         """Where the next buoy will be: each has an address of its own, for helm gives all the same spare port."""
         return f"127.0.0.{len(self.buoys) + 1}"
 
-    async def add_buoy(self, name: str, *, seen_at: int = 0) -> None:
-        """Let a node join and start it. helm dials its control port at ``seen_at``, if that is given."""
+    async def add_buoy(self, name: str, *, seen_at: int = 0, **settings: Any) -> None:
+        """Let a node join and start it, with ``settings`` besides. helm dials it at ``seen_at``, if that is given."""
         state = open_state_directory(self.folder / name)
         ports = {"control_port": free_port(socket.SOCK_STREAM), "awg_port": free_port(socket.SOCK_DGRAM)}
         self.ports[name] = ports
@@ -174,7 +174,7 @@ class Fleet:
             | ({"control_port": seen_at} if seen_at else {}),
         )
         keys.install(AgentGrant.parse(answer["grant"]), now=datetime.datetime.now(datetime.UTC))
-        config = BuoyConfig(state=state, host=address, **ports, reality_port=free_port(socket.SOCK_STREAM))
+        config = BuoyConfig(state=state, host=address, **ports, reality_port=free_port(socket.SOCK_STREAM), **settings)
         self.buoys[name] = Daemon(self._nursery, functools.partial(run_buoy, config))
         await self.buoys[name].start()
 

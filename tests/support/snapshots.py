@@ -17,9 +17,11 @@ import platformdirs
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor, ServiceDescriptor
 
 import pharos.wire.gen
+from tests.support.commandindex import render_index
 from tests.support.netplans import render_document
 
 TESTS = Path(__file__).resolve().parent.parent
+INDEX = TESTS.parent / "docs" / "guide" / "commands.md"
 # A program and the module of its `main`; a new one is one line.
 PROGRAMS = {
     "helm": "pharos.helm.cli",
@@ -42,7 +44,7 @@ class Snapshot:
 
     @property
     def name(self) -> str:
-        return self.path.relative_to(TESTS).as_posix()
+        return self.path.relative_to(TESTS.parent).as_posix()
 
 
 def all_snapshots() -> list[Snapshot]:
@@ -53,7 +55,14 @@ def all_snapshots() -> list[Snapshot]:
     ]
     tunnel = Snapshot(TESTS / "wire" / "awg" / "snapshots" / "cli.txt", render_tunnel_help)
     wire = TESTS / "wire" / "snapshots"
-    return [*helps, tunnel, Snapshot(wire / "proto.txt", render_protos), Snapshot(wire / "nft.txt", render_document)]
+    index = Snapshot(INDEX, functools.partial(render_index, PROGRAMS))
+    return [
+        *helps,
+        index,
+        tunnel,
+        Snapshot(wire / "proto.txt", render_protos),
+        Snapshot(wire / "nft.txt", render_document),
+    ]
 
 
 def render_tunnel_help() -> str:

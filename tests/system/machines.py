@@ -17,7 +17,7 @@ import trio
 
 from tests.system.lab.commands import CommandError, run_command
 from tests.system.lab.network import Lab
-from tests.system.trees import ensure_tree
+from tests.system.trees import FULL, Recipe, ensure_tree
 
 BOOT_TIMEOUT = 60.0
 POWER_OFF_TIMEOUT = 20.0
@@ -64,14 +64,16 @@ class Machine:
 
 
 @asynccontextmanager
-async def open_machine(lab: Lab, host: str, release: str, *, binds: Sequence[str] = ()) -> AsyncIterator[Machine]:
+async def open_machine(
+    lab: Lab, host: str, release: str, *, binds: Sequence[str] = (), recipe: Recipe = FULL
+) -> AsyncIterator[Machine]:
     """Boot a machine at a host of the lab, and power it off when the block ends; it is the lab's to kill.
 
     ``binds`` are folders or files to see inside, read-only, as ``HERE:THERE``.
 
     Raises: CommandError — it does not boot, or a unit fails.
     """
-    tree = await ensure_tree(release)
+    tree = await ensure_tree(release, recipe)
     # Other labs may hold a machine of the same host.
     name = f"{lab.name}-{host}".replace(".", "-")
     nspawn = [

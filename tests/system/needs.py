@@ -15,6 +15,7 @@ TOOLS = {
     "ping": "iputils-ping",
 }
 MACHINE_TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "ssh": "openssh-client"}
+BARE_TOOLS = {"dpkg-scanpackages": "dpkg-dev", "make": "make", "curl": "curl"}
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -42,3 +43,12 @@ def missing_for_machines() -> str | None:
     if not KEYRING.exists():
         tools.append(KEYRING.stem)
     return f"the machines' tools are missing: apt install {' '.join(tools)}" if tools else None
+
+
+@functools.cache
+def missing_for_bare_machines() -> str | None:
+    """Return what keeps stories of bare servers from being told here, or None."""
+    if (missing := missing_for_machines()) is not None:
+        return missing
+    tools = sorted({package for tool, package in BARE_TOOLS.items() if shutil.which(tool) is None})
+    return f"what makes a mirror and a fleet is missing: apt install {' '.join(tools)}" if tools else None

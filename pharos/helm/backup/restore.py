@@ -119,9 +119,20 @@ def begin_anew(db: Database, vault: Vault, kit: RecoveryKit, header: BackupHeade
     learn_kit(db, vault, kit)
     # An altered secret is found now rather than at the next start.
     kit_key_of(db, vault)
+    tickets = renew_record(db, act, made_at=header.at, source="the backup")
+    db.execute("UPDATE fleet SET backed_up_at = ?", (header.at,))
+    with_root = db.execute("SELECT 1 FROM secrets WHERE name = ?", (ROOT,)).fetchone() is not None
+    return Restored(fleet=get_fleet(db), made_at=header.at, with_root=with_root, tickets=tickets)
+
+
+def renew_record(db: Database, act: Act, *, made_at: int, source: str) -> int:
+    """Begin a new epoch with an older record, in which nothing lets anybody in; return how many tickets were withdrawn.
+
+    ``made_at`` is of when the record is, in microseconds since 1970; the audit names the ``source`` of it.
+    """
     before = get_fleet(db)
     set_epoch(db, next_epoch(before.epoch, act.at))
-    db.execute("UPDATE fleet SET restored_at = ?, backed_up_at = ?", (act.at, header.at))
+    db.execute("UPDATE fleet SET restored_at = ?", (act.at,))
     tickets = _withdraw_tickets(db, act)
     # Whoever signed out, or was put out, after the backup would be in again; and a request that was repeated would get
     # an answer that nothing stands behind.
@@ -135,10 +146,9 @@ def begin_anew(db: Database, vault: Vault, kit: RecoveryKit, header: BackupHeade
         via=act.via,
         verb="fleet_restored",
         subject=fleet.id,
-        detail=f"from the backup of {rfc3339(header.at)}; epoch {before.epoch} became {fleet.epoch}",
+        detail=f"from {source} of {rfc3339(made_at)}; epoch {before.epoch} became {fleet.epoch}",
     )
-    with_root = db.execute("SELECT 1 FROM secrets WHERE name = ?", (ROOT,)).fetchone() is not None
-    return Restored(fleet=fleet, made_at=header.at, with_root=with_root, tickets=tickets)
+    return tickets
 
 
 def _withdraw_tickets(db: Database, act: Act) -> int:

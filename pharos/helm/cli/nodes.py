@@ -8,12 +8,21 @@ from typing import Any, Final, TextIO
 import click
 
 from pharos.helm.cli.api import call
+from pharos.helm.cli.byssh import (
+    deb_option,
+    dry_run_option,
+    host_key_option,
+    join_by_ssh,
+    json_lines_option,
+    undo_by_ssh,
+)
 from pharos.helm.cli.control import log_level, restart
 from pharos.helm.cli.options import json_option, request_file_type, state_option
 from pharos.helm.cli.readopt import add_readopt_command
 from pharos.helm.cli.records import API, change, do, print_table, read_all, read_one
 from pharos.helm.cli.states import Verb, add_remove_command, add_show_command, add_state_commands, print_shown
 from pharos.helm.cli.targets import check_target
+from pharos.helm.cli.upgrade import add_upgrade_command
 from pharos.helm.model.users import Protocol
 from pharos.wire.console import CommandError, Exit, print_json, reports_errors
 
@@ -29,6 +38,45 @@ def nodes() -> None:
 
 
 @nodes.command()
+@click.argument("destination")
+@click.option("--name", help="What you call it (default: as it calls itself).")
+@click.option("--address", help="By which helm and devices reach it (default: as ssh does).")
+@click.option("--with-beacon", is_flag=True, help="Make it a relay, too, at TCP 8443: one machine is a whole fleet.")
+@deb_option
+@host_key_option
+@dry_run_option
+@state_option
+@json_lines_option
+@reports_errors
+def add(destination: str, state: Path, *, with_beacon: bool, **options: Any) -> None:
+    """Make a bare machine a node, over ssh: [USER@]HOST[:PORT] or a name of your ssh configuration.
+
+    It is done again where it did not come to its end, and goes on from there; `helm nodes undo` takes it back.
+
+    \b
+    Example:
+      helm nodes add root@203.0.113.7 --name amsterdam
+      helm nodes add admin@203.0.113.7 --with-beacon --dry-run
+    """
+    join_by_ssh(state, destination, ("buoy", "beacon") if with_beacon else ("buoy",), **options)
+
+
+@nodes.command()
+@click.argument("destination")
+@state_option
+@json_lines_option
+@reports_errors
+def undo(destination: str, state: Path, *, as_json: bool) -> None:
+    """Take back a `helm nodes add` that did not come to its end: certificate, record, keys, and what it installed.
+
+    \b
+    Example:
+      helm nodes undo root@203.0.113.7
+    """
+    undo_by_ssh(state, destination, ("buoy", "beacon"), as_json=as_json)
+
+
+@nodes.command()
 @state_option
 @click.option("--request", "request_file", type=request_file_type, required=True, help="What `buoy csr` printed there.")
 @click.option("--address", required=True, help="Host name or IP address by which helm and devices reach it.")
@@ -38,13 +86,13 @@ def nodes() -> None:
 @click.option("--tag", "tags", multiple=True, help="May be repeated.")
 @json_option
 @reports_errors
-def add(state: Path, request_file: TextIO, *, as_json: bool, tags: tuple[str, ...], **values: Any) -> None:
-    """Bring a node into the fleet; prints the grant that `buoy csr --install` takes on the node.
+def admit(state: Path, request_file: TextIO, *, as_json: bool, tags: tuple[str, ...], **values: Any) -> None:
+    """Bring a node into the fleet by files; prints the grant that `buoy csr --install` takes on the node.
 
     \b
     Example:
       ssh root@203.0.113.7 buoy csr > request.json
-      helm nodes add --request request.json --address 203.0.113.7 --name amsterdam > grant.json
+      helm nodes admit --request request.json --address 203.0.113.7 --name amsterdam > grant.json
       ssh root@203.0.113.7 buoy csr --install - < grant.json
     """
     body = values | {"request": request_file.read(), "tags": list(tags)}
@@ -75,7 +123,7 @@ def list_(state: Path, *, node_state: str | None, tag: str | None, as_json: bool
         print_json(found)
         return
     print_table(
-        ("name", "address", "state", "link", "peers", "applied", "tags"),
+        ("name", "address", "state", "link", "peers", "applied", "runs", "tags"),
         [
             (
                 node["name"],
@@ -84,6 +132,7 @@ def list_(state: Path, *, node_state: str | None, tag: str | None, as_json: bool
                 link_of(node),
                 node.get("peers"),
                 f"{node.get('applied_revision')} of {node.get('desired_revision')}",
+                node.get("agent_version"),
                 node["tags"],
             )
             for node in found
@@ -254,6 +303,7 @@ nodes.add_command(check_target)
 nodes.add_command(restart)
 nodes.add_command(log_level)
 add_show_command(nodes, "nodes", "amsterdam")
+add_upgrade_command(nodes, "nodes", "amsterdam")
 add_readopt_command(nodes, "nodes")
 add_state_commands(
     nodes,

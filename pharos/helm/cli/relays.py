@@ -8,17 +8,63 @@ from typing import Any, TextIO
 import click
 
 from pharos.helm.cli.api import call
+from pharos.helm.cli.byssh import (
+    deb_option,
+    dry_run_option,
+    host_key_option,
+    join_by_ssh,
+    json_lines_option,
+    undo_by_ssh,
+)
 from pharos.helm.cli.nodes import STATES, link_of
 from pharos.helm.cli.options import json_option, request_file_type, state_option
 from pharos.helm.cli.readopt import add_readopt_command
 from pharos.helm.cli.records import API, change, print_table, read_all, read_one
 from pharos.helm.cli.states import Verb, add_remove_command, add_show_command, add_state_commands, print_shown
+from pharos.helm.cli.upgrade import add_upgrade_command
 from pharos.wire.console import print_json, reports_errors
 
 
 @click.group()
 def relays() -> None:
     """The relays of the fleet (beacons): the way in for clients."""
+
+
+@relays.command()
+@click.argument("destination")
+@click.option("--name", help="What you call it (default: as it calls itself).")
+@click.option("--address", help="By which helm and devices reach it (default: as ssh does).")
+@deb_option
+@host_key_option
+@dry_run_option
+@state_option
+@json_lines_option
+@reports_errors
+def add(destination: str, state: Path, **options: Any) -> None:
+    """Make a bare machine a relay, over ssh: [USER@]HOST[:PORT] or a name of your ssh configuration.
+
+    It is done again where it did not come to its end, and goes on from there; `helm relays undo` takes it back.
+
+    \b
+    Example:
+      helm relays add root@203.0.113.9 --name gate
+    """
+    join_by_ssh(state, destination, ("beacon",), **options)
+
+
+@relays.command()
+@click.argument("destination")
+@state_option
+@json_lines_option
+@reports_errors
+def undo(destination: str, state: Path, *, as_json: bool) -> None:
+    """Take back a `helm relays add` that did not come to its end: certificate, record, keys, and what it installed.
+
+    \b
+    Example:
+      helm relays undo root@203.0.113.9
+    """
+    undo_by_ssh(state, destination, ("beacon", "buoy"), as_json=as_json)
 
 
 @relays.command()
@@ -32,13 +78,13 @@ def relays() -> None:
 @click.option("--tunnel-port", type=int, default=7444, show_default=True, help="TCP, for helm.")
 @json_option
 @reports_errors
-def add(state: Path, request_file: TextIO, *, as_json: bool, **values: Any) -> None:
-    """Bring a relay into the fleet; prints the grant that `beacon csr --install` takes on the relay.
+def admit(state: Path, request_file: TextIO, *, as_json: bool, **values: Any) -> None:
+    """Bring a relay into the fleet by files; prints the grant that `beacon csr --install` takes on the relay.
 
     \b
     Example:
       ssh root@203.0.113.9 beacon csr > request.json
-      helm relays add --request request.json --address 203.0.113.9 --name gate > grant.json
+      helm relays admit --request request.json --address 203.0.113.9 --name gate > grant.json
       ssh root@203.0.113.9 beacon csr --install - < grant.json
     """
     answer = call(state, "POST", f"{API}/relays", values | {"request": request_file.read()})
@@ -66,8 +112,14 @@ def list_(state: Path, *, relay_state: str | None, as_json: bool) -> None:
         print_json(found)
         return
     print_table(
-        ("name", "address", "state", "link", "passages", "refused"),
-        [(r["name"], r["address"], r["state"], link_of(r), r.get("passages"), r.get("refused")) for r in found],
+        ("name", "address", "state", "link", "passages", "refused", "runs"),
+        [
+            (
+                *(r["name"], r["address"], r["state"], link_of(r)),
+                *(r.get(key) for key in ("passages", "refused", "agent_version")),
+            )
+            for r in found
+        ],
     )
 
 
@@ -88,6 +140,7 @@ def rename(relay: str, name: str, state: Path, *, as_json: bool) -> None:
 
 
 add_show_command(relays, "relays", "gate")
+add_upgrade_command(relays, "relays", "gate")
 add_readopt_command(relays, "relays")
 add_state_commands(
     relays,

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pharos.helm.accounts.users import check_note, check_tags
 from pharos.helm.errors import ConflictError, InvalidRequestError
 from pharos.helm.model.nodes import LINKED, PUSHED, TRANSITIONS, Node, NodeAct, NodeState
-from pharos.helm.onboard.agents import check_address, check_name
+from pharos.helm.onboard.agents import WAY, check_address, check_name, check_way
 from pharos.helm.store.certificates import revoke_certificates
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
@@ -95,6 +95,7 @@ def _checked(values: Mapping[str, Any], node: Node) -> dict[str, Any]:
         check_name(checked["name"])
     if "note" in checked:
         check_note(checked["note"])
+    check_way(*(checked.get(name, getattr(node, name)) for name in WAY))
     if "tags" in checked:
         checked["tags"] = check_tags(checked["tags"])
     if "spare_ports" in checked:

@@ -9,7 +9,7 @@ from pharos.helm.accounts.users import check_note
 from pharos.helm.errors import ConflictError, InvalidRequestError
 from pharos.helm.model.nodes import TRANSITIONS, NodeAct, NodeState
 from pharos.helm.model.relays import Relay
-from pharos.helm.onboard.agents import check_name, check_relay_address
+from pharos.helm.onboard.agents import WAY, check_name, check_relay_address, check_way
 from pharos.helm.store.certificates import revoke_certificates
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
@@ -71,6 +71,7 @@ def _checked(values: Mapping[str, Any], relay: Relay) -> dict[str, Any]:
         check_name(checked["name"])
     if "note" in checked:
         check_note(checked["note"])
+    check_way(*(checked.get(name, getattr(relay, name)) for name in WAY))
     if relay.aboard:
         if checked.keys() & {"address", "ingress_port", "tunnel_port"}:
             raise InvalidRequestError(

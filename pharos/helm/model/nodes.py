@@ -100,6 +100,10 @@ class Node:
     """The key that it had before says that these two follow it (`pharos.wire.seal.successor`)."""
     lock_signature: bytes | None = attrs.field(default=None, repr=False)
     """The owner's offline key says that these two keys are this node's (`pharos.wire.seal.lock`)."""
+    ssh_destination: str = ""
+    """How helm's own hand reaches it, ``[user@]host[:port]``; empty: it joined by files."""
+    ssh_host_key: str = ""
+    """What it showed then, ``SHA256:…``."""
     version: int = 1
     created_at: int = 0
     """Microseconds since 1970."""

@@ -34,6 +34,10 @@ class Relay:
     """SHA-256 of the public key of its certificate."""
     certificate: bytes = attrs.field(repr=False)
     """DER, the newest."""
+    ssh_destination: str = ""
+    """How helm's own hand reaches it, ``[user@]host[:port]``; empty: it joined by files."""
+    ssh_host_key: str = ""
+    """What it showed then, ``SHA256:…``."""
     version: int = 1
     created_at: int = 0
     """Microseconds since 1970."""

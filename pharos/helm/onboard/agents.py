@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import secrets
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
@@ -15,13 +15,14 @@ from pharos.helm.errors import InvalidRequestError
 from pharos.helm.fleet.reality import first_reality
 from pharos.helm.model.nodes import Node, NodeState
 from pharos.helm.model.relays import Relay
+from pharos.helm.onboard.remote import Destination
 from pharos.helm.store.certificates import keep_certificate
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.fleet import next_revision
 from pharos.helm.store.ids import fresh_id
 from pharos.helm.store.nodes import NODES, find_node_by_key
-from pharos.helm.store.records import add_record
+from pharos.helm.store.records import Noun, add_record, change_record
 from pharos.helm.store.relays import RELAYS, find_relay_by_key
 from pharos.helm.store.times import moment
 from pharos.wire.agent import AgentGrant, AgentRequest
@@ -33,6 +34,10 @@ from pharos.wire.pki.profile import spki_hash
 from pharos.wire.pki.roles import Role
 from pharos.wire.seal.ticket import BeaconAddress
 
+WAY: Final = ("ssh_destination", "ssh_host_key")
+# As ssh-keygen -l prints it: 32 octets are 43 letters of base64.
+_HOST_KEY: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+M = TypeVar("M", Node, Relay)
 # What a person types and a file name can hold; control characters and quotes never get in.
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,62}[A-Za-z0-9])?")
 
@@ -47,6 +52,8 @@ class NewNode:
     awg_port: int
     tags: tuple[str, ...] = ()
     note: str = ""
+    ssh_destination: str = ""
+    ssh_host_key: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +65,8 @@ class NewRelay:
     ingress_port: int
     tunnel_port: int
     note: str = ""
+    ssh_destination: str = ""
+    ssh_host_key: str = ""
 
 
 def adopt_node(
@@ -68,15 +77,18 @@ def adopt_node(
     Raises: InvalidRequestError — not a node's request, or a value does not fit. ConflictError — name or key is taken.
     """
     if request.role is not Role.NODE or request.awg_key is None or request.derive_key is None:
-        raise InvalidRequestError("that is the request of a relay; use: helm relays add")
+        raise InvalidRequestError("that is the request of a relay; use: helm relays admit")
     check_name(wanted.name)
     check_note(wanted.note)
+    check_way(wanted.ssh_destination, wanted.ssh_host_key)
     address = check_address(wanted.address, wanted.control_port, wanted.awg_port)
     wanted = attrs.evolve(wanted, address=address, tags=check_tags(wanted.tags))
     spki = spki_hash(verify_csr(request.csr))
     known = find_node_by_key(db, spki)
     if known is not None and _same(known, wanted) and known.awg_key == request.awg_key:
-        return known, authority.grant(certificate_from_der(known.certificate), Role.NODE)
+        return _remember(db, act, NODES, known, wanted), authority.grant(
+            certificate_from_der(known.certificate), Role.NODE
+        )
     node_id = NodeId(fresh_id())
     certificate = authority.certify_agent(request, node_id, operator=act.actor, now=moment(act.at))
     node = Node(
@@ -103,15 +115,18 @@ def adopt_relay(
     Raises: InvalidRequestError — not a relay's request, or a value does not fit. ConflictError — name or key is taken.
     """
     if request.role is not Role.RELAY:
-        raise InvalidRequestError("that is the request of a node; use: helm nodes add")
+        raise InvalidRequestError("that is the request of a node; use: helm nodes admit")
     check_name(wanted.name)
     check_note(wanted.note)
+    check_way(wanted.ssh_destination, wanted.ssh_host_key)
     address = check_relay_address(wanted.address, ingress_port=wanted.ingress_port, tunnel_port=wanted.tunnel_port)
     wanted = attrs.evolve(wanted, address=address)
     spki = spki_hash(verify_csr(request.csr))
     known = find_relay_by_key(db, spki)
     if known is not None and _same(known, wanted):
-        return known, authority.grant(certificate_from_der(known.certificate), Role.RELAY)
+        return _remember(db, act, RELAYS, known, wanted), authority.grant(
+            certificate_from_der(known.certificate), Role.RELAY
+        )
     relay_id = RelayId(fresh_id())
     certificate = authority.certify_agent(request, relay_id, operator=act.actor, now=moment(act.at))
     relay = Relay(
@@ -125,8 +140,29 @@ def adopt_relay(
 
 def _same(record: Node | Relay, wanted: NewNode | NewRelay) -> bool:
     return record.state is NodeState.ACTIVE and all(
-        getattr(record, field.name) == getattr(wanted, field.name) for field in attrs.fields(type(wanted))
+        getattr(record, field.name) == getattr(wanted, field.name)
+        for field in attrs.fields(type(wanted))
+        if field.name not in WAY
     )
+
+
+def _remember(db: Database, act: Act, noun: Noun[M], record: M, wanted: NewNode | NewRelay) -> M:
+    """Who comes again may have come another way; by files nothing is said of it, and what is known stays."""
+    way = {name: getattr(wanted, name) for name in WAY}
+    if not wanted.ssh_destination or all(getattr(record, name) == value for name, value in way.items()):
+        return record
+    return change_record(db, noun, record.id, record.version, way, act)
+
+
+def check_way(destination: str, host_key: str) -> None:
+    """Check how a machine is reached by SSH; both empty: it is not.
+
+    Raises: InvalidRequestError.
+    """
+    if destination:
+        Destination.parse(destination)
+    if host_key and not _HOST_KEY.fullmatch(host_key):
+        raise InvalidRequestError(f"{host_key!r} is not a host key's fingerprint, SHA256:…")
 
 
 def check_name(name: str) -> str:

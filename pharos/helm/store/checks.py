@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pharos.helm.errors import DatabaseCorruptError
+from pharos.helm.errors import DatabaseCorruptError, NewerDatabaseError
 from pharos.wire.errors import StateFileError
 
 CORE: Final = "core.db"
 TELEMETRY: Final = "telemetry.db"
 COPIES: Final = "copies"
+BEFORE: Final = "before-"
+"""How copies are named that were made before a step of the schema: ``before-m0006-core.db``."""
 _PATTERNS: Final = (f"{CORE}*", f"{TELEMETRY}*", "*.key", "*.sock", "lock", COPIES, f"{COPIES}/*")
 _OTHERS: Final = 0o077
 
@@ -68,6 +70,17 @@ def list_copies(state: Path) -> list[Path]:
     return sorted((state / COPIES).glob("core-????????T??????Z.db"))
 
 
+def copies_before(database: Path) -> list[Path]:
+    """Return the copies of a database that were made before its schema was changed, oldest step first."""
+    return sorted((database.parent / COPIES).glob(f"{BEFORE}m????-{database.name}"))
+
+
+def copy_to_go_back_to(database: Path, step: str) -> Path | None:
+    """Return the newest whole copy from before a step, ``m0006_onboard``, or None."""
+    fits = [path for path in copies_before(database) if path.name <= f"{BEFORE}{step[:5]}-{database.name}"]
+    return next((path for path in reversed(fits) if is_good(path)), None)
+
+
 def newest_good_copy(state: Path) -> Path | None:
     """Return the newest copy whose structure is whole."""
     return next((path for path in reversed(list_copies(state)) if is_good(path)), None)
@@ -104,4 +117,15 @@ def corrupt_error(path: Path, why: str) -> DatabaseCorruptError:
     return DatabaseCorruptError(
         f"{found}. The newest good copy is {copy}. To go on with it: {away} &&"
         f" cp -p {shlex.quote(str(copy))} {shlex.quote(str(path))}"
+    )
+
+
+def newer_error(path: Path, step: str) -> NewerDatabaseError:
+    """Return the refusal of a database that a newer helm has changed, ``step`` being the first that is unknown here."""
+    found = f"{path} was written by a newer helm (its step {step}): run that version again"
+    copy = copy_to_go_back_to(path, step)
+    if copy is None:
+        return NewerDatabaseError(f"{found}, or restore a backup from before it into another --state directory")
+    return NewerDatabaseError(
+        f"{found}, or go back to how it was before, {copy}: helm revert --state {shlex.quote(str(path.parent))}"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ import sqlite_utils
 from sqlite_utils import Migrations
 
 from pharos.helm.errors import DatabaseCorruptError, ReadOnlyError
-from pharos.helm.store.checks import corrupt_error, find_damage
+from pharos.helm.store.checks import corrupt_error, find_damage, newer_error
 from pharos.helm.store.condition import explain
 from pharos.helm.store.writer import Database
 from pharos.wire.files import PRIVATE_FILE
@@ -37,13 +37,15 @@ def open_writing(
     synchronous: str,
     busy_timeout: float = BUSY_TIMEOUT,
     checked_at_once: float = float("inf"),
+    before: Callable[[Path, str], object] | None = None,
 ) -> Iterator[Database]:
     """Open a database to read and write, whole and at the newest schema. ``busy_timeout`` is in seconds.
 
     Of a file of more than ``checked_at_once`` bytes SQLite sees only the header, the length and what tables there are;
-    `is_checked_at_once` says so.
+    `is_checked_at_once` says so. ``before`` is called with the path and the name of the first step, before a
+    database that was there is changed; what it raises leaves that as it was.
 
-    Raises: DatabaseCorruptError. ReadOnlyError, BusyError — it cannot be opened now.
+    Raises: DatabaseCorruptError. NewerDatabaseError. ReadOnlyError, BusyError — it cannot be opened now.
     """
     # SQLite takes an empty file for a new database; ours are never empty, so this one lost what it held.
     if path.exists() and path.stat().st_size == 0:
@@ -62,7 +64,7 @@ def open_writing(
             db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_AFTER}")
             if is_checked_at_once(path, checked_at_once) and (damage := find_damage(db)):
                 raise corrupt_error(path, damage)
-            migrations.apply(sqlite_utils.Database(db))
+            _migrate(db, path, migrations, before)
         yield db
 
 
@@ -75,9 +77,28 @@ def open_reading(path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> Iterator[
         yield db
 
 
+@contextmanager
+def open_plainly(path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> Iterator[Database]:
+    """Open a database as it is, whoever has written it: nothing is checked, and nothing migrated."""
+    with _connected(path, busy_timeout) as db, _explained(path):
+        yield db
+
+
 def is_checked_at_once(path: Path, limit: float) -> bool:
     """Return whether a file is small enough to be checked whole before helm starts."""
     return path.stat().st_size <= limit
+
+
+def _migrate(db: Database, path: Path, migrations: Migrations, before: Callable[[Path, str], object] | None) -> None:
+    database = sqlite_utils.Database(db)
+    steps = [step.name for step in migrations._migrations]
+    applied = [step.name for step in migrations.applied(database)]
+    if strange := [name for name in applied if name not in steps]:
+        raise newer_error(path, strange[0])
+    pending = [name for name in steps if name not in applied]
+    if applied and pending and before is not None:
+        before(path, pending[0])
+    migrations.apply(database)
 
 
 @contextmanager

@@ -8,20 +8,24 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
 from pharos.helm.errors import BusyError, DatabaseCorruptError, ReadOnlyError
-from pharos.helm.store.checks import COPIES, CORE, is_good, list_copies
+from pharos.helm.store.checks import BEFORE, COPIES, CORE, copies_before, is_good, list_copies
 from pharos.helm.store.condition import explain
-from pharos.helm.store.database import Database, Store
 from pharos.helm.store.times import microseconds
+from pharos.helm.store.writer import Database
 from pharos.wire.files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from pharos.wire.units import HOURS, MIB, MINUTES
+
+if TYPE_CHECKING:
+    # The store itself has its files copied before it changes their schema.
+    from pharos.helm.store.database import Store
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,8 @@ INTERVAL: Final = 1 * HOURS
 AGAIN: Final = 5 * MINUTES
 # What a copy must leave free: some thousand changes of the record itself.
 SPARE: Final = 16 * MIB
+# Two upgrades may be taken back. Such a copy of telemetry.db may be large, and no more than two lie about.
+KEPT_BEFORE: Final = 2
 _SCRATCH: Final = ".core.new"
 _TIME: Final = "core-%Y%m%dT%H%M%SZ.db"
 
@@ -46,18 +52,37 @@ def make_copy(state: Path, at: int, *, keep: int) -> Path:
 
     Raises: ReadOnlyError — there is no room. BusyError. DatabaseCorruptError — ``core.db`` cannot be copied whole.
     """
-    folder = state / COPIES
+    path = copy_whole(state / CORE, _named(at))
+    _remove(list_copies(state)[:-keep])
+    return path
+
+
+def copy_before(database: Path, step: str) -> Path:
+    """Copy a database as it is before a step of its schema, ``m0006_onboard``, and return the copy: the way back.
+
+    An older copy of the same name is of a helm that has gone back, and makes way. Of older steps few are kept. Blocks.
+
+    Raises: as `make_copy`; the database is as it was.
+    """
+    path = copy_whole(database, f"{BEFORE}{step[:5]}-{database.name}")
+    _remove(copies_before(database)[:-KEPT_BEFORE])
+    log.warning("%s is changed for this version of helm; as it was before, it is kept as %s", database, path)
+    return path
+
+
+def copy_whole(core: Path, name: str) -> Path:
+    """Copy a database into the folder of copies, durable and checked, under a name. Raises: as `make_copy`."""
+    folder = core.parent / COPIES
     scratch = folder / _SCRATCH
-    core = state / CORE
     try:
         folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
-        _check_room(core, folder)
+        check_room(core, folder)
         copy_database(core, scratch)
         if not is_good(scratch):
             raise DatabaseCorruptError(
                 f"{core} gave a copy that is not whole; stop helm, its next start checks the file"
             )
-        path = folder / _named(at)
+        path = folder / name
         scratch.rename(path)
         sync_folder(folder)
     except sqlite3.Error as error:
@@ -73,13 +98,16 @@ def make_copy(state: Path, at: int, *, keep: int) -> Path:
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
-    for old in list_copies(state)[:-keep]:
+    return path
+
+
+def _remove(copies: Sequence[Path]) -> None:
+    for old in copies:
         try:
             old.unlink()
         except OSError as error:
             # The new one stands; the next copy tries again.
             log.warning("%s could not be removed: %s", old, error.strerror)
-    return path
 
 
 async def run_copies(
@@ -122,9 +150,10 @@ def _time_of(path: Path) -> float:
         return float("inf")
 
 
-def _check_room(core: Path, folder: Path) -> None:
-    # What is not in core.db yet stands in its -wal.
-    wanted = sum(path.stat().st_size for path in core.parent.glob(f"{CORE}*")) + SPARE
+def check_room(core: Path, folder: Path) -> None:
+    """Raises: ReadOnlyError — there is no room for a copy of a database in a folder."""
+    # What is not in the file yet stands in its -wal.
+    wanted = sum(path.stat().st_size for path in core.parent.glob(f"{core.name}*")) + SPARE
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
     if free < wanted:

@@ -17,6 +17,7 @@ from pharos.helm.store.checks import TELEMETRY as TELEMETRY
 from pharos.helm.store.checks import check_private
 from pharos.helm.store.condition import RETRY_AFTER, Condition, code_of
 from pharos.helm.store.connections import BUSY_TIMEOUT, CHECKED_AT_ONCE, is_checked_at_once, open_reading, open_writing
+from pharos.helm.store.copies import copy_before
 from pharos.helm.store.migrations import core_migrations, telemetry_migrations
 from pharos.helm.store.times import microseconds as microseconds
 from pharos.helm.store.writer import GROUP, Writer
@@ -161,20 +162,22 @@ def open_store(
     group: int = GROUP,
     checked_at_once: int = CHECKED_AT_ONCE,
 ) -> Iterator[Store]:
-    """Open both databases below ``state``, checked and migrated. The caller holds the directory's lock.
+    """Open both databases below ``state``, checked and migrated; what is migrated was copied first. The caller holds
+    the directory's lock.
 
     Times are in seconds; ``group`` is how many changes may share a commit, ``checked_at_once`` how large, in bytes, a
     ``telemetry.db`` may be that is checked whole before this returns.
 
     Raises: NotInitialisedError — there is none and ``create`` is false. DatabaseCorruptError — a file is damaged.
-    StateFileError — another user can reach them. ReadOnlyError, BusyError — they cannot be opened now.
+    NewerDatabaseError — a newer helm has changed it. StateFileError — another user can reach them. ReadOnlyError,
+    BusyError — they cannot be opened now.
     """
     if not create and not (state / CORE).exists():
         raise NotInitialisedError(f"{state} holds no fleet; run: helm init --personal --state {state}")
     check_private(state)
     core_path, telemetry_path = state / CORE, state / TELEMETRY
     with ExitStack() as stack:
-        writing = functools.partial(open_writing, busy_timeout=busy_timeout)
+        writing = functools.partial(open_writing, busy_timeout=busy_timeout, before=copy_before)
         core = stack.enter_context(writing(core_path, core_migrations, synchronous="FULL"))
         telemetry = stack.enter_context(
             writing(telemetry_path, telemetry_migrations, synchronous="NORMAL", checked_at_once=checked_at_once)

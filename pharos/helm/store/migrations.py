@@ -12,6 +12,7 @@ from sqlite_utils import Database, Migrations
 from pharos.helm.store.carried import carry_certificates, carry_pool, read_tickets, write_tickets
 from pharos.helm.store.desktables import add_desk
 from pharos.helm.store.hand import add_hand
+from pharos.helm.store.onboardtables import add_onboard
 from pharos.helm.store.scripts import run_script
 from pharos.helm.store.telemetry import telemetry_migrations as telemetry_migrations
 
@@ -404,3 +405,9 @@ def m0004_reality(db: Database) -> None:
 def m0005_desk(db: Database) -> None:
     """People at a desk: passkeys, identities, logins, admins' devices; deliveries of alerts; receivers of events."""
     add_desk(db)
+
+
+@core_migrations()
+def m0006_onboard(db: Database) -> None:
+    """How nodes and relays are reached by SSH; onboardings that helm carries out."""
+    add_onboard(db)

@@ -23,7 +23,7 @@ NODES: Final = Noun(
     columns=(
         *("id", "name", "address", "control_port", "awg_port", "spare_ports", "tags", "note", "state"),
         *("awg_key", "derive_key", "awg_parameters", "reality", "spki", "certificate"),
-        *("key_proof", "lock_signature"),
+        *("key_proof", "lock_signature", "ssh_destination", "ssh_host_key"),
     ),
     model=Node,
     documents=frozenset({"spare_ports", "tags", "awg_parameters", "reality"}),

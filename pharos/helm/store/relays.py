@@ -13,7 +13,7 @@ RELAYS: Final = Noun(
     table="relays",
     columns=(
         *("id", "name", "address", "ingress_port", "tunnel_port", "note", "state"),
-        *("spki", "certificate"),
+        *("spki", "certificate", "ssh_destination", "ssh_host_key"),
     ),
     model=Relay,
     hidden=frozenset({"spki", "certificate"}),

@@ -41,11 +41,14 @@ from pharos.helm.web.nouns import RESOURCES
 from pharos.helm.web.nouns.audit import make_audit_blueprint
 from pharos.helm.web.nouns.sessions import make_sessions_blueprint
 from pharos.helm.web.oidc import make_oidc_blueprint, make_oidc_signin_blueprint
+from pharos.helm.web.onboard import make_onboard_blueprint
 from pharos.helm.web.passkeys import make_passkeys_blueprint
 from pharos.helm.web.permissions import check_permissions, permissions
 from pharos.helm.web.problems import handle_errors
 from pharos.helm.web.reseal import make_reseal_blueprint
 from pharos.helm.web.resources import API, make_resource_blueprint
+from pharos.helm.web.routes import MatchingRule
+from pharos.helm.web.seeing import make_seeing_blueprint
 from pharos.helm.web.server import serve
 from pharos.helm.web.session import make_session_blueprint, recognise_callers
 from pharos.helm.web.settings import make_settings_blueprint
@@ -55,6 +58,7 @@ from pharos.helm.web.spa import make_spa_blueprint
 from pharos.helm.web.status import make_status_blueprint
 from pharos.helm.web.targets import make_targets_blueprint
 from pharos.helm.web.tls import Gate, know_browsers, serve_browsers
+from pharos.helm.web.upgrades import make_upgrades_blueprint
 from pharos.wire.errors import StateFileError
 from pharos.wire.listen import naming_address
 from pharos.wire.units import KIB, SECONDS
@@ -161,6 +165,7 @@ async def serve_page(
 
 def _make_app(context: HelmContext) -> QuartTrio:
     app = QuartTrio(__name__, static_folder=None)
+    app.url_rule_class = MatchingRule
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     handle_errors(app)
     app.register_blueprint(make_status_blueprint(context))
@@ -175,6 +180,8 @@ def _make_app(context: HelmContext) -> QuartTrio:
     app.register_blueprint(make_reseal_blueprint(context))
     app.register_blueprint(make_targets_blueprint(context))
     app.register_blueprint(make_control_blueprint(context))
+    app.register_blueprint(make_seeing_blueprint(context))
+    app.register_blueprint(make_onboard_blueprint(context))
     app.register_blueprint(make_audit_blueprint(context))
     app.register_blueprint(make_backups_blueprint(context))
     app.register_blueprint(make_alert_targets_blueprint(context))
@@ -186,6 +193,7 @@ def _make_app(context: HelmContext) -> QuartTrio:
     app.register_blueprint(make_imports_blueprint(context))
     app.register_blueprint(make_charts_blueprint(context))
     app.register_blueprint(make_metrics_blueprint(context))
+    app.register_blueprint(make_upgrades_blueprint(context))
     QuartSchema(
         app,
         info=Info(title="Pharos", version=pharos.__version__),

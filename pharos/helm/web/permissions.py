@@ -68,6 +68,15 @@ OTHERS: Final[dict[str, Role | None]] = {
     "POST targets.check": Role.ADMIN,
     "POST control.restart": Role.OPERATOR,
     "POST control.log_level": Role.ADMIN,
+    "POST seeing.node": Role.OPERATOR,
+    "POST seeing.relay": Role.OPERATOR,
+    "POST onboard.begin": Role.ADMIN,
+    "GET onboard.events": Role.ADMIN,
+    "POST onboard.confirm": Role.ADMIN,
+    "POST onboard.answer": Role.ADMIN,
+    "POST onboard.stop": Role.ADMIN,
+    "POST onboard.undo": Role.ADMIN,
+    "GET onboard.ssh_key": Role.ADMIN,
     "GET export.show": Role.OWNER,
     "POST imports.users": Role.OPERATOR,
     "GET sinkwatch.health": Role.ADMIN,
@@ -89,6 +98,12 @@ OTHERS: Final[dict[str, Role | None]] = {
     "POST alert_posts.add": Role.ADMIN,
     "POST alert_posts.move": Role.ADMIN,
     "POST alert_posts.test": Role.ADMIN,
+    "POST upgrades.begin": Role.ADMIN,
+    "GET upgrades.list_": Role.ADMIN,
+    "GET upgrades.show": Role.ADMIN,
+    "POST upgrades.stop": Role.ADMIN,
+    "GET upgrades.node": Role.ADMIN,
+    "GET upgrades.relay": Role.ADMIN,
 }
 
 

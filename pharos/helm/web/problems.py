@@ -26,6 +26,7 @@ from pharos.helm.errors import (
     StaleVersionError,
     TooManyTriesError,
 )
+from pharos.helm.onboard.errors import OnboardError
 from pharos.wire.errors import AgentError, RemoteProtocolError, WireError
 
 STATUSES: Final[tuple[tuple[type[WireError], HTTPStatus], ...]] = (
@@ -38,6 +39,7 @@ STATUSES: Final[tuple[tuple[type[WireError], HTTPStatus], ...]] = (
     (BusyError, HTTPStatus.SERVICE_UNAVAILABLE),
     (NodeAwayError, HTTPStatus.SERVICE_UNAVAILABLE),
     (ProviderError, HTTPStatus.BAD_GATEWAY),
+    (OnboardError, HTTPStatus.BAD_GATEWAY),
     # Its sentence says what to do, and who watches the store has told the log.
     (DatabaseCorruptError, HTTPStatus.INTERNAL_SERVER_ERROR),
     # A helm that runs has a fleet; what it may lack is the root, after a restore without it.

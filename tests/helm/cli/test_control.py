@@ -23,7 +23,7 @@ def state(tmp_path: Path) -> Path:
 )
 def test_a_node_that_is_away_is_unreachable(state: Path, words: tuple[str, ...]) -> None:
     address = ["--address", "127.0.0.1", "--name", "amsterdam", "--control-port", "1"]
-    invoke(main, "nodes", "add", "--state", state, "--request", "-", *address, stdin=node_request().render())
+    invoke(main, "nodes", "admit", "--state", state, "--request", "-", *address, stdin=node_request().render())
     result = invoke(main, "nodes", *words, "--state", state)
     assert (result.exit_code, "node amsterdam does not answer" in result.output) == (Exit.UNREACHABLE, True)
 

@@ -98,6 +98,9 @@ def test_running_helm_refuses_a_second_and_answers_commands_by_its_socket(tmp_pa
         for line in helm.stderr:
             if "http://127.0.0.1" in line:
                 break
+        else:
+            # The second would be the only one, and run for ever.
+            pytest.fail("the first helm ended")
         second = invoke(main, "run", "--state", state, "--web-port", str(port))
         assert second.exit_code == Exit.FAILED
         assert f"in use by process {helm.pid}; stop it first" in second.stderr

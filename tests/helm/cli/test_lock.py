@@ -23,7 +23,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def add_node(state: Path, name: str) -> None:
-    words = ["nodes", "add", "--state", state, "--request", "-", "--address", "203.0.113.7", "--name", name]
+    words = ["nodes", "admit", "--state", state, "--request", "-", "--address", "203.0.113.7", "--name", name]
     assert invoke(main, *words, stdin=node_request().render()).exit_code == 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import socket
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ import trio
 
 from pharos.helm.ca.authority import load_authority
 from pharos.helm.ca.vault import open_vault
+from pharos.helm.cli import devices as devices_module
 from pharos.helm.cli import main
+from pharos.helm.cli import nodes as nodes_module
 from pharos.helm.config import SOCKET_NAME
 from pharos.helm.profiles.seal import current_bundle
 from pharos.helm.store.database import open_store
@@ -25,10 +26,6 @@ from pharos.wire.pki.roles import Role
 from pharos.wire.seal.ticket import TicketLink
 from tests.support.commands import invoke, invoke_json
 from tests.support.helm import enrol_sample_device, node_request, now, relay_request
-
-# The package has the command of that name where the module would be.
-nodes_module = sys.modules["pharos.helm.cli.nodes"]
-devices_module = sys.modules["pharos.helm.cli.devices"]
 
 NODE = ["--address", "203.0.113.7", "--name", "amsterdam"]
 RELAY = ["--address", "gate.example", "--name", "gate"]
@@ -42,7 +39,7 @@ def state(tmp_path: Path) -> Path:
 
 def add_relay(state: Path) -> None:
     stdin = relay_request().render()
-    assert invoke(main, "relays", "add", "--state", state, "--request", "-", *RELAY, stdin=stdin).exit_code == 0
+    assert invoke(main, "relays", "admit", "--state", state, "--request", "-", *RELAY, stdin=stdin).exit_code == 0
 
 
 def test_node_joins_by_files(state: Path, tmp_path: Path) -> None:
@@ -50,7 +47,7 @@ def test_node_joins_by_files(state: Path, tmp_path: Path) -> None:
     (tmp_path / "buoy").mkdir(mode=0o700)
     keys = AgentKeys(tmp_path / "buoy", Role.NODE)
     (tmp_path / "request.json").write_text(keys.make_request().render())
-    arguments = ["nodes", "add", "--state", state, "--request", tmp_path / "request.json", *NODE, "--tag", "eu"]
+    arguments = ["nodes", "admit", "--state", state, "--request", tmp_path / "request.json", *NODE, "--tag", "eu"]
     result = invoke(main, *arguments)
     assert result.exit_code == 0
     membership = keys.install(AgentGrant.parse(result.stdout), now=now())
@@ -60,7 +57,7 @@ def test_node_joins_by_files(state: Path, tmp_path: Path) -> None:
 
 
 def test_lists_are_tables_for_people(state: Path) -> None:
-    invoke(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
+    invoke(main, "nodes", "admit", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
     add_relay(state)
     assert "amsterdam" in invoke(main, "nodes", "list", "--state", state).output
     assert "gate.example" in invoke(main, "relays", "list", "--state", state).output
@@ -68,14 +65,14 @@ def test_lists_are_tables_for_people(state: Path) -> None:
 
 
 def test_json_of_add_names_the_record(state: Path) -> None:
-    made = invoke_json(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
+    made = invoke_json(main, "nodes", "admit", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
     assert (made["name"], made["state"]) == ("amsterdam", "active")
     assert AgentGrant.parse(made["grant"]).device_ca is None
 
 
 @pytest.mark.parametrize("stdin", ["", "\x00\xff", "{}", "[" * 50_000])
 def test_request_that_is_none_is_one_sentence(state: Path, stdin: str) -> None:
-    result = invoke(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=stdin)
+    result = invoke(main, "nodes", "admit", "--state", state, "--request", "-", *NODE, stdin=stdin)
     assert result.exit_code == Exit.FAILED
     assert result.output.startswith("Error: ")
     assert "not a document" in result.output
@@ -84,23 +81,25 @@ def test_request_that_is_none_is_one_sentence(state: Path, stdin: str) -> None:
 
 def test_file_that_is_not_text_is_one_sentence(state: Path, tmp_path: Path) -> None:
     (tmp_path / "request.json").write_bytes(b"\xff\xfe\x00binary")
-    result = invoke(main, "nodes", "add", "--state", state, "--request", tmp_path / "request.json", *NODE)
+    result = invoke(main, "nodes", "admit", "--state", state, "--request", tmp_path / "request.json", *NODE)
     assert (result.exit_code, "not a document" in result.output) == (Exit.FAILED, True)
 
 
 def test_request_of_the_other_kind_names_the_right_command(state: Path) -> None:
-    result = invoke(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=relay_request().render())
-    assert (result.exit_code, "helm relays add" in result.output) == (Exit.FAILED, True)
+    result = invoke(main, "nodes", "admit", "--state", state, "--request", "-", *NODE, stdin=relay_request().render())
+    assert (result.exit_code, "helm relays admit" in result.output) == (Exit.FAILED, True)
 
 
 def test_name_that_is_taken_is_a_conflict(state: Path) -> None:
     for code in (Exit.DONE, Exit.CONFLICT):
-        result = invoke(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
+        result = invoke(
+            main, "nodes", "admit", "--state", state, "--request", "-", *NODE, stdin=node_request().render()
+        )
         assert result.exit_code == code
 
 
 def test_missing_option_is_a_usage_error(state: Path) -> None:
-    assert invoke(main, "nodes", "add", "--state", state).exit_code == Exit.USAGE
+    assert invoke(main, "nodes", "admit", "--state", state).exit_code == Exit.USAGE
 
 
 def test_invitation_prints_the_link_alone(state: Path) -> None:
@@ -195,7 +194,7 @@ def run_verb(state: Path, noun: str, *words: str) -> str:
 @pytest.mark.parametrize(("noun", "name"), [("nodes", "amsterdam"), ("relays", "gate")])
 def test_machine_goes_through_its_states_by_name(state: Path, noun: str, name: str) -> None:
     if noun == "nodes":
-        invoke(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
+        invoke(main, "nodes", "admit", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
     else:
         add_relay(state)
     for verb, become in (("drain", "draining"), ("resume", "active"), ("disable", "disabled"), ("enable", "active")):
@@ -214,7 +213,7 @@ def test_machine_goes_through_its_states_by_name(state: Path, noun: str, name: s
 
 
 def test_node_is_pushed_to_unless_nothing_links_it(state: Path) -> None:
-    invoke(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
+    invoke(main, "nodes", "admit", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
     assert "is dialled anew" in run_verb(state, "nodes", "push", "amsterdam")
     assert invoke_json(main, "nodes", "push", "amsterdam", "--state", state)["version"] == 3
     run_verb(state, "nodes", "revoke", "amsterdam", "--yes")
@@ -241,7 +240,7 @@ def test_list_says_who_is_unreachable_and_whose_clock_is_wrong(seen: dict[str, A
 
 
 def test_node_gets_tags_and_loses_them(state: Path) -> None:
-    add = ["nodes", "add", "--state", state, "--request", "-", *NODE, "--tag", "eu"]
+    add = ["nodes", "admit", "--state", state, "--request", "-", *NODE, "--tag", "eu"]
     invoke(main, *add, stdin=node_request().render())
     assert invoke_json(main, "nodes", "tag", "amsterdam", "fast", "eu", "--state", state)["tags"] == ["eu", "fast"]
     gone = invoke_json(main, "nodes", "tag", "amsterdam", "eu", "--remove", "--state", state)
@@ -351,7 +350,7 @@ def test_profiles_are_sealed_anew_for_one_device_or_for_all(state: Path) -> None
 
 
 def test_reissue_of_one_protocol_and_target_by_command(state: Path) -> None:
-    invoke(main, "nodes", "add", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
+    invoke(main, "nodes", "admit", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
     first = invoke_json(main, "nodes", "show", "amsterdam", "--state", state)
     one = invoke_json(main, "nodes", "reissue", "amsterdam", "--protocol", "reality", "--state", state)
     (done,) = one["reissued"]

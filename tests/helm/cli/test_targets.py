@@ -65,7 +65,7 @@ async def test_not_usable_is_1(state: Path) -> None:
 
 def test_a_node_that_is_away_is_unreachable(state: Path) -> None:
     address = ["--address", HOST, "--name", "amsterdam", "--control-port", "1"]
-    invoke(main, "nodes", "add", "--state", state, "--request", "-", *address, stdin=node_request().render())
+    invoke(main, "nodes", "admit", "--state", state, "--request", "-", *address, stdin=node_request().render())
     result = invoke(main, "nodes", "check-target", "--state", state, SITE_NAME, "--from", "amsterdam")
     assert result.exit_code == Exit.UNREACHABLE
     assert "node amsterdam does not answer" in result.output

@@ -139,9 +139,9 @@ def test_relay_with_the_key_of_another_relay_is_refused() -> None:
 
 def test_request_for_the_other_role_is_refused_with_the_right_command() -> None:
     with fleet_in_memory() as (db, authority):
-        with pytest.raises(InvalidRequestError, match="helm relays add"):
+        with pytest.raises(InvalidRequestError, match="helm relays admit"):
             adopt_node(db, sample_act(), authority, relay_request(), new_node())
-        with pytest.raises(InvalidRequestError, match="helm nodes add"):
+        with pytest.raises(InvalidRequestError, match="helm nodes admit"):
             adopt_relay(db, sample_act(), authority, node_request(), new_relay())
 
 

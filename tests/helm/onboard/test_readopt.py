@@ -159,7 +159,7 @@ def test_command_prints_the_grant_and_says_what_devices_will_do(tmp_path: Path) 
     at = ("--state", state, "--request", "-")
     old, new = Machine(), Machine()
     more = ("--address", "127.0.0.1", "--name", "amsterdam")
-    first = invoke_json(main, "nodes", "add", *at, *more, stdin=old.request().render())["grant"]
+    first = invoke_json(main, "nodes", "admit", *at, *more, stdin=old.request().render())["grant"]
     done = invoke(main, "nodes", "readopt", "amsterdam", *at, stdin=old.request().render())
     assert done.exit_code == 0
     assert json.loads(done.stdout)["certificate"] != json.loads(first)["certificate"]
@@ -169,5 +169,5 @@ def test_command_prints_the_grant_and_says_what_devices_will_do(tmp_path: Path) 
     assert "each device will ask" in allowed.stderr
     csr = relay_request()
     ports = ("--address", "127.0.0.1", "--name", "gate")
-    invoke_json(main, "relays", "add", *at, *ports, stdin=csr.render())
+    invoke_json(main, "relays", "admit", *at, *ports, stdin=csr.render())
     assert invoke(main, "relays", "readopt", "gate", *at, stdin=relay_request().render()).exit_code == 0

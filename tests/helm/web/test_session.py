@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import argon2
 import attrs
 import httpx
 import pyotp
@@ -17,6 +18,7 @@ from pharos.helm.accounts import hashing, signin, throttle
 from pharos.helm.accounts.admins import add_token, change_admin
 from pharos.helm.accounts.throttle import Throttle
 from pharos.helm.anomalies.tries import TRIES
+from pharos.helm.ca import passwords
 from pharos.helm.ca.passwords import hash_password
 from pharos.helm.errors import TooManyTriesError
 from pharos.helm.live.board import now_us
@@ -34,6 +36,12 @@ from tests.support.signin import invited, sign_in
 
 SESSION = "/api/v1/session"
 PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash as helm does, for a thousandth of the cost; whoever does not ask for this pays in full."""
+    monkeypatch.setattr(passwords, "_HASHER", argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
 
 
 @attrs.frozen
@@ -145,6 +153,7 @@ async def test_password_and_code_sign_in(tmp_path: Path) -> None:
         assert (await two.sign_in(name="ada", password=PASSWORD)).status_code == 200
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_fleet_without_passwords_says_so_to_whoever_knows_one_and_to_nobody_else(tmp_path: Path) -> None:
     async with open_helm(tmp_path) as helm, browser(helm) as one, browser(helm) as two:
         await owner_with_password(helm, one)
@@ -161,6 +170,7 @@ async def test_fleet_without_passwords_says_so_to_whoever_knows_one_and_to_nobod
         assert (await two.sign_in(link=await invited(helm.context, name="grace"))).status_code == 200
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_password_that_was_changed_meanwhile_lets_nobody_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +190,7 @@ async def test_password_that_was_changed_meanwhile_lets_nobody_in(
         assert (await two.sign_in(name="ada", password=PASSWORD)).status_code == 401
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_code_is_accepted_once(tmp_path: Path) -> None:
     async with open_helm(tmp_path) as helm, browser(helm) as one:
         await owner_with_password(helm, one)
@@ -195,6 +206,7 @@ async def test_code_is_accepted_once(tmp_path: Path) -> None:
         assert door._accepted_step(admin, pyotp.TOTP(secret).at((step - 2) * 30), at) is None
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_wrong_password_says_no_more_than_unknown_name(tmp_path: Path) -> None:
     """Row 51; that it takes as long, too, is a matter of the dummy, which costs the same by construction."""
     async with open_helm(tmp_path) as helm, browser(helm) as one, browser(helm) as two:
@@ -207,6 +219,7 @@ async def test_wrong_password_says_no_more_than_unknown_name(tmp_path: Path) -> 
         assert dummy.split("$")[3] == hash_password("x").split("$")[3]
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_setting_the_password_ends_other_sessions_and_wants_a_fresh_proof(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +239,7 @@ async def test_setting_the_password_ends_other_sessions_and_wants_a_fresh_proof(
         assert (await two.client.put(f"{SESSION}/password", json={"password": "short"})).status_code == 400
 
 
+@pytest.mark.usefixtures("cheap_passwords")
 async def test_signing_out_ends_one_session_or_all(tmp_path: Path) -> None:
     async with open_helm(tmp_path) as helm, browser(helm) as one, browser(helm) as two, browser(helm) as three:
         await owner_with_password(helm, one)

@@ -10,6 +10,7 @@ from pharos.helm.web.nouns.alerts import ALERT_MUTE_RESOURCE, ALERT_RESOURCE, AL
 from pharos.helm.web.nouns.certificates import CERTIFICATE_RESOURCE
 from pharos.helm.web.nouns.devices import DEVICE_RESOURCE
 from pharos.helm.web.nouns.nodes import NODE_RESOURCE
+from pharos.helm.web.nouns.onboardings import ONBOARDING_RESOURCE
 from pharos.helm.web.nouns.pools import POOL_RESOURCE
 from pharos.helm.web.nouns.profiles import PROFILE_RESOURCE
 from pharos.helm.web.nouns.relays import RELAY_RESOURCE
@@ -35,4 +36,5 @@ RESOURCES: Final[tuple[Resource[Any], ...]] = (
     POOL_RESOURCE,
     ADOPTION_RESOURCE,
     SINK_RESOURCE,
+    ONBOARDING_RESOURCE,
 )

@@ -45,6 +45,9 @@ class NodeBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     awg_port: int
     tags: list[str] = msgspec.field(default_factory=list)
     note: str = ""
+    ssh_destination: str = ""
+    """How it is reached by SSH, where it is."""
+    ssh_host_key: str = ""
 
 
 class NodeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -57,6 +60,8 @@ class NodeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     spare_ports: list[int] | Unset = UNSET
     tags: list[str] | Unset = UNSET
     note: str | Unset = UNSET
+    ssh_destination: str | Unset = UNSET
+    ssh_host_key: str | Unset = UNSET
 
 
 class ReissueBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -37,6 +37,9 @@ class RelayBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ingress_port: int
     tunnel_port: int
     note: str = ""
+    ssh_destination: str = ""
+    """How it is reached by SSH, where it is."""
+    ssh_host_key: str = ""
 
 
 class RelayChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +50,8 @@ class RelayChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ingress_port: int | Unset = UNSET
     tunnel_port: int | Unset = UNSET
     note: str | Unset = UNSET
+    ssh_destination: str | Unset = UNSET
+    ssh_host_key: str | Unset = UNSET
 
 
 def _add(context: HelmContext, db: Database, act: Act, body: RelayBody) -> Answer:

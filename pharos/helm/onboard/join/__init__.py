@@ -1,0 +1,1 @@
+"""A bare machine becomes a node or relay: one step after another, each of which can be done again."""
