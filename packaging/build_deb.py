@@ -102,7 +102,9 @@ def build_packages(
 
     def make(package: Package) -> Path:
         inside = carried if package.carries_agents else ()
-        return build_package(package, build, wheels[package.lock], out, level=level, carried=inside)
+        deb = build_package(package, build, wheels[package.lock], out, level=level, carried=inside)
+        print(f"deb: {deb.name} ({deb.stat().st_size / 1e6:.1f} MB)", flush=True)
+        return deb
 
     # dpkg-deb compresses in one thread, for the same bytes everywhere; the packages do not wait for each other.
     with ThreadPoolExecutor() as pool:
@@ -177,9 +179,7 @@ def main() -> int:
     except PackagingError as error:
         print(f"deb: {error}", file=sys.stderr)
         return 1
-    for deb in built:
-        print(f"deb: {deb} ({deb.stat().st_size / 1e6:.1f} MB)")
-    print(f"deb: built ({time.monotonic() - started:.1f} s)")
+    print(f"deb: {len(built)} packages are in {args.out} ({time.monotonic() - started:.1f} s)")
     return 0
 
 

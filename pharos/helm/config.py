@@ -17,6 +17,8 @@ from pharos.helm.model.postures import BEACON, posture_value
 
 DEFAULT_STATE: Final = Path(os.environ.get("PHAROS_HELM_STATE") or platformdirs.user_data_path("pharos") / "helm")
 """A package's commands set the variable: there the operator and the service mean one directory."""
+PACKAGED_STATE: Final = Path("/var/lib/pharos-helm")
+"""Of the service of the package pharos-helm."""
 WEB_PORT: Final = 8440
 SOCKET_NAME: Final = "helm.sock"
 """Below the state directory: where the operator's commands reach a running helm."""

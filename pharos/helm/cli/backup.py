@@ -15,7 +15,7 @@ from pharos.helm.backup.restore import check_empty, restore_backup
 from pharos.helm.backup.targets import parse_target
 from pharos.helm.ca.vault import RecoveryKit
 from pharos.helm.cli.api import call
-from pharos.helm.cli.options import json_option, state_option
+from pharos.helm.cli.options import how_to_run, json_option, state_option
 from pharos.helm.cli.records import API
 from pharos.helm.errors import BackupError
 from pharos.helm.live.board import now_us
@@ -121,7 +121,7 @@ def restore(file: Any, state: Path, kit_file: TextIO | None, *, as_json: bool) -
         return
     click.echo(f"Fleet {restored.fleet.id} is in {directory}, as of {moment(restored.made_at):%Y-%m-%d %H:%M} UTC.")
     click.echo(f"Withdrawn: {restored.tickets} open tickets, all sign-in links and sessions.\n")
-    click.echo(f"Next: helm run --state {directory}")
+    click.echo(f"Next: {how_to_run(directory)}")
     click.echo("Each node is read before it is told anything. Then see: helm adoptions list, helm doctor")
     click.echo("To sign in: helm admins link owner")
 

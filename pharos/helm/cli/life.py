@@ -14,7 +14,7 @@ import trio
 from pharos.helm.accounts.admins import make_first_admin
 from pharos.helm.ca.authority import create_fleet
 from pharos.helm.ca.vault import create_vault
-from pharos.helm.cli.options import json_option, state_option, yes_option
+from pharos.helm.cli.options import how_to_run, json_option, state_option, yes_option
 from pharos.helm.config import WEB_PORT, HelmConfig
 from pharos.helm.errors import AlreadyInitialisedError
 from pharos.helm.live.board import now_us
@@ -63,7 +63,7 @@ def init(state: Path, posture: str, *, yes: bool, as_json: bool) -> None:
     groups = kit.split("-")
     for start in range(0, len(groups), 7):
         click.echo("    " + "-".join(groups[start : start + 7]))
-    click.echo(f"\nNext: helm run --state {directory}")
+    click.echo(f"\nNext: {how_to_run(directory)}")
     click.echo("Then sign in, once, within 24 hours (helm admins link makes another):\n")
     click.echo(f"    {link}")
 

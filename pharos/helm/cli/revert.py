@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pharos.helm.backup.revert import revert as revert_to_copies
-from pharos.helm.cli.options import json_option, state_option
+from pharos.helm.cli.options import how_to_run, json_option, state_option
 from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import OPERATOR
 from pharos.helm.store.changes import Act
@@ -47,5 +47,5 @@ def revert(state: Path, *, as_json: bool) -> None:
         click.echo(f"{name} is {path.name} now; the newer one is in {done.kept}")
     if done.tickets:
         click.echo(f"Withdrawn: {done.tickets} open tickets.")
-    click.echo(f"\nNext: helm run --state {directory}")
+    click.echo(f"\nNext: {how_to_run(directory)}")
     click.echo("Each node is read before it is told anything. Then see: helm adoptions list, helm doctor")

@@ -13,6 +13,8 @@ import pytest
 from pharos.demo.processes import free_port
 from pharos.helm.ca.vault import RecoveryKit
 from pharos.helm.cli import main
+from pharos.helm.cli.options import how_to_run
+from pharos.helm.config import DEFAULT_STATE, PACKAGED_STATE
 from pharos.helm.store.database import open_store
 from pharos.wire.console import Exit
 from pharos.wire.files import lock_state_directory, open_state_directory
@@ -37,6 +39,18 @@ def test_init_for_people_shows_the_kit_and_what_comes_next(tmp_path: Path) -> No
     RecoveryKit.parse(" ".join(groups))
     assert f"helm run --state {tmp_path / 's'}" in result.output
     assert max(map(len, result.output.splitlines())) < 120
+
+
+@pytest.mark.parametrize(
+    ("state", "command"),
+    [
+        (PACKAGED_STATE, "systemctl start pharos-helm"),
+        (DEFAULT_STATE, "helm run"),
+        (Path("/srv/helm"), "helm run --state /srv/helm"),
+    ],
+)
+def test_what_comes_next_is_what_runs_that_helm(state: Path, command: str) -> None:
+    assert how_to_run(state) == command
 
 
 def test_init_asks_once_on_a_terminal_and_yes_is_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
