@@ -63,7 +63,13 @@ class Scene:
 
     @property
     def desk(self) -> Desk:
-        return Desk(store=self.helm.store, authorities=self.helm.context.authorities, who=OPERATOR, port=self.reality)
+        return Desk(
+            store=self.helm.store,
+            authorities=self.helm.context.authorities,
+            board=self.helm.context.board,
+            who=OPERATOR,
+            port=self.reality,
+        )
 
     async def join(self) -> Joined:
         return await join(self.wish, self.desk, self.box.open, self.hear)
