@@ -119,15 +119,17 @@ def test_every_command_line_is_one(program: str) -> None:
 def check(main: click.Group, words: tuple[str, ...]) -> None:
     """Find the command, and have it read its options. Raises: click.UsageError."""
     command: click.Command = main
+    # A command keeps the option for help that its first context asks for, and what that is called is said above it.
+    parent = click.Context(main, info_name=words[0], **main.context_settings)
     rest = list(words[1:])
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-        found = command.get_command(click.Context(command), rest.pop(0))
+        found = command.get_command(parent, rest.pop(0))
         if found is None:
             raise click.UsageError("there is no such command")
-        command = found
+        command, parent = found, click.Context(found, info_name=found.name, parent=parent)
     if "…" in rest:
         rest = rest[: rest.index("…")]
-    with command.make_context(words[0], [], resilient_parsing=True) as context:
+    with command.make_context(words[0], [], parent=parent, resilient_parsing=True) as context:
         # Made so, for nothing is required of it; what stands there is not passed over.
         context.resilient_parsing = False
         command.make_parser(context).parse_args(rest)

@@ -56,9 +56,10 @@ def test_container_runs_a_command_of_ours_as_nobody_in_particular() -> None:
     entry = re.sub(r"[\[\],]", " ", " ".join(said["ENTRYPOINT"])).split()
     command = re.sub(r"[\[\],]", " ", " ".join(said["CMD"])).split()
     assert entry[0] in programs()
-    found = helm.get_command(click.Context(helm), command[0])
+    context = click.Context(helm, **helm.context_settings)
+    found = helm.get_command(context, command[0])
     assert found is not None
-    found.make_context("helm", command[1:], resilient_parsing=True)
+    found.make_context(command[0], command[1:], parent=context, resilient_parsing=True)
     assert not {"EXPOSE", "ADD"} & said.keys(), "no port is open, and nothing is fetched without a hash"
 
 

@@ -34,7 +34,7 @@ def commands(program: str) -> Iterator[str]:
             assert child is not None
             yield from below(click.Context(child, info_name=name, parent=context))
 
-    yield from below(click.Context(load(program), info_name=program))
+    yield from below(click.Context(load(program), info_name=program, **load(program).context_settings))
 
 
 def shown(page: str) -> str:

@@ -63,15 +63,18 @@ class SampleFleet:
     def ca_key(self, authority: Authority) -> ec.EllipticCurvePrivateKey:
         return self.fleet_ca_key if authority is Authority.FLEET else self.device_ca_key
 
-    def rotated(self, authority: Authority) -> SampleFleet:
-        """Return the fleet as it is after one authority was exchanged for a fresh one, under the same root."""
+    def rotated(self, authority: Authority, *, now: datetime.datetime | None = None) -> SampleFleet:
+        """Return the fleet as it is after one authority was exchanged for a fresh one, under the same root.
+
+        ``now`` is for tests whose moment is not the present one; they may run minutes after their file was read.
+        """
         key = generate_key()
         make = make_fleet_ca if authority is Authority.FLEET else make_device_ca
         ca = make(
             key.public_key(),
             root=self.trust.root,
             root_key=self.root_key,
-            now=utc_now(),
+            now=now or utc_now(),
             serial=x509.random_serial_number(),
         )
         if authority is Authority.FLEET:

@@ -153,7 +153,7 @@ def test_largest_manifest_fits_three_times_over() -> None:
 def test_manifest_expires_with_a_successor_that_ends_first() -> None:
     old = make_fleet(now=NOW - datetime.timedelta(days=365))
     brief = attrs.evolve(
-        old.trust, next_fleet_ca=old.trust.fleet_ca, fleet_ca=old.rotated(Authority.FLEET).trust.fleet_ca
+        old.trust, next_fleet_ca=old.trust.fleet_ca, fleet_ca=old.rotated(Authority.FLEET, now=NOW).trust.fleet_ca
     )
     assert brief.next_fleet_ca is not None
     blob = sign_manifest(version=1, trust=brief, signing_key=SIGNING_KEY, noise_key=NOISE_KEY, root_key=old.root_key)

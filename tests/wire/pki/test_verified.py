@@ -114,9 +114,9 @@ def test_known_leaf_that_expires_is_forgotten(trust: Trust) -> None:
 def test_every_trust_has_a_memory_of_its_own(trust: Trust) -> None:
     leaf = der(HOME.member(Role.NODE).certificate)
     assert admits(leaf, trust)
-    assert not admits(leaf, HOME.rotated(Authority.FLEET).trust)
+    assert not admits(leaf, HOME.rotated(Authority.FLEET, now=NOW).trust)
     # The same fleet and device CA, another Fleet CA: what is known of the old one says nothing.
-    evolved = attrs.evolve(trust, fleet_ca=HOME.rotated(Authority.FLEET).trust.fleet_ca)
+    evolved = attrs.evolve(trust, fleet_ca=HOME.rotated(Authority.FLEET, now=NOW).trust.fleet_ca)
     assert not admits(leaf, evolved)
     assert len(attrs.evolve(trust).verified) == 0
     assert attrs.evolve(trust) == trust
