@@ -115,7 +115,7 @@ async def test_engine_serves_under_its_unit_and_outlives_its_manager(tmp_path: P
         await machine.run("systemctl", "stop", "manager")
         assert await near.reach("10.7.0.1") == 3
         await machine.run("systemctl", "start", "manager")
-        await machine.run("systemctl", "kill", "--signal=KILL", "manager")
+        await machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "manager")
         assert await near.reach("10.7.0.1") == 3
         assert await show(machine, "MainPID") == pid
         assert await show(machine, "NRestarts") == "0"

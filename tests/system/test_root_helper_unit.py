@@ -263,7 +263,7 @@ async def test_helper_may_do_all_its_acts_under_its_unit(tmp_path: Path) -> None
             await machine.run(*inside, "echo x > /etc/x")
 
         # Whoever comes after a helper that was killed keeps the policy in force.
-        await machine.run("systemctl", "kill", "--signal=KILL", HELPER)
+        await machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", HELPER)
         await machine.run("nft", "flush", "ruleset")
         await wait_table(machine, table)
         assert await ask(machine, RemoveNetwork()) == DONE
