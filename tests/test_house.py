@@ -28,6 +28,7 @@ BOUNDARIES = {
     "helm/alerts/send.py send": "one delivery's service, which is other people's code; the alert is tried again",
     "helm/alerts/send.py _instantiate": "other people's code judges an address; that it does not fit is all there is",
     "wire/tasks.py open_background": "raised again outside the nursery, so that no group wraps it",
+    "helm/onboard/upgrade/runs.py Upgrades._carry_out": "an upgrade may end by a fault of helm's own, and helm goes on",
     "helm/onboard/join/runner.py Onboardings._work": "a machine's answers may end its own onboarding, and nothing else",
     "demo/cli.py _tell": "the step that failed has said so in its own line and in the exit code",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ import trio.testing
 from pharos.helm.accounts import signin
 from pharos.helm.model.admins import Role
 from pharos.helm.onboard import debs
+from pharos.helm.onboard.remote import Remote
+from pharos.helm.onboard.upgrade.desk import Member
 from pharos.helm.web.app import make_loopback_app
+from pharos.wire.errors import StateFileError
 from pharos.wire.link import LinkState
 from tests.support.helm import SampleHelm, adopt_sample_node, adopt_sample_relay
 from tests.support.http import asking
@@ -96,6 +99,25 @@ async def test_upgrade_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
         # How far the upload came is told once, by its newest word.
         (upload,) = [event for event in run["events"] if event["event"] == "progress" and event["step"] == "upload"]
         assert (upload["done"], upload["total"]) == (10, 10)
+
+
+async def test_fault_of_helm_ends_an_upgrade_and_not_helm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damaged(_desk: FakeDesk, _member: Member) -> AbstractAsyncContextManager[Remote]:
+        raise StateFileError("ssh/id_ed25519 is corrupt")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeDesk, "connect", damaged)
+        async with placed(tmp_path, monkeypatch) as place:
+            await place.begin()
+            run = await place.ended("1")
+            assert (run["state"], run["text"]) == ("failed", "helm failed; its log says how")
+            assert "ssh/id_ed25519 is corrupt" in caplog.text
+            caplog.clear()
+            assert (await place.begin()).status_code == 202, "it carries out the next one"
+            assert (await place.ended("2"))["state"] == "failed"
+            caplog.clear()
 
 
 async def test_upgrade_is_stopped_and_another_one_waits_its_turn(

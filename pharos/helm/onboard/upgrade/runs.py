@@ -7,6 +7,7 @@ from there.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -23,6 +24,8 @@ from pharos.helm.onboard.upgrade.desk import Desk, Member
 from pharos.helm.onboard.upgrade.events import Event, StepProgress, event_json
 from pharos.helm.onboard.upgrade.member import Connect, Options
 from pharos.helm.onboard.upgrade.run import upgrade
+
+log = logging.getLogger(__name__)
 
 KEPT: Final = 16
 """Upgrades that are remembered; each is some 20 kB."""
@@ -139,6 +142,10 @@ class Upgrades:
                 run.state = "done" if ended.well else "failed"
             except HelmError as error:
                 run.state, run.text = "failed", str(error)
+            # An upgrade may end by a fault of helm's own, and helm goes on (style 15).
+            except Exception:
+                log.exception("upgrade %s", run.id)
+                run.state, run.text = "failed", "helm failed; its log says how"
         if run.scope.cancelled_caught:
             run.state, run.text = "stopped", "stopped; the same upgrade again goes on where this one was"
 
