@@ -77,17 +77,14 @@ def _run(state: Path, wish: Wish, work: Work, *, host_key: str | None, as_json: 
     import trio
 
     from pharos.helm.onboard.errors import OnboardError
+    from pharos.wire.rpc.status import leaves
 
     failure: OnboardError | None = None
     with printing(as_json=as_json) as printer:
         try:
             return trio.run(_work, state, wish, work, host_key, printer)
         except* OnboardError as group:
-            leaf: BaseException = group
-            while isinstance(leaf, BaseExceptionGroup):
-                leaf = leaf.exceptions[0]
-            assert isinstance(leaf, OnboardError), "that is what was caught"
-            failure = leaf
+            failure = next(leaf for leaf in leaves(group) if isinstance(leaf, OnboardError))
     raise CommandError(str(failure), _code_of(failure)) from failure
 
 

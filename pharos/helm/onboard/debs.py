@@ -7,6 +7,7 @@ by dpkg-deb, which a laptop with another system does not have.
 from __future__ import annotations
 
 import email.parser
+import hashlib
 import io
 import lzma
 import tarfile
@@ -46,6 +47,11 @@ class Deb:
     version: str
     """As Debian orders it."""
     arch: str
+
+    def digest(self) -> str:
+        """Return its SHA-256 in hexadecimal. Blocks."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_deb(package: str, arch: str, override: Path | None = None) -> Deb:

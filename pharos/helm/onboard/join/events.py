@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from pharos.helm.onboard.telling import told_as_json
+
 
 class StepId(enum.Enum):
     """What is done, in this order."""
@@ -127,13 +129,5 @@ _NAMES: dict[type, str] = {
 
 
 def event_json(event: Event) -> dict[str, Any]:
-    """Return an event as JSON has it: ``event`` names its kind, what is not known is left out."""
-    said: dict[str, Any] = {"event": _NAMES[type(event)]}
-    for name, value in attrs.asdict(event, recurse=False).items():
-        if isinstance(value, StepId):
-            said[name] = value.value
-        elif isinstance(value, float):
-            said[name] = round(value, 3)
-        elif value is not None and value != "":
-            said[name] = value
-    return said
+    """Return an event as JSON has it."""
+    return told_as_json(_NAMES[type(event)], event)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from pathlib import Path
 from typing import Final
 
 import trio
@@ -48,7 +46,7 @@ async def upload(site: Site) -> Outcome:
     for part, deb in site.debs.items():
         target = f"{site.trace.folder}/{deb.path.name}"
         site.uploaded[part] = target
-        if await _has(site, target, await trio.to_thread.run_sync(_digest, deb.path)):
+        if await _has(site, target, await trio.to_thread.run_sync(deb.digest)):
             continue
         await site.remote.upload(deb.path, target, _telling(site, deb.path.name))
         sent.append(deb.path.name)
@@ -208,8 +206,3 @@ async def _has(site: Site, target: str, digest: str) -> bool:
     except RemoteCommandError:
         return False
     return printed.decode(errors="replace").split()[:1] == [digest]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

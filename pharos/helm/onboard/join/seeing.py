@@ -15,22 +15,34 @@ from pharos.wire.convert import report_from
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.pki.roles import Role
+from pharos.wire.reports import NodeReport
 
 
-async def see_node(authority: Authority, node: Node) -> Seen:
-    """Return what a node says of itself.
+async def read_report(authority: Authority, node: Node) -> NodeReport:
+    """Return what a node says of itself, over a connection of its own.
 
     Raises: NodeAwayError — it does not answer. ConflictError — who answers is not the node of the record.
     """
+    # Without a lease: who only looks must not be taken for one who commands.
     request = pb.StatusRequest()
     answer = await ask_node(
         authority, node, lambda stub: stub.Status(request, timeout=CALL_TIMEOUT), what="say how it is"
     )
-    report = report_from(answer)
+    return report_from(answer)
+
+
+def troubles_of(report: NodeReport) -> tuple[str, ...]:
+    """Return those of a node's engines: ``amneziawg: no interface``."""
+    return tuple(f"{engine.protocol}: {engine.trouble}" for engine in report.engines if engine.trouble)
+
+
+async def see_node(authority: Authority, node: Node) -> Seen:
+    """Return what an onboarding wants to know of a node. Raises: as ``read_report``."""
+    report = await read_report(authority, node)
     return Seen(
         version=report.version,
         ordered=report.applied.revision > 0,
-        troubles=tuple(f"{each.protocol}: {each.trouble}" for each in report.engines if each.trouble),
+        troubles=troubles_of(report),
         reality_port=report.reality.port if report.reality is not None else 0,
     )
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from pharos.helm.model.nodes import NodeState
+from pharos.helm.model.nodes import LINKED, NodeState
 from pharos.helm.onboard.join.parts import Part
 
 
@@ -59,8 +59,6 @@ class Desk(Protocol):
 Ask = Callable[[str, str], Awaitable[dict[str, Any]]]
 """``ask(method, path)`` of REST."""
 
-_LINKED = frozenset({NodeState.ACTIVE, NodeState.DRAINING, NodeState.DISABLED})
-
 
 @attrs.frozen
 class RestDesk:
@@ -74,7 +72,7 @@ class RestDesk:
         cursor = ""
         while True:
             page = await self.ask("GET", f"/api/v1/{part.agent.noun}?limit=500{cursor}")
-            found += [member for item in page["items"] if (member := _member(part, item)).state in _LINKED]
+            found += [member for item in page["items"] if (member := _member(part, item)).state in LINKED]
             if not page["cursor"]:
                 return found
             cursor = f"&cursor={page['cursor']}"

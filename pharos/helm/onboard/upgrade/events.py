@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import attrs
 
+from pharos.helm.onboard.telling import told_as_json
+
 
 class Step(enum.Enum):
     """What is done on a member, in this order; the last two only where it has to be."""
@@ -128,15 +130,5 @@ _NAMES: Final[dict[type, str]] = {
 
 
 def event_json(event: Event) -> dict[str, Any]:
-    """Return an event as JSON has it: ``event`` names its kind, what is not known is left out."""
-    said: dict[str, Any] = {"event": _NAMES[type(event)]}
-    for name, value in attrs.asdict(event, recurse=False).items():
-        if isinstance(value, enum.Enum):
-            said[name] = value.value
-        elif isinstance(value, dict):
-            said[name] = {member: outcome.value for member, outcome in value.items()}
-        elif isinstance(value, float):
-            said[name] = round(value, 3)
-        elif value is not None and value != "":
-            said[name] = value
-    return said
+    """Return an event as JSON has it."""
+    return told_as_json(_NAMES[type(event)], event)

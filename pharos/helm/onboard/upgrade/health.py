@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pharos.helm.context import HelmContext
 from pharos.helm.errors import ConflictError, NodeAwayError, NotFoundError
-from pharos.helm.fleet.asking import CALL_TIMEOUT, ask_node
 from pharos.helm.model.nodes import LINKED, NodeState
 from pharos.helm.onboard.join.parts import Part
+from pharos.helm.onboard.join.seeing import read_report, troubles_of
 from pharos.helm.onboard.upgrade.desk import Health, Member
 from pharos.helm.onboard.upgrade.plan import HANDSHAKE_LIFE
 from pharos.helm.store.database import Database
@@ -14,9 +14,6 @@ from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.nodes import NODES, list_nodes
 from pharos.helm.store.records import find_record
 from pharos.helm.store.relays import list_relays
-from pharos.wire.convert import report_from
-from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
-from pharos.wire.gen.pharos.buoy.v1.control_grpc import ControlStub
 from pharos.wire.link import LinkState
 from pharos.wire.reports import NodeReport
 
@@ -29,7 +26,7 @@ async def node_health(context: HelmContext, node_id: str, since: int) -> Health:
     node = await context.store.read(find_record, NODES, node_id)
     if node is None:
         raise NotFoundError(f"there is no node {node_id!r}")
-    report = report_from(await ask_node(context.authority, node, _status, what="say how it is"))
+    report = await read_report(context.authority, node)
     fleet = await context.store.read(get_fleet)
     sighting = context.board.of(node.id)
     return Health(
@@ -37,15 +34,10 @@ async def node_health(context: HelmContext, node_id: str, since: int) -> Health:
         started_at=report.started_at,
         # What helm knows to be in force there, and that it can change it.
         settled=sighting.state is LinkState.UP and sighting.applied.revision >= fleet.revision,
-        troubles=tuple(f"{engine.protocol}: {engine.trouble}" for engine in report.engines if engine.trouble),
+        troubles=troubles_of(report),
         now=report.now,
         tunnels=count_tunnels(report, since),
     )
-
-
-async def _status(stub: ControlStub) -> pb.StatusReply:
-    # Without a lease: who only looks must not be taken for one who commands.
-    return await stub.Status(pb.StatusRequest(), timeout=CALL_TIMEOUT)
 
 
 def count_tunnels(report: NodeReport, since: int) -> int:

@@ -7,8 +7,7 @@ upgrade is under way a note of it: whoever comes next, after a kill or a cut, go
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Final
 
 import attrs
@@ -212,7 +211,7 @@ class Place:
 
     async def put(self, deb: Deb, progress: Progress) -> str:
         """Bring a package there and return its path. Raises: RemoteAnswerError — what arrived is another file."""
-        wanted = await trio.to_thread.run_sync(digest_of, deb.path)
+        wanted = await trio.to_thread.run_sync(deb.digest)
         target = self.path_of(deb.version)
         made = await self.remote.run("mktemp", "--directory", "--tmpdir", "pharos.XXXXXXXXXX")
         folder = made.decode(errors="replace").strip()
@@ -257,9 +256,3 @@ class Place:
             "-delete",
             root=True,
         )
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal. Blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,6 +14,7 @@ from pharos.helm.onboard.upgrade.events import Emit, Ended, MemberEnded, Outcome
 from pharos.helm.onboard.upgrade.member import Connect, Options, upgrade_member
 from pharos.helm.onboard.upgrade.plan import AT_ONCE, Rollout
 from pharos.wire.console import CommandError
+from pharos.wire.rpc.status import leaves
 
 LEFT: Final = "another one failed, so its turn did not come; run the same command again when that one is well"
 
@@ -71,17 +72,10 @@ async def upgrade(
                 for left in rollout.end(member, outcome):
                     emit(MemberEnded(member=left.name, outcome=Outcome.LEFT, says=LEFT, seconds=0.0))
     except* CommandError as group:
-        failure = _first(group)
+        failure = next(leaf for leaf in leaves(group) if isinstance(leaf, CommandError))
     if failure is not None:
         # It is helm that failed, and for all alike.
         raise failure
     done = Ended(outcomes=dict(rollout.outcomes), seconds=trio.current_time() - begun)
     emit(done)
     return done
-
-
-def _first(group: ExceptionGroup[CommandError]) -> CommandError:
-    error: ExceptionGroup[CommandError] | CommandError = group
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
