@@ -7,7 +7,7 @@ ARGS   ?=
 MINUTES ?= 1
 SEEDS  ?= 3
 
-.PHONY: all setup demo test lint bench fuzz sim proto spa deb wheel clean
+.PHONY: all setup demo test lint bench fuzz sim proto spa screenshots deb wheel clean
 
 all: test lint
 
@@ -63,6 +63,10 @@ proto: setup
 # The admin page into the package, with the Node on the PATH or the one from the pins.
 spa: setup
 	@$(BIN)/python packaging/spa.py
+
+# The pictures of README and docs, of a real helm with an invented fleet; ARGS="--only overview" takes one.
+screenshots: setup
+	@$(BIN)/python -m tests.browser.pictures $(ARGS)
 
 deb: setup
 	@$(BIN)/python packaging/build_deb.py --out dist $(ARGS)

@@ -9,16 +9,14 @@ from typing import Any, Final
 
 import trio
 
-from pharos.buoy.reality import RealityKeys
 from pharos.helm.ca.authority import Authority, create_fleet, load_authority
 from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import create_vault
 from pharos.helm.fleet.nodes import change_node
-from pharos.helm.fleet.realitykeys import note_reality
 from pharos.helm.live.board import now_us
 from pharos.helm.model.fleet import Posture
 from pharos.helm.model.users import Group, User
-from pharos.helm.onboard.agents import NewNode, adopt_node
+from pharos.helm.onboard.agents import NewNode
 from pharos.helm.profiles.reseal import reseal
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database, open_store
@@ -27,20 +25,13 @@ from pharos.helm.store.ids import fresh_id
 from pharos.helm.store.nodes import NODES, list_nodes
 from pharos.helm.store.records import add_record, get_record
 from pharos.helm.store.users import GROUPS, USERS, add_member
-from pharos.wire.agent import AgentRequest
-from pharos.wire.desired import Desired
 from pharos.wire.ids import DeviceId, NodeId
-from pharos.wire.noise.keys import KeyPair
-from pharos.wire.pki.csr import make_csr
-from pharos.wire.pki.keys import generate_key, key_to_der
-from pharos.wire.pki.roles import Role
-from pharos.wire.reports import RealityReport
 from tests.support.helm import enrol_sample_device
 from tests.support.rpc import HOST
+from tests.support.simnode import adopt_simulated
 
 # A tag for each ten nodes, and a group for each tag.
 PER_GROUP: Final = 10
-REALITY_PORT: Final = 443
 _ACT: Final = Act(actor="bench", at=now_us())
 
 
@@ -70,32 +61,14 @@ def _add_nodes(db: Database, authority: Authority, count: int) -> list[dict[str,
         for number in range(count):
             # Held open until all are chosen, so that no two are the same.
             sock = stack.enter_context(socket.create_server((HOST, 0)))
-            port = sock.getsockname()[1]
-            key, awg, derive = generate_key(), KeyPair.generate().public, KeyPair.generate()
-            request = AgentRequest(role=Role.NODE, csr=make_csr(key), awg_key=awg, derive_key=derive.public)
             said = NewNode(
                 name=f"node-{number:04}",
                 address=HOST,
-                control_port=port,
+                control_port=sock.getsockname()[1],
                 awg_port=443,
                 tags=(f"t{number // PER_GROUP}",),
             )
-            node, grant = adopt_node(db, _ACT, authority, request, said)
-            assert node.reality is not None, "every fleet has a target"
-            # As of a fleet that was up before: where a node serves REALITY, and by which key, is written once.
-            keys = RealityKeys(authority.trust.fleet, node.id, derive).of(Desired(reality=node.reality))
-            note_reality(db, _ACT, node.id, RealityReport(parameters=node.reality, keys=keys, port=REALITY_PORT))
-            facts.append(
-                {
-                    "id": node.id,
-                    "port": port,
-                    "grant": grant.render(),
-                    "tls_key": key_to_der(key).hex(),
-                    "awg_key": awg.hex(),
-                    "derive_key": derive.private_bytes().hex(),
-                    "reality": node.reality.as_mapping(),
-                }
-            )
+            facts.append(adopt_simulated(db, _ACT, authority, said))
     return facts
 
 

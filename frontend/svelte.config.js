@@ -8,7 +8,7 @@ export default {
     // Not the time of the build: the same sources must give the same files.
     version: { name: process.env.PHAROS_SPA_DIGEST ?? "dev", pollInterval: 0 },
     typescript: {
-      config: (config) => ({ ...config, include: [...config.include, "../dev/**/*.ts", "../kit/**/*.{js,ts}"] }),
+      config: (config) => ({ ...config, include: [...config.include, "../kit/**/*.{js,ts}"] }),
     },
   },
 }

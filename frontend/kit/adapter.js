@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto"
-import { readFileSync, writeFileSync } from "node:fs"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import path from "node:path"
+import { constants, gzipSync } from "node:zlib"
 import adapterStatic from "@sveltejs/adapter-static"
 
 /**
@@ -23,7 +24,22 @@ export default function adapter({ fallback, pages = "build" }) {
       const name = `boot.${createHash("sha256").update(script).digest("hex").slice(0, 8)}.js`
       writeFileSync(path.join(pages, "_app/immutable/entry", name), script)
       writeFileSync(page, html.replace(PLACE, `<script src="/_app/immutable/entry/${name}"></script>`))
+      compress(pages)
     },
+  }
+}
+
+/**
+ * Puts beside each file of text the same, compressed: helm gives it to browsers that take it, which counts over a passage.
+ *
+ * @param {string} folder
+ */
+export function compress(folder) {
+  for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+    if (!/\.(html|js|css|svg|json|txt)$/.test(name)) continue
+    const file = path.join(folder, name)
+    // No time is in it, so the same sources give the same file.
+    writeFileSync(`${file}.gz`, gzipSync(readFileSync(file), { level: constants.Z_BEST_COMPRESSION }))
   }
 }
 

@@ -1,5 +1,9 @@
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import path from "node:path"
+import { gunzipSync } from "node:zlib"
 import { describe, expect, it } from "vitest"
-import { externalise } from "./adapter.js"
+import { compress, externalise } from "./adapter.js"
 import { withoutStyle } from "./announcer.ts"
 
 const SCRIPT = `{ const element = document.currentScript.parentElement; import("/_app/entry.js") }`
@@ -28,4 +32,16 @@ describe("the announcer", () => {
       `<div id="svelte-announcer" aria-live="assertive">`,
     ))
   it("that has changed stops the build", () => expect(() => withoutStyle(`<p id="announcer">`)).toThrow())
+})
+
+it("what is compressed for browsers is the same, each time", () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "kit-"))
+  writeFileSync(path.join(folder, "a.js"), "start()")
+  writeFileSync(path.join(folder, "font.woff2"), "x")
+  compress(folder)
+  const first = readFileSync(path.join(folder, "a.js.gz"))
+  expect(gunzipSync(first).toString()).toBe("start()")
+  compress(folder)
+  expect(readFileSync(path.join(folder, "a.js.gz")).equals(first)).toBe(true)
+  expect(readdirSync(folder).sort()).toEqual(["a.js", "a.js.gz", "font.woff2"])
 })

@@ -57,7 +57,7 @@ async def run_buoy(
         state.load(mend=True)
         feed = EventFeed(keep_sources=config.keep_sources)
         planner = Planner(membership=membership, keys=keys, awg_port=config.awg_port, reality_port=config.reality_port)
-        drivers = stack.enter_context(open_drivers(config, on_event=feed.publish))
+        drivers = stack.enter_context(open_drivers(config, publish=feed.publish))
         plane = Planes(planner, drivers.awg, drivers.reality, drivers.network)
         node = Node(keeping=keeping, keys=keys, state=state, plane=plane, meter=meter)
         async with trio.open_nursery() as nursery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from pharos.wire.errors import (
 )
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
+from pharos.wire.ids import DeviceId
 from pharos.wire.leases import lease_from
 from pharos.wire.pki.roles import CONTROL
 from pharos.wire.rpc.flow import CONTROL as CONTROL_WINDOWS
@@ -154,6 +156,23 @@ class Control(control_grpc.ControlBase):
         request = await stream.recv_message()
         set_verbose(verbose=request is not None and request.verbose)
         await stream.send_message(pb.LogLevelReply())
+
+    async def EndSession(self, stream: Stream[pb.EndSessionRequest, pb.EndSessionReply]) -> None:
+        """End what a device has going on here; FAILED_PRECONDITION where it is not served, or that cannot be done."""
+        request = await stream.recv_message()
+        try:
+            await self._node.end_session(DeviceId("" if request is None else request.device_id))
+        except KeyError as error:
+            raise GRPCError(Status.FAILED_PRECONDITION, "the device is not served here now") from error
+        except EngineError as error:
+            raise GRPCError(Status.FAILED_PRECONDITION, str(error)) from error
+        await stream.send_message(pb.EndSessionReply())
+
+    async def ShowNetwork(self, stream: Stream[pb.NetworkRequest, pb.NetworkReply]) -> None:
+        """Say what the firewall was told last."""
+        await stream.recv_message()
+        plan = self._node.read_network()
+        await stream.send_message(pb.NetworkReply(plan=b"" if plan is None else json.dumps(plan.as_json()).encode()))
 
     def _claim(self, request: pb.StatusRequest | pb.PushRequest) -> None:
         try:

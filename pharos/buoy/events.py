@@ -43,12 +43,14 @@ class EventFeed:
         self._memory: deque[TunnelEvent] = deque(maxlen=MEMORY)
         self._watchers: set[Watcher] = set()
 
-    def publish(self, kind: EventKind, *, at: int, device_id: DeviceId, detail: str) -> None:
+    def publish(self, kind: EventKind, *, at: int, device_id: DeviceId, detail: str, protocol: str = "") -> None:
         """Give an event to every watcher. ``detail`` of one that begins is the device's address."""
         self._sequence += 1
         if not self._keep_sources and kind in _WITH_SOURCE:
             detail = ""
-        event = TunnelEvent(sequence=self._sequence, at=at, kind=kind, device_id=device_id, detail=detail)
+        event = TunnelEvent(
+            sequence=self._sequence, at=at, kind=kind, device_id=device_id, detail=detail, protocol=protocol
+        )
         self._memory.append(event)
         for watcher in self._watchers:
             watcher.offer(event)

@@ -13,16 +13,19 @@ _MEMINFO: Final = Path("/proc/meminfo")
 
 
 def read_machine(state: Path, *, meminfo: Path = _MEMINFO) -> MachineReport:
-    """Return load, memory and the disk of ``state``; what this system does not tell is 0."""
+    """Return load, processors, memory and the disk of ``state``; what this system does not tell is 0."""
     memory = _read_memory(meminfo)
     try:
         disk = os.statvfs(state)
         size, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
     except OSError:
         size = free = 0
+    minute, five, _ = os.getloadavg()
     return MachineReport(
         # Thousandths are what a report carries.
-        load=round(os.getloadavg()[0], 3),
+        load=round(minute, 3),
+        load5=round(five, 3),
+        processors=os.cpu_count() or 0,
         memory=memory.get("MemTotal", 0),
         memory_available=memory.get("MemAvailable", 0),
         disk=size,

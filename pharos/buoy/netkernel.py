@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+import attrs
 import trio
 
 from pharos.wire.errors import WireError
+from pharos.wire.netpolicy import NetworkPlan
 from pharos.wire.netrules import FAMILY, TABLE
 from pharos.wire.netswitches import is_switch
 from pharos.wire.units import KIB, SECONDS
@@ -140,6 +142,14 @@ def write_switch(name: str, value: str, root: Path = SWITCHES) -> None:
         raise NetworkPolicyError(
             f"{root / name} cannot be set ({error.strerror}); the helper needs root and a writable /proc/sys/net"
         ) from error
+
+
+def completed(plan: NetworkPlan, files: Iterable[Path] = RESOLVER_FILES) -> NetworkPlan:
+    """Return a plan with what this machine's own files say of resolvers, where the plan does not."""
+    files = tuple(files)
+    if plan.confined and not plan.machine_resolvers:
+        plan = attrs.evolve(plan, machine_resolvers=read_machine_resolvers(files))
+    return plan if plan.own_resolvers else attrs.evolve(plan, own_resolvers=read_resolvers(files))
 
 
 def read_resolvers(files: Iterable[Path] = RESOLVER_FILES) -> tuple[str, ...]:

@@ -18,10 +18,9 @@ from pharos.buoy.netkernel import (
     SWITCHES,
     Listing,
     NetworkPolicyError,
+    completed,
     open_news,
     read_dropping_chains,
-    read_machine_resolvers,
-    read_resolvers,
     read_switches,
     read_table,
     skip_news,
@@ -219,11 +218,7 @@ class NetworkKeeper:
                 write_switch(path, before[path], self._switches)
 
     def _complete(self, plan: NetworkPlan) -> NetworkPlan:
-        if plan.confined and not plan.machine_resolvers:
-            plan = attrs.evolve(plan, machine_resolvers=read_machine_resolvers(self._resolver_files))
-        if plan.policy.resolvers or plan.own_resolvers:
-            return plan
-        return attrs.evolve(plan, own_resolvers=read_resolvers(self._resolver_files))
+        return completed(plan, self._resolver_files)
 
     def _recall(self) -> _Memory:
         try:

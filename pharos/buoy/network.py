@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from pharos.buoy.dataplane.base import AwgPlan, EngineError, RealityPlan
+from pharos.buoy.netkernel import completed
 from pharos.buoy.roothelper.acts import Applied, ApplyNetwork
 from pharos.buoy.roothelper.client import RootHelper
 from pharos.wire.netpolicy import NetworkPlan, Target
@@ -34,6 +35,10 @@ class Network:
     _told: NetworkPlan | None = attrs.field(default=None, init=False)
     findings: tuple[str, ...] = attrs.field(default=(), init=False)
     """Sentences for an operator on what will not work nevertheless."""
+
+    def read_plan(self) -> NetworkPlan | None:
+        """Return the plan in force, with what this machine's files say of resolvers; None: none is."""
+        return None if self._told is None else completed(self._told)
 
     async def apply(self, awg: AwgPlan, reality: RealityPlan) -> None:
         """Put the policy in force for the devices of these plans, before the engines are told them.

@@ -31,6 +31,7 @@ from pharos.wire.convert import NodeReport
 from pharos.wire.desired import Desired, Peer, PreviousEndpoint, Push
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.keeping import Keeping
+from pharos.wire.netpolicy import NetworkPlan
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.reports import EngineReport
 from pharos.wire.units import SECONDS
@@ -81,6 +82,14 @@ class DataPlane(Protocol):
 
     async def restart(self, protocol: str) -> None:
         """Have an engine begin anew. Raises: KeyError — no such protocol. EngineError — it cannot be done."""
+        ...
+
+    async def end_session(self, device_id: DeviceId) -> None:
+        """End what a device has going on; it may come again. Raises: EngineError — an engine could not be told."""
+        ...
+
+    def read_network(self) -> NetworkPlan | None:
+        """Return what the firewall was told last; None: nothing, or it is not the agent's to keep."""
         ...
 
 
@@ -198,6 +207,25 @@ class Node:
         Raises: KeyError — no such protocol is served. EngineError — it cannot be done.
         """
         await self._plane.restart(protocol)
+
+    async def end_session(self, device_id: DeviceId) -> None:
+        """End what a device has going on; it may come again at once.
+
+        Raises: KeyError — it is not served now. EngineError — an engine could not be told.
+        """
+        async with self._turn:
+            peers = self._state.current.peers
+            if device_id not in peers or device_id in self._cut:
+                raise KeyError(device_id)
+            # Whoever asked may go away in the middle, and the device must not stay locked out.
+            with trio.CancelScope(shield=True):
+                # An engine forgets what it counted of a peer that leaves it.
+                await self._count(peers)
+                await self._plane.end_session(device_id)
+
+    def read_network(self) -> NetworkPlan | None:
+        """Return what the firewall here was told last; None: nothing, or somebody else keeps the rules."""
+        return self._plane.read_network()
 
     async def _count(self, peers: Mapping[DeviceId, Peer]) -> None:
         # To ask the engine of a thousand peers takes milliseconds, and most fleets have no quota.

@@ -73,6 +73,9 @@ def report_of(
                 generation=peer.generation,
                 quota_used=meter.used(device_id),
                 digest=peer.digest,
+                reality_received=seen.reality_received if seen else 0,
+                reality_sent=seen.reality_sent if seen else 0,
+                reality_handshake=seen.reality_handshake if seen else 0,
             )
         )
     return NodeReport(
@@ -96,6 +99,7 @@ def report_of(
         reality=RealityReport(parameters=desired.reality, keys=node.reality_keys.of(desired), port=plane.reality_port),
         engines=plane.health(),
         machine=machine,
+        tells_protocols=True,
     )
 
 

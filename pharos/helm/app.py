@@ -37,6 +37,7 @@ from pharos.helm.live.hub import Hub
 from pharos.helm.onboard.upgrade.health import HelmDesk
 from pharos.helm.onboard.upgrade.runs import helm_connect
 from pharos.helm.profiles.leases import run_leases
+from pharos.helm.profiles.outdated import run_outdated
 from pharos.helm.profiles.reseal import run_reseal
 from pharos.helm.relay.aboard import come_aboard
 from pharos.helm.relay.adminweb import Desk
@@ -110,6 +111,7 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmConte
             await feed_nursery.start(run_feed, store, hub)
             await feed_nursery.start(run_cuts, store, passages.online, desk)
             feed_nursery.start_soon(context.ingest.run, store)
+            feed_nursery.start_soon(context.pulse.run)
             feed_nursery.start_soon(telemetry.run_pruning, store)
             feed_nursery.start_soon(watch_store, store, store_alarm(store, hub))
             feed_nursery.start_soon(run_copies, store, functools.partial(store.read, setting, "copies.hourly"))
@@ -137,6 +139,7 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmConte
                 link_nursery.start_soon(run_endpoints, store, board)
                 link_nursery.start_soon(run_leases, store)
                 link_nursery.start_soon(run_reseal, store, authorities, passages)
+                link_nursery.start_soon(run_outdated, store)
                 link_nursery.start_soon(run_own_renewal, store, authorities, context.vault, wakes)
                 link_nursery.start_soon(run_rotation, store, authorities, context.vault)
                 link_nursery.start_soon(run_reach, board, wakes)

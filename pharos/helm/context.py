@@ -13,6 +13,7 @@ from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import Vault
 from pharos.helm.live.board import Board
 from pharos.helm.live.hub import Hub
+from pharos.helm.live.pulse import Pulse
 from pharos.helm.onboard.join.runner import Onboardings
 from pharos.helm.onboard.upgrade.runs import Upgrades
 from pharos.helm.store.database import Store
@@ -39,6 +40,11 @@ class HelmContext:
     oidc: Providers = attrs.field(factory=Providers)
     onboardings: Onboardings = attrs.field(factory=Onboardings)
     upgrades: Upgrades = attrs.field(factory=Upgrades)
+    pulse: Pulse = attrs.field(init=False)
+
+    @pulse.default
+    def _open_pulse(self) -> Pulse:
+        return Pulse(self.store, self.board, self.hub)
 
     @property
     def authority(self) -> Authority:

@@ -10,6 +10,7 @@ import attrs
 from pharos.wire.awg.params import ObfuscationParameters
 from pharos.wire.desired import Desired, Fence, Peer, Policy, PreviousEndpoint, Push, QuotaLease
 from pharos.wire.errors import ParameterError, RemoteProtocolError
+from pharos.wire.eventmessages import MAX_TEXT, MAX_TIME, check_text, check_time, event_from, event_to
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.ids import DeviceId, NodeId, check_label
 from pharos.wire.reality.params import RealityParameters
@@ -54,10 +55,6 @@ __all__ = [
     "report_to",
 ]
 
-# Times are shown as RFC 3339, which ends with the year 9999.
-MAX_TIME: Final = 253_402_300_799_000_000
-# An endpoint is at most some 60 characters (IPv6 with a zone and a port), and no reason or version is a longer story.
-MAX_TEXT: Final = 256
 # A peer with the most addresses takes 1,000 octets.
 INVENTORY_PART: Final = 1_000
 
@@ -236,9 +233,9 @@ def report_from(message: pb.StatusReply) -> NodeReport:
     try:
         return NodeReport(
             node_id=NodeId(check_label(message.node_id)),
-            version=_text(message.version),
+            version=check_text(message.version),
             applied=fence_from(message.applied),
-            started_at=_time(message.started_at_us),
+            started_at=check_time(message.started_at_us),
             awg_key=message.awg_public_key,
             derive_key=message.derive_public_key,
             awg_port=message.awg_port,
@@ -248,20 +245,23 @@ def report_from(message: pb.StatusReply) -> NodeReport:
                 PeerReport(
                     device_id=DeviceId(check_label(peer.device_id)),
                     awg_key=peer.awg_public_key,
-                    last_handshake=_time(peer.last_handshake_us),
+                    last_handshake=check_time(peer.last_handshake_us),
                     received=peer.received_bytes,
                     sent=peer.sent_bytes,
                     commitment=peer.commitment,
                     generation=peer.generation,
                     quota_used=peer.quota_used_bytes,
                     digest=peer.digest,
+                    reality_received=peer.reality_received_bytes,
+                    reality_sent=peer.reality_sent_bytes,
+                    reality_handshake=check_time(peer.reality_handshake_us),
                 )
                 for peer in message.peers
             ),
             deny_list=(message.deny_list.epoch, message.deny_list.version),
             manifest_version=message.manifest_version,
             certificate=message.certificate_fingerprint,
-            now=_time(message.now_us),
+            now=check_time(message.now_us),
             checkpoint=message.checkpoint,
             policy=policy_from(message.policy) if message.HasField("policy") else None,
             previous=_previous_from(message.previous),
@@ -271,6 +271,7 @@ def report_from(message: pb.StatusReply) -> NodeReport:
             engines=tuple(_engine_from(engine) for engine in message.engines[:MAX_ENGINES]),
             machine=_machine_from(message.machine) if message.HasField("machine") else None,
             throttles=message.throttles,
+            tells_protocols=message.tells_protocols,
         )
     except ValueError as error:
         raise RemoteProtocolError(f"status: {error}") from error
@@ -278,13 +279,15 @@ def report_from(message: pb.StatusReply) -> NodeReport:
 
 def _engine_from(message: pb.Engine) -> EngineReport:
     return EngineReport(
-        protocol=check_label(message.protocol), driver=check_label(message.driver), trouble=_text(message.trouble)
+        protocol=check_label(message.protocol), driver=check_label(message.driver), trouble=check_text(message.trouble)
     )
 
 
 def _machine_from(message: pb.Machine) -> MachineReport:
     return MachineReport(
         load=message.load_milli / 1000,
+        load5=message.load5_milli / 1000,
+        processors=message.processors,
         memory=message.memory_bytes,
         memory_available=message.memory_available_bytes,
         disk=message.disk_bytes,
@@ -295,6 +298,8 @@ def _machine_from(message: pb.Machine) -> MachineReport:
 def _machine_to(machine: MachineReport) -> pb.Machine:
     return pb.Machine(
         load_milli=round(machine.load * 1000),
+        load5_milli=round(machine.load5 * 1000),
+        processors=machine.processors,
         memory_bytes=machine.memory,
         memory_available_bytes=machine.memory_available,
         disk_bytes=machine.disk,
@@ -349,6 +354,9 @@ def report_to(report: NodeReport) -> pb.StatusReply:
                 generation=peer.generation,
                 quota_used_bytes=peer.quota_used,
                 digest=peer.digest,
+                reality_received_bytes=peer.reality_received,
+                reality_sent_bytes=peer.reality_sent,
+                reality_handshake_us=peer.reality_handshake,
             )
             for peer in report.peers
         ],
@@ -365,6 +373,7 @@ def report_to(report: NodeReport) -> pb.StatusReply:
         engines=[pb.Engine(**attrs.asdict(engine)) for engine in report.engines],
         machine=None if report.machine is None else _machine_to(report.machine),
         throttles=report.throttles,
+        tells_protocols=report.tells_protocols,
     )
 
 
@@ -381,58 +390,3 @@ def inventory_to(desired: Desired, *, deny_list: bytes, checkpoint: bytes) -> It
     for first in range(0, len(peers), INVENTORY_PART):
         part = peers[first : first + INVENTORY_PART]
         yield pb.InventoryPart(applied=fence_to(desired.fence), peers=map(peer_to, part))
-
-
-def event_from(message: pb.Event) -> TunnelEvent | None:
-    """Read an event; None is a kind that a newer node knows and we do not.
-
-    Raises: RemoteProtocolError — a value does not fit.
-    """
-    match message.WhichOneof("what"):
-        case "handshake":
-            kind, detail = EventKind.HANDSHAKE, message.handshake.endpoint
-        case "connected":
-            kind, detail = EventKind.CONNECTED, message.connected.endpoint
-        case "disconnected":
-            kind, detail = EventKind.DISCONNECTED, message.disconnected.reason
-        case "gap":
-            kind, detail = EventKind.GAP, str(message.gap.dropped)
-        case _:
-            return None
-    try:
-        return TunnelEvent(
-            sequence=message.sequence,
-            at=_time(message.at_us),
-            kind=kind,
-            device_id=DeviceId(check_label(message.device_id)) if message.device_id else None,
-            detail=_text(detail),
-        )
-    except ValueError as error:
-        raise RemoteProtocolError(f"event: {error}") from error
-
-
-def event_to(event: TunnelEvent) -> pb.Event:
-    """Write an event."""
-    message = pb.Event(sequence=event.sequence, at_us=event.at, device_id=event.device_id or "")
-    match event.kind:
-        case EventKind.HANDSHAKE:
-            message.handshake.endpoint = event.detail
-        case EventKind.CONNECTED:
-            message.connected.endpoint = event.detail
-        case EventKind.DISCONNECTED:
-            message.disconnected.reason = event.detail
-        case EventKind.GAP:
-            message.gap.dropped = int(event.detail)
-    return message
-
-
-def _time(microseconds: int) -> int:
-    if not 0 <= microseconds <= MAX_TIME:
-        raise ValueError(f"{microseconds} µs is not a time between 1970 and 9999")
-    return microseconds
-
-
-def _text(text: str) -> str:
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"a text of {len(text)} characters, at most {MAX_TEXT} fit")
-    return text

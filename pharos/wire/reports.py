@@ -18,6 +18,9 @@ PROOF_SIZE: Final = 64
 MAX_REALITY_KEYS: Final = 1 + MAX_PREVIOUS
 # One for each protocol, and room for those of newer nodes.
 MAX_ENGINES: Final = 8
+AMNEZIAWG: Final = "amneziawg"
+REALITY: Final = "reality"
+"""What a node tells traffic apart by, as helm grants it; empty is not known."""
 
 
 class EventKind(enum.Enum):
@@ -40,6 +43,8 @@ class TunnelEvent:
     device_id: DeviceId | None
     detail: str
     """Endpoint, reason or the number of events dropped."""
+    protocol: str = ""
+    """`AMNEZIAWG` or `REALITY`; empty from a node of an earlier version."""
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +67,11 @@ class PeerReport:
     """Octets of its quota lease."""
     digest: bytes = b""
     """`Peer.digest`; empty from a node of an earlier version."""
+    reality_received: int = 0
+    """What of ``received`` came through REALITY; likewise the next one."""
+    reality_sent: int = 0
+    reality_handshake: int = 0
+    """When its latest connection there began, microseconds since 1970, 0 for never."""
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +136,10 @@ class MachineReport:
 
     load: float = 0.0
     """Processes that ran or wanted to, of the last minute."""
+    load5: float = 0.0
+    """Likewise, of the last five."""
+    processors: int = 0
+    """That share the load."""
     memory: int = 0
     """Octets; likewise the next three."""
     memory_available: int = 0
@@ -173,3 +187,5 @@ class NodeReport:
     """None from a node of an earlier version."""
     throttles: bool = True
     """Whether it slows peers down at the end of a lease; one of an earlier version can only cut them."""
+    tells_protocols: bool = False
+    """Whether it says what came through REALITY; of one of an earlier version the zeros say nothing."""

@@ -11,7 +11,6 @@ import trio
 from pharos.demo.processes import free_port
 from pharos.helm.web.app import make_loopback_app, serve_loopback
 from tests.browser.chromium import PROGRAM, open_page
-from tests.browser.test_overview import PATIENCE
 from tests.helm.web.test_oidc import MAPPING, put_all
 from tests.support.helm import open_helm
 from tests.support.oidcprovider import CLIENT, running_provider
@@ -21,6 +20,9 @@ pytestmark = [
     pytest.mark.skipif(PROGRAM is None, reason="no Chromium on this machine"),
     pytest.mark.usefixtures("built_page"),
 ]
+
+PATIENCE = 60
+"""Seconds; a browser starts slowly on a machine that is busy with the rest of the suite."""
 
 
 async def test_person_comes_back_from_another_site_signed_in(tmp_path: Path) -> None:

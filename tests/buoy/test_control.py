@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import hashlib
+import json
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from pharos.buoy.control import serve_control
+from pharos.buoy.dataplane.base import EngineError, PeerCounters
 from pharos.buoy.events import EventFeed
 from pharos.wire.agent import AgentKeys
 from pharos.wire.convert import INVENTORY_PART, EventKind, peer_from, push_to, report_from
@@ -26,16 +28,19 @@ from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.ids import DeviceId
+from pharos.wire.netpolicy import NetworkPlan
 from pharos.wire.pki.roles import Authority, Role
 from pharos.wire.pki.sessions import Sessions
 from pharos.wire.pki.tls import client_context
 from pharos.wire.pki.trust import Trust
+from pharos.wire.reports import REALITY
 from pharos.wire.rpc.client import Channel, open_channel
 from pharos.wire.rpc.flow import CONTROL
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.transport import open_tls
 from tests.support.agents import joined
-from tests.support.buoy import SampleBuoy, make_buoy
+from tests.support.buoy import FakePlane, SampleBuoy, make_buoy
+from tests.support.netplans import PLAN
 from tests.support.pki import believing_both, home_fleet, utc_now
 from tests.support.rpc import HOST
 from tests.support.strategies import parameters_of, peer_of
@@ -349,6 +354,75 @@ async def test_push_on_a_full_disk_is_refused_and_the_next_is_taken(
         assert served.sample.node.desired.fence == Fence(1, 1, 1)
         await push(channel, after(3))
         assert served.sample.node.desired.fence == Fence(1, 1, 3)
+
+
+async def test_session_of_a_device_that_is_served_is_ended(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, served.connected() as channel:
+        await push(channel, FIRST)
+        stub = control_grpc.ControlStub(channel)
+        await stub.EndSession(pb.EndSessionRequest(device_id="device-1"))
+        assert served.sample.plane.ended == ["device-1"]
+        assert "device-1" in served.sample.node.desired.peers, "what is ordered stays"
+        for unknown in ("device-9", ""):
+            with pytest.raises(GRPCError) as refused:
+                await stub.EndSession(pb.EndSessionRequest(device_id=unknown))
+            assert refused.value.status is Status.FAILED_PRECONDITION
+            assert "not served here" in (refused.value.message or "")
+
+
+async def test_session_that_an_engine_cannot_end_is_said_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuses(_: FakePlane, device_id: DeviceId) -> None:
+        raise EngineError(f"the engine is away, and {device_id} with it")
+
+    monkeypatch.setattr(FakePlane, "end_session", refuses)
+    async with serving(tmp_path) as served, served.connected() as channel:
+        await push(channel, FIRST)
+        with pytest.raises(GRPCError) as refused:
+            await control_grpc.ControlStub(channel).EndSession(pb.EndSessionRequest(device_id="device-1"))
+        assert (refused.value.status, refused.value.message) == (
+            Status.FAILED_PRECONDITION,
+            "the engine is away, and device-1 with it",
+        )
+
+
+async def test_rules_of_the_firewall_are_shown_as_they_were_told(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, served.connected() as channel:
+        stub = control_grpc.ControlStub(channel)
+        assert (await stub.ShowNetwork(pb.NetworkRequest())).plan == b"", "nobody keeps any here"
+        served.sample.plane.network = PLAN
+        shown = await stub.ShowNetwork(pb.NetworkRequest())
+        assert NetworkPlan.from_json(json.loads(shown.plan)) == PLAN
+
+
+async def test_report_and_events_tell_protocols_apart(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, served.connected() as channel:
+        await push(channel, FIRST)
+        served.sample.plane.seen = [
+            PeerCounters(
+                device_id=DeviceId("device-1"),
+                last_handshake=9,
+                received=10,
+                sent=11,
+                reality_received=4,
+                reality_sent=5,
+                reality_handshake=8,
+            )
+        ]
+        stub = control_grpc.ControlStub(channel)
+        report = report_from(await stub.Status(pb.StatusRequest()))
+        assert report.tells_protocols
+        (one,) = [peer for peer in report.peers if peer.device_id == "device-1"]
+        assert (one.reality_received, one.reality_sent, one.reality_handshake) == (4, 5, 8)
+        async with stub.Watch.open() as stream:
+            await stream.send_message(pb.WatchRequest())
+            await stream.recv_initial_metadata()
+            served.feed.publish(EventKind.CONNECTED, at=1, device_id=DeviceId("device-1"), detail="a", protocol=REALITY)
+            batch = await stream.recv_message()
+            assert batch is not None
+            assert [event.protocol for event in batch.events] == [pb.PROTOCOL_REALITY]
+            await stream.cancel()
 
 
 async def test_watcher_that_comes_back_misses_nothing(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def machine_with(monkeypatch: pytest.MonkeyPatch) -> Enter:
         # There may be no Xray here, and none is told anything.
         monkeypatch.setattr(drivers, "_make_reality", lambda *_: None)
         monkeypatch.setattr(pwd, "getpwnam", find)
-        with drivers.open_drivers(config, on_event=lambda *_, **__: None) as made:
+        with drivers.open_drivers(config, publish=lambda *_, **__: None) as made:
             if made.network is None:
                 return None
             await made.network.apply(NOBODY, RealityPlan())

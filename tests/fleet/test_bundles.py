@@ -50,6 +50,20 @@ async def test_sync_brings_a_new_node_to_the_device(tmp_path: Path) -> None:
             assert [node.name for node in client.profile().nodes] == ["a", "b"]
 
 
+async def test_whoever_invited_a_device_sees_that_its_profile_has_arrived(tmp_path: Path) -> None:
+    async with running_fleet(tmp_path) as fleet:
+        enrolled = await fleet.enrol()
+        (ticket,) = (await fleet.ask("GET", "/api/v1/tickets"))["items"]
+        assert (ticket["state"], ticket["device_id"]) == ("used", enrolled.device_id)
+        shown = await fleet.ask("GET", f"/api/v1/devices/{enrolled.device_id}")
+        assert shown["safety_words"] == enrolled.words
+        async with fleet.client() as client:
+            await client.sync()
+            await client.sync()
+        events = (await fleet.ask("GET", "/api/v1/status"))["events"]
+        assert [one["device"] for one in events if one["kind"] == "profile_delivered"] == [enrolled.device_id]
+
+
 async def test_bundle_of_another_device_is_refused(tmp_path: Path) -> None:
     async with running_fleet(tmp_path) as fleet:
         await fleet.enrol("laptop")

@@ -58,7 +58,7 @@ async def test_all_keys_are_exchanged_while_a_device_comes_and_goes(
         kit = fleet.kit.printed()
         subjects = ["fleet_ca", "device_ca", "signing_key", "noise_key"]
         first = await show(fleet)
-        await fleet.ask("POST", "/api/v1/ca/rotations", {"kit": kit, "subjects": subjects})
+        await fleet.ask("POST", "/api/v1/ca/rotate", {"kit": kit, "subjects": subjects})
         async with fleet.client() as client:
             while (await show(fleet))["rotation"] is not None:
                 # Whatever the state is, it can sync.

@@ -19,6 +19,7 @@ from pharos.wire.desired import Desired
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.ids import DeviceId
 from pharos.wire.keeping import Keeping
+from pharos.wire.netpolicy import NetworkPlan
 from pharos.wire.reports import EngineReport
 
 
@@ -54,6 +55,9 @@ class FakePlane:
     """Set when an ``apply`` has begun; it goes on when ``may_apply`` is set."""
     may_apply: trio.Event = attrs.field(factory=trio.Event)
     restarts: int = 0
+    ended: list[DeviceId] = attrs.field(factory=list)
+    """Whose sessions were to end."""
+    network: NetworkPlan | None = None
 
     def check(self, desired: Desired) -> None:
         for device_id in desired.peers:
@@ -78,6 +82,12 @@ class FakePlane:
         if protocol != "amneziawg":
             raise KeyError(protocol)
         self.restarts += 1
+
+    async def end_session(self, device_id: DeviceId) -> None:
+        self.ended.append(device_id)
+
+    def read_network(self) -> NetworkPlan | None:
+        return self.network
 
     def commitment(self, device_id: DeviceId) -> bytes:
         return device_id.encode()[-8:].rjust(8, b"\0")

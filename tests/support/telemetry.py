@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from hypothesis import strategies as st
 
 from pharos.helm.model.telemetry import NodeEvent, NodeReading, PeerReading
@@ -16,10 +17,17 @@ PHONE, LAPTOP = DeviceId("phone"), DeviceId("laptop")
 
 
 def event(
-    seconds: float, kind: str = "handshake", *, node: NodeId = ONE, device: DeviceId | None = PHONE, detail: str = ""
+    seconds: float,
+    kind: str = "handshake",
+    *,
+    node: NodeId = ONE,
+    device: DeviceId | None = PHONE,
+    detail: str = "",
+    protocol: str = "",
 ) -> NodeEvent:
     """Something that happened so many seconds after ``BORN``."""
-    return NodeEvent(at=BORN + round(seconds * SECOND), kind=kind, node_id=node, device_id=device, detail=detail)
+    at = BORN + round(seconds * SECOND)
+    return NodeEvent(at=at, kind=kind, node_id=node, device_id=device, detail=detail, protocol=protocol)
 
 
 def reading(
@@ -37,6 +45,19 @@ def reading(
     return NodeReading(node_id=node, at=at, latency=latency, peers=peers, count=len(peers), sessions=alive)
 
 
+def told(one: NodeReading, **through_reality: tuple[int, int]) -> NodeReading:
+    """The same reading of a node that tells what came through REALITY: by device what it received, and what it sent."""
+    peers = {
+        device: attrs.evolve(
+            peer,
+            **dict(zip(("reality_received", "reality_sent"), through_reality.get(device, (0, 0)), strict=True)),
+            protocol="reality" if device in through_reality else "amneziawg",
+        )
+        for device, peer in one.peers.items()
+    }
+    return attrs.evolve(one, peers=peers, tells_protocols=True)
+
+
 def vital_events(most: int = 12) -> st.SearchStrategy[list[NodeEvent]]:
     """Sets of events of a few devices, near enough to each other that every rule of sessions is met."""
     one = st.builds(
@@ -46,5 +67,6 @@ def vital_events(most: int = 12) -> st.SearchStrategy[list[NodeEvent]]:
         node=st.sampled_from([ONE, TWO]),
         device=st.sampled_from([PHONE, LAPTOP]),
         detail=st.sampled_from(["", "a", "b"]),
+        protocol=st.sampled_from(["", "amneziawg", "reality"]),
     )
     return st.lists(one, max_size=most, unique_by=lambda e: (e.node_id, e.device_id, e.kind, e.at))

@@ -15,7 +15,7 @@ from pharos.wire.desired import Fence, PreviousEndpoint, Push
 from pharos.wire.errors import RemoteProtocolError
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.ids import DeviceId, NodeId
-from pharos.wire.reports import RealityReport
+from pharos.wire.reports import AMNEZIAWG, REALITY, RealityReport
 from tests.support.strategies import (
     fences,
     keys,
@@ -46,6 +46,9 @@ peer_reports = st.builds(
     generation=st.integers(0, 2**32 - 1),
     quota_used=counters,
     digest=st.binary(max_size=8),
+    reality_received=counters,
+    reality_sent=counters,
+    reality_handshake=times,
 )
 reports = st.builds(
     NodeReport,
@@ -67,12 +70,21 @@ reports = st.builds(
     policy=st.none() | policies,
     previous=previous_endpoints,
     reality=st.none() | reality_reports,
+    tells_protocols=st.booleans(),
 )
 endpoints = st.text(max_size=40)
 
 
 def event(kind: EventKind, device_id: st.SearchStrategy[DeviceId | None], detail: st.SearchStrategy[str]) -> object:
-    return st.builds(TunnelEvent, sequence=counters, at=times, kind=st.just(kind), device_id=device_id, detail=detail)
+    return st.builds(
+        TunnelEvent,
+        sequence=counters,
+        at=times,
+        kind=st.just(kind),
+        device_id=device_id,
+        detail=detail,
+        protocol=st.sampled_from(["", AMNEZIAWG, REALITY]),
+    )
 
 
 device_ids = labels.map(DeviceId)
@@ -120,6 +132,19 @@ def test_every_kind_of_event_has_its_message() -> None:
 def test_event_of_a_newer_node_is_passed_over() -> None:
     # Field 15 is one that this version does not know: (15 << 3) | 2, length 0.
     assert convert.event_from(pb.Event.FromString(b"\x08\x01\x7a\x00")) is None
+
+
+def test_protocol_of_a_newer_node_is_not_known_and_one_of_an_earlier_node_is_not_guessed() -> None:
+    message = convert.event_to(
+        TunnelEvent(sequence=1, at=1, kind=EventKind.HANDSHAKE, device_id=DeviceId("a"), detail="", protocol=REALITY)
+    )
+    for number in (0, 77):
+        message.protocol = number  # type: ignore[assignment]
+        happened = convert.event_from(pb.Event.FromString(message.SerializeToString()))
+        assert happened is not None
+        assert happened.protocol == ""
+    report = convert.report_from(pb.StatusReply(node_id="n", peers=[pb.PeerStatus(device_id="a", received_bytes=7)]))
+    assert not report.tells_protocols
 
 
 def break_push(change: Callable[[pb.PushRequest], object]) -> pb.PushRequest:

@@ -28,6 +28,8 @@ NO_REASONS: Final[Mapping[DeviceId, str]] = MappingProxyType({})
 REMOVED: Final = "removed"
 # And of one that went by itself, or was not heard of for so long that its session ended.
 SILENT: Final = "silent"
+# And of one whose session an admin ended; it may come again.
+ENDED: Final = "ended by an admin"
 
 
 class EngineError(WireError):
@@ -45,6 +47,11 @@ class PeerCounters:
     """Bytes of inner packets."""
     sent: int
     """Bytes of inner packets."""
+    reality_received: int = 0
+    """What of ``received`` came through REALITY, where engines are asked as one; likewise the next one."""
+    reality_sent: int = 0
+    reality_handshake: int = 0
+    """When the latest connection there began; likewise."""
 
 
 @attrs.frozen(kw_only=True)
@@ -111,6 +118,14 @@ class RealityPlan:
     users: Mapping[DeviceId, RealityUser] = attrs.field(factory=dict)
     policy: Policy = attrs.field(factory=Policy)
     """What users may reach; private networks are closed to them in any case."""
+
+
+class Publish(Protocol):
+    """How the agent takes what its drivers tell, each of its own protocol."""
+
+    def __call__(self, kind: EventKind, *, at: int, device_id: DeviceId, detail: str, protocol: str) -> None:
+        """``protocol``: as in `pharos.wire.reports`; the others as in `OnEvent`."""
+        ...
 
 
 class OnEvent(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pwd
@@ -14,7 +15,7 @@ from typing import Final
 import attrs
 
 from pharos.buoy.config import BuoyConfig
-from pharos.buoy.dataplane.base import AwgDriver, AwgPlan, EngineError, OnEvent, RealityDriver
+from pharos.buoy.dataplane.base import AwgDriver, AwgPlan, EngineError, OnEvent, Publish, RealityDriver
 from pharos.buoy.dataplane.choose import EMBEDDED, KERNEL, USERSPACE, XRAY, choose
 from pharos.buoy.dataplane.embedded import open_embedded_awg
 from pharos.buoy.dataplane.kernel import make_kernel_awg
@@ -28,6 +29,7 @@ from pharos.buoy.network import Network
 from pharos.buoy.roothelper.acts import Interface, Unit
 from pharos.buoy.roothelper.client import SOCKET, RootHelper, SocketRootHelper
 from pharos.buoy.roothelper.local import LocalRootHelper
+from pharos.wire.reports import AMNEZIAWG, REALITY
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class Drivers:
 
 
 @contextmanager
-def open_drivers(config: BuoyConfig, *, on_event: OnEvent) -> Iterator[Drivers]:
+def open_drivers(config: BuoyConfig, *, publish: Publish) -> Iterator[Drivers]:
     """Have the drivers while the block lasts.
 
     Raises: EngineError — one that was asked for is not there. OSError — a port or an interface cannot be had.
@@ -66,10 +68,10 @@ def open_drivers(config: BuoyConfig, *, on_event: OnEvent) -> Iterator[Drivers]:
     needed = bool(interfaces) or (reality.name == XRAY and bool(confined))
     helper = find_helper(needed=needed)
     network = _make_network(config, helper, interfaces, confined) if config.network and needed else None
-    with _open_awg(config, awg.name, helper, on_event) as driver:
+    with _open_awg(config, awg.name, helper, functools.partial(publish, protocol=AMNEZIAWG)) as driver:
         yield Drivers(
             awg=driver,
-            reality=_make_reality(config, reality.name, helper, on_event),
+            reality=_make_reality(config, reality.name, helper, functools.partial(publish, protocol=REALITY)),
             network=network,
             helper=helper,
         )

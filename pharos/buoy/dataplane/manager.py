@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from pharos.buoy.dataplane.base import (
+    ENDED,
     NO_REASONS,
     AwgDriver,
     AwgPlan,
@@ -24,6 +25,7 @@ from pharos.buoy.network import NAME as NFTABLES
 from pharos.buoy.network import Network
 from pharos.wire.desired import Desired
 from pharos.wire.ids import DeviceId
+from pharos.wire.netpolicy import NetworkPlan
 from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY
 from pharos.wire.reports import EngineReport
 from pharos.wire.rpc.status import leaves
@@ -40,6 +42,9 @@ RETRY_EVERY: Final = 5 * SECONDS
 """An engine that could not be told its plan is told again so often, if its driver has not done it by itself."""
 RESTART_AFTER: Final = 1 * MINUTES
 """Of being told in vain: as the last resort its process begins anew, which ends the sessions that it may have."""
+
+
+Plan = TypeVar("Plan", AwgPlan, RealityPlan)
 
 
 class Planes:
@@ -76,6 +81,10 @@ class Planes:
     def reality_driver(self) -> str:
         """Which server carries REALITY."""
         return self._reality.name
+
+    def read_network(self) -> NetworkPlan | None:
+        """Return what the firewall was told last; None: nothing, or it is not ours to keep."""
+        return None if self._network is None else self._network.read_plan()
 
     def health(self) -> tuple[EngineReport, ...]:
         """Return how both engines are, and the network policy where it is ours to keep."""
@@ -132,11 +141,9 @@ class Planes:
 
     async def read_counters(self) -> list[PeerCounters]:
         """Return what both engines know of every peer, together."""
-        found: dict[DeviceId, PeerCounters] = {}
-        for driver in (self._awg, self._reality):
-            for one in await driver.read_counters():
-                other = found.get(one.device_id)
-                found[one.device_id] = one if other is None else _together(one, other)
+        found = {one.device_id: one for one in await self._awg.read_counters()}
+        for one in await self._reality.read_counters():
+            found[one.device_id] = _together(found.get(one.device_id), one)
         return list(found.values())
 
     def commitment(self, device_id: DeviceId) -> bytes:
@@ -151,6 +158,47 @@ class Planes:
         driver = dict(self._drivers())[protocol]
         log.warning("the engine of %s (%s) begins anew", protocol, driver.name)
         await driver.restart()
+
+    async def end_session(self, device_id: DeviceId) -> None:
+        """End what a device has going on, by whichever protocol; it may come again at once.
+
+        Raises: EngineError — an engine could not be told; it is, as soon as it can be.
+        """
+        failure: EngineError | None = None
+        async with self._turn:
+            log.info("the session of device %s is ended", device_id)
+            for end in (self._end_awg, self._end_reality):
+                try:
+                    await end(device_id)
+                except EngineError as error:
+                    failure = error
+        if failure is not None:
+            raise failure
+
+    async def _end_awg(self, device_id: DeviceId) -> None:
+        plan = self._planner.awg(self._desired)
+        others = {peer_id: peer for peer_id, peer in plan.peers.items() if peer_id != device_id}
+        if len(others) < len(plan.peers):
+            await self._without(AMNEZIAWG, self._awg.apply, attrs.evolve(plan, peers=others), device_id)
+
+    async def _end_reality(self, device_id: DeviceId) -> None:
+        plan = self._planner.reality(self._desired)
+        others = {user_id: user for user_id, user in plan.users.items() if user_id != device_id}
+        if len(others) < len(plan.users):
+            await self._without(VLESS_REALITY, self._reality.apply, attrs.evolve(plan, users=others), device_id)
+
+    async def _without(
+        self, protocol: str, apply: Callable[..., Awaitable[None]], plan: Plan, device_id: DeviceId
+    ) -> None:
+        """Have an engine be a plan that lacks a device, and then what was ordered again. Raises: EngineError."""
+        try:
+            await _apply(apply, plan, {device_id: ENDED})
+        except EngineError as error:
+            # Whatever it is now, it is told all of it again.
+            self._note(protocol, error)
+            raise
+        finally:
+            await self._tell(protocol, NO_REASONS)
 
     def _drivers(self) -> tuple[tuple[str, AwgDriver | RealityDriver], ...]:
         return ((AMNEZIAWG, self._awg), (VLESS_REALITY, self._reality))
@@ -193,9 +241,6 @@ class Planes:
                     log.warning("it could not: %s", error)
 
 
-Plan = TypeVar("Plan", AwgPlan, RealityPlan)
-
-
 async def _apply(apply: Callable[..., Awaitable[None]], plan: Plan, reasons: Mapping[DeviceId, str]) -> None:
     """Raises: EngineError — not all of it is served; what is in use is, if it can be."""
     try:
@@ -208,10 +253,13 @@ async def _apply(apply: Callable[..., Awaitable[None]], plan: Plan, reasons: Map
         raise
 
 
-def _together(one: PeerCounters, other: PeerCounters) -> PeerCounters:
+def _together(awg: PeerCounters | None, reality: PeerCounters) -> PeerCounters:
     return PeerCounters(
-        device_id=one.device_id,
-        last_handshake=max(one.last_handshake, other.last_handshake),
-        received=one.received + other.received,
-        sent=one.sent + other.sent,
+        device_id=reality.device_id,
+        last_handshake=max(0 if awg is None else awg.last_handshake, reality.last_handshake),
+        received=reality.received + (0 if awg is None else awg.received),
+        sent=reality.sent + (0 if awg is None else awg.sent),
+        reality_received=reality.received,
+        reality_sent=reality.sent,
+        reality_handshake=reality.last_handshake,
     )

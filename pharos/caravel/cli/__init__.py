@@ -86,6 +86,7 @@ def enroll_(link: str, state: Path, name: str, *, as_json: bool) -> None:
     profile = store.profile(datetime.datetime.now(datetime.UTC))
     facts = {
         "device": enrolled.device_id,
+        "safety_words": enrolled.words,
         "fleet": profile.fleet,
         "addresses": list(profile.addresses),
         "nodes": [node.name for node in profile.nodes],
@@ -94,6 +95,7 @@ def enroll_(link: str, state: Path, name: str, *, as_json: bool) -> None:
         print_json(facts)
     else:
         click.echo(f"This device is {enrolled.device_id} in fleet {profile.fleet}.")
+        click.echo(f"Its safety words, as helm's page shows them: {enrolled.words}")
         click.echo(f"It can reach: {', '.join(node.name for node in profile.nodes) or 'no node yet'}.")
 
 

@@ -93,6 +93,7 @@ def login_(
         print_json(
             {
                 "device": enrolled.device_id,
+                "safety_words": enrolled.words,
                 "name": device_name,
                 "fleet": profile.fleet,
                 "addresses": list(profile.addresses),
@@ -101,6 +102,7 @@ def login_(
         )
         return
     click.echo(f"This device is {device_name}, {enrolled.device_id} in fleet {profile.fleet}.")
+    click.echo(f"Its safety words, as helm's page shows them: {enrolled.words}")
     click.echo(f"It can reach: {', '.join(node.name for node in profile.nodes) or 'no node yet'}.")
 
 

@@ -26,6 +26,7 @@ from pharos.wire.pki.tls import Credentials
 from pharos.wire.profile import Profile, ProfileNode, parse_profile
 from pharos.wire.seal.envelope import Bundle, open_bundle
 from pharos.wire.seal.ticket import BeaconAddress
+from pharos.wire.seal.words import safety_words
 
 T = TypeVar("T")
 
@@ -58,6 +59,12 @@ class Enrolled:
     manifest: bytes
     beacons: tuple[BeaconAddress, ...]
     """Where the fleet was joined; the profile's own list is used first."""
+
+    @property
+    def words(self) -> str:
+        """The safety words: helm's page shows the same ones for this device."""
+        own = self.secrets
+        return safety_words(self.device_id, own.sealing.public, own.derive.public, own.noise.public, own.awg.public)
 
     def credentials(self) -> Credentials:
         """Return what the device proves itself to a beacon with."""

@@ -32,6 +32,8 @@ def give_device(db: Database, act: Act, admin_id: str, device_id: str) -> Admin:
         raise ConflictError(f"{device.name} is the device of {get_record(db, ADMINS, owner).name}; take it back first")
     if device.state is not DeviceState.ACTIVE:
         raise ConflictError(f"{device.name} is {device.state.value}")
+    if device.exported:
+        raise ConflictError(f"{device.name} is exported: it has no passage to helm, and so no way to the desk")
     if len(devices_of_admin(db, admin_id)) >= MOST:
         raise InvalidRequestError(f"{admin.name} has {MOST} devices already; take one back first")
     write_admin_device(db, device.id, admin_id, at=act.at, actor=act.actor)

@@ -80,9 +80,12 @@ class Account(account_grpc.AccountBase):
         context = self._context
         try:
             # One authority for all of it: what the manifest says has to fit what the bundle was signed with.
-            authority, bundle, checkpoint = await context.store.run(self._newest, now_us(), request)
+            authority, bundle, checkpoint, is_first = await context.store.run(self._newest, now_us(), request)
         except (NotFoundError, NotAllowedError) as error:
             raise GRPCError(Status.PERMISSION_DENIED, str(error)) from error
+        if is_first:
+            # Whoever invited it waits for this; afterwards only counts are told.
+            context.hub.publish("profile_delivered", at=now_us(), device=self._device_id)
         denied = await context.authorities.deny_lists.current(context.store, authority)
         known = (request.epoch, request.revision) == (bundle.epoch, bundle.revision)
         behind = request.manifest_version < authority.manifest_version
@@ -115,13 +118,13 @@ class Account(account_grpc.AccountBase):
             raise GRPCError(Status.INVALID_ARGUMENT, str(error)) from error
         await stream.send_message(pb.RenewReply(certificate=certificate))
 
-    def _newest(self, db: Database, now: int, request: pb.SyncRequest) -> tuple[Authority, Bundle, bytes]:
+    def _newest(self, db: Database, now: int, request: pb.SyncRequest) -> tuple[Authority, Bundle, bytes, bool]:
         device, authority = get_device(db, self._device_id), self._context.authority
         if not is_allowed(db, device.id, now):
             raise NotAllowedError("this device was revoked or disabled, or has expired")
         note_commitments(db, Act(actor="device", at=now, via="passage"), device.id, _commitments_from(request))
         bundle = current_bundle(db, authority, device, at=now)
-        note_held(db, device.id, epoch=request.epoch, revision=request.revision, at=now)
+        is_first = note_held(db, device.id, epoch=request.epoch, revision=request.revision, at=now)
         note_member(
             db,
             device.id,
@@ -132,7 +135,8 @@ class Account(account_grpc.AccountBase):
             certificate=self._fingerprint or "",
         )
         checkpoint = latest_checkpoint(db)
-        return authority, bundle, b"" if checkpoint is None else checkpoint.blob(authority.trust.fleet)
+        told = b"" if checkpoint is None else checkpoint.blob(authority.trust.fleet)
+        return authority, bundle, told, is_first
 
     def _renew(self, db: Database, csr: bytes, now: int) -> bytes:
         if not is_allowed(db, get_device(db, self._device_id).id, now):

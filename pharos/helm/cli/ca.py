@@ -102,7 +102,7 @@ def rotate(state: Path, *, kit_file: TextIO | None, as_json: bool, **chosen: boo
       helm ca rotate --device-ca --kit kit.txt
     """
     subjects = [name for name in SUBJECTS if chosen[name]] or list(SUBJECTS)
-    answer = call(state, "POST", f"{API}/ca/rotations", {"kit": ask_kit(kit_file), "subjects": subjects})
+    answer = call(state, "POST", f"{API}/ca/rotate", {"kit": ask_kit(kit_file), "subjects": subjects})
     if as_json:
         print_json(answer)
         return

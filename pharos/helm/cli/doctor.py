@@ -34,6 +34,7 @@ from pharos.helm.doctor.record import (
     check_authorities,
     check_backups,
     check_clock,
+    check_exported,
     check_members,
     check_restore,
     check_root,
@@ -122,6 +123,7 @@ def _examine_record(db: sqlite3.Connection, now: datetime.datetime) -> list[Find
         *check_root(db),
         *check_restore(db),
         *check_rotation(db),
+        *check_exported(db),
         *check_alerts(db),
         *check_sinks(db, now),
     ]

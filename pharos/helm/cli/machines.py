@@ -15,7 +15,8 @@ def said_engine(engine: dict[str, Any]) -> str:
 
 def said_machine(machine: dict[str, Any]) -> str:
     """Return load, and what is left of memory and disk where it is known."""
-    said = [f"load {machine['load']:.2f}"]
+    shared = f" on {machine['processors']} processors" if machine["processors"] else ""
+    said = [f"load {machine['load']:.2f}{shared}"]
     if machine["memory_bytes"]:
         said.append(f"{size_of(machine['memory_available_bytes'])} of {size_of(machine['memory_bytes'])} memory free")
     if machine["disk_bytes"]:

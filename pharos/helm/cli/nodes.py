@@ -18,8 +18,9 @@ from pharos.helm.cli.byssh import (
 )
 from pharos.helm.cli.control import log_level, restart
 from pharos.helm.cli.options import json_option, request_file_type, state_option
+from pharos.helm.cli.places import add_place_command
 from pharos.helm.cli.readopt import add_readopt_command
-from pharos.helm.cli.records import API, change, do, print_table, read_all, read_one
+from pharos.helm.cli.records import API, change, do, path_of, print_table, read_all, read_one
 from pharos.helm.cli.states import Verb, add_remove_command, add_show_command, add_state_commands, print_shown
 from pharos.helm.cli.targets import check_target
 from pharos.helm.cli.upgrade import add_upgrade_command
@@ -123,7 +124,7 @@ def list_(state: Path, *, node_state: str | None, tag: str | None, as_json: bool
         print_json(found)
         return
     print_table(
-        ("name", "address", "state", "link", "peers", "applied", "runs", "tags"),
+        ("name", "address", "state", "link", "peers", "applied", "runs", "tags", "place"),
         [
             (
                 node["name"],
@@ -134,6 +135,7 @@ def list_(state: Path, *, node_state: str | None, tag: str | None, as_json: bool
                 f"{node.get('applied_revision')} of {node.get('desired_revision')}",
                 node.get("agent_version"),
                 node["tags"],
+                node["place"],
             )
             for node in found
         ],
@@ -211,6 +213,27 @@ def push(node: str, state: Path, *, as_json: bool) -> None:
         print_json(pushed)
     else:
         click.echo(f"{pushed['name']} is dialled anew; how it is then: helm nodes list")
+
+
+@nodes.command()
+@click.argument("node")
+@state_option
+@json_option
+@reports_errors
+def policy(node: str, state: Path, *, as_json: bool) -> None:
+    """Show the rules of a node's firewall for devices, as nft lists them there. Settings `policy.…` make them.
+
+    \b
+    Example:
+      helm nodes policy amsterdam
+    """
+    shown = call(state, "GET", path_of("nodes", read_one(state, "nodes", node)["id"], "policy"))
+    if as_json:
+        print_json(shown)
+        return
+    click.echo(shown["rules"], nl=False)
+    if shown["assumed"]:
+        click.echo(f"These are those of a machine as the package sets it up: {shown['assumed']}", err=True)
 
 
 @nodes.command()
@@ -303,6 +326,7 @@ nodes.add_command(check_target)
 nodes.add_command(restart)
 nodes.add_command(log_level)
 add_show_command(nodes, "nodes", "amsterdam")
+add_place_command(nodes, "nodes", "amsterdam")
 add_upgrade_command(nodes, "nodes", "amsterdam")
 add_readopt_command(nodes, "nodes")
 add_state_commands(

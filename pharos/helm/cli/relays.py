@@ -18,6 +18,7 @@ from pharos.helm.cli.byssh import (
 )
 from pharos.helm.cli.nodes import STATES, link_of
 from pharos.helm.cli.options import json_option, request_file_type, state_option
+from pharos.helm.cli.places import add_place_command
 from pharos.helm.cli.readopt import add_readopt_command
 from pharos.helm.cli.records import API, change, print_table, read_all, read_one
 from pharos.helm.cli.states import Verb, add_remove_command, add_show_command, add_state_commands, print_shown
@@ -112,11 +113,11 @@ def list_(state: Path, *, relay_state: str | None, as_json: bool) -> None:
         print_json(found)
         return
     print_table(
-        ("name", "address", "state", "link", "passages", "refused", "runs"),
+        ("name", "address", "state", "link", "passages", "refused", "runs", "place"),
         [
             (
                 *(r["name"], r["address"], r["state"], link_of(r)),
-                *(r.get(key) for key in ("passages", "refused", "agent_version")),
+                *(r.get(key) for key in ("passages", "refused", "agent_version", "place")),
             )
             for r in found
         ],
@@ -140,6 +141,7 @@ def rename(relay: str, name: str, state: Path, *, as_json: bool) -> None:
 
 
 add_show_command(relays, "relays", "gate")
+add_place_command(relays, "relays", "gate")
 add_upgrade_command(relays, "relays", "gate")
 add_readopt_command(relays, "relays")
 add_state_commands(

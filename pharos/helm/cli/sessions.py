@@ -10,7 +10,7 @@ import click
 
 from pharos.helm.cli.api import call
 from pharos.helm.cli.options import json_option, state_option
-from pharos.helm.cli.records import API, print_table, read_all, read_one
+from pharos.helm.cli.records import API, path_of, print_table, read_all, read_one
 from pharos.wire.console import print_json, reports_errors
 
 # One page of the API.
@@ -48,7 +48,7 @@ def list_(state: Path, limit: int, *, live: bool | None, as_json: bool, **of: st
         return
     names = {record["id"]: record["name"] for noun in ("nodes", "devices") for record in read_all(state, noun)}
     print_table(
-        ("device", "node", "from", "last handshake", "until", "endpoint"),
+        ("device", "node", "from", "last handshake", "until", "by", "endpoint"),
         [
             (
                 names.get(session["device_id"], session["device_id"]),
@@ -56,11 +56,28 @@ def list_(state: Path, limit: int, *, live: bool | None, as_json: bool, **of: st
                 _time(session["opened_at"]),
                 _time(session["seen_at"]),
                 "live" if session["live"] else f"{_time(session['ended_at'])} ({session['reason']})",
+                session["protocol"],
                 session["endpoint"],
             )
             for session in found
         ],
     )
+
+
+@sessions.command()
+@click.argument("session")
+@state_option
+@reports_errors
+def end(session: str, state: Path) -> None:
+    """Have the node end a session now, by its id. The device may come again: helm devices disable keeps it out.
+
+    \b
+    Example:
+      helm sessions list --live --json
+      helm sessions end 019b7c12-5d2c-7e51-8d1c-2f4b6a7c8d9e
+    """
+    call(state, "POST", path_of("sessions", session, "end"))
+    click.echo("the session is ended; the device may come again")
 
 
 def _read(state: Path, limit: int, filters: dict[str, str]) -> list[dict[str, Any]]:

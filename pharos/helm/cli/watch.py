@@ -157,7 +157,8 @@ def sentence(line: Json) -> str:
         name = (fact["record"] or {}).get("name") or fact["id"]
         return _columns(fact["at"], fact["actor"], fact["kind"], name, fact["detail"])
     if kind == "event":
-        return _columns(fact["at"], "helm", fact["kind"], fact["text"] or fact["device"] or fact["node"])
+        about = fact.get("name") or fact["device"]
+        return _columns(fact["at"], "helm", fact["kind"], about, fact["text"] or (None if about else fact["node"]))
     if kind == "gap":
         text = f"gap: changes {fact['from']} to {fact['to']} are not shown; what is there now, lists say"
     elif kind == "lost":

@@ -16,6 +16,7 @@ from pharos.helm.model.nodes import NodeState
 from pharos.helm.store.adoptions import must_be_read
 from pharos.helm.store.certificates import CERTIFICATES
 from pharos.helm.store.checkpoints import latest_checkpoint
+from pharos.helm.store.exported import exported_devices
 from pharos.helm.store.nodes import list_nodes
 from pharos.helm.store.relays import list_relays
 from pharos.helm.store.settings import setting
@@ -28,6 +29,8 @@ from pharos.wire.pki.roles import Role
 # What a month of changes is worth is more than a stick and a minute.
 BACKUP_LATE: Final = datetime.timedelta(days=30)
 BACKUP_DUE: Final = datetime.timedelta(days=7)
+# A line of a terminal.
+_MOST_NAMES: Final = 5
 # Members renew by themselves from two thirds of a certificate's life on; who has not by now has not been heard of.
 RENEWAL_LATE: Final = 5 / 6
 
@@ -143,6 +146,16 @@ def check_rotation(db: sqlite3.Connection) -> list[Finding]:
         for node in list_nodes(db)
         if node.state is NodeState.ACTIVE and not node.spare_ports
     ]
+
+
+def check_exported(db: sqlite3.Connection) -> list[Finding]:
+    """Look whether the files of exported devices hold: nobody tells the apps that have them."""
+    outdated = [device.name for device in exported_devices(db) if device.outdated_at is not None]
+    if not outdated:
+        return []
+    shown = ", ".join(outdated[:_MOST_NAMES]) + (" …" if len(outdated) > _MOST_NAMES else "")
+    says = f"What {len(outdated)} exported devices were given is outdated: {shown}."
+    return [note("exported", says, "Make new ones on the page, hand the files over, and revoke the old devices.")]
 
 
 def check_alerts(db: sqlite3.Connection) -> list[Finding]:

@@ -41,14 +41,23 @@ EXPORTED: Final[Mapping[str, Exported]] = {
         columns=("id", "name", "admin_id", "role", "scopes", "state", "expires_at"), volatile=("used_at",)
     ),
     "nodes": Exported(
-        columns=("id", "name", "address", "control_port", "awg_port", "spare_ports", "tags", "note", "state")
+        columns=(
+            *("id", "name", "address", "control_port", "awg_port", "spare_ports", "tags", "note", "state"),
+            *("place", "latitude", "longitude"),
+        )
     ),
-    "relays": Exported(columns=("id", "name", "address", "ingress_port", "tunnel_port", "note", "state")),
+    "relays": Exported(
+        columns=(
+            *("id", "name", "address", "ingress_port", "tunnel_port", "note", "state"),
+            *("place", "latitude", "longitude"),
+        )
+    ),
     "devices": Exported(
         columns=(
             *("id", "name", "user_id", "state", "note", "address4", "address6"),
-            *("expires_at", "quota_bytes", "rate_limit"),
-        )
+            *("expires_at", "quota_bytes", "rate_limit", "exported"),
+        ),
+        volatile=("outdated_at",),
     ),
     "pools": Exported(columns=("id", "name", "network4", "network6", "preferred"), volatile=("next_host",)),
     # A webhook's path may be a secret, so where it goes is not said; nor is it of what alerts are delivered to.
@@ -79,7 +88,7 @@ DOCUMENTS: Final = frozenset(
     | {"sinks.sources", "sinks.header_names", "alert_targets.kinds"}
 )
 """Columns that hold JSON."""
-FLAGS: Final = frozenset({"groups.everybody", "pools.preferred", "alert_targets.enabled"})
+FLAGS: Final = frozenset({"groups.everybody", "pools.preferred", "alert_targets.enabled", "devices.exported"})
 """Columns that hold 0 or 1."""
 NAMED: Final[Mapping[str, tuple[str, str]]] = {"user_id": ("user", "users"), "admin_id": ("admin", "admins")}
 """Columns that refer to a record which people know by its name: what that is called, and whose table has it."""

@@ -15,6 +15,7 @@ from pharos.helm.model.nodes import Node
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
+from pharos.wire.ids import DeviceId
 from pharos.wire.pki.roles import Role
 from pharos.wire.rpc.client import open_channel
 from pharos.wire.rpc.flow import CONTROL
@@ -69,6 +70,15 @@ async def set_log_level(authority: Authority, node: Node, *, verbose: bool) -> N
     await ask_node(
         authority, node, lambda stub: stub.SetLogLevel(request, timeout=CALL_TIMEOUT), what="change its log level"
     )
+
+
+async def end_session(authority: Authority, node: Node, device_id: DeviceId) -> None:
+    """Have a node end what a device has going on there; the device may come again at once.
+
+    Raises: NodeAwayError, ConflictError — as `ask_node`; the latter also where the device is not served there now.
+    """
+    request = pb.EndSessionRequest(device_id=device_id)
+    await ask_node(authority, node, lambda stub: stub.EndSession(request, timeout=CALL_TIMEOUT), what="end sessions")
 
 
 def _said(node: Node, error: GRPCError, what: str) -> Exception:

@@ -319,6 +319,7 @@ class NodeLink:
             node_id=self._node.id,
             device_id=None if event.kind is EventKind.GAP else event.device_id,
             detail=event.detail,
+            protocol=event.protocol,
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pharos.helm.accounts.users import check_note, check_tags
 from pharos.helm.errors import ConflictError, InvalidRequestError
+from pharos.helm.fleet.places import PLACE, check_place
 from pharos.helm.model.nodes import LINKED, PUSHED, TRANSITIONS, Node, NodeAct, NodeState
 from pharos.helm.onboard.agents import WAY, check_address, check_name, check_way
 from pharos.helm.store.certificates import revoke_certificates
@@ -95,6 +96,7 @@ def _checked(values: Mapping[str, Any], node: Node) -> dict[str, Any]:
         check_name(checked["name"])
     if "note" in checked:
         check_note(checked["note"])
+    check_place(*(checked.get(name, getattr(node, name)) for name in PLACE))
     check_way(*(checked.get(name, getattr(node, name)) for name in WAY))
     if "tags" in checked:
         checked["tags"] = check_tags(checked["tags"])

@@ -7,6 +7,7 @@ from typing import Any
 
 from pharos.helm.accounts.users import check_note
 from pharos.helm.errors import ConflictError, InvalidRequestError
+from pharos.helm.fleet.places import PLACE, check_place
 from pharos.helm.model.nodes import TRANSITIONS, NodeAct, NodeState
 from pharos.helm.model.relays import Relay
 from pharos.helm.onboard.agents import WAY, check_name, check_relay_address, check_way
@@ -71,6 +72,7 @@ def _checked(values: Mapping[str, Any], relay: Relay) -> dict[str, Any]:
         check_name(checked["name"])
     if "note" in checked:
         check_note(checked["note"])
+    check_place(*(checked.get(name, getattr(relay, name)) for name in PLACE))
     check_way(*(checked.get(name, getattr(relay, name)) for name in WAY))
     if relay.aboard:
         if checked.keys() & {"address", "ingress_port", "tunnel_port"}:

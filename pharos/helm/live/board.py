@@ -20,6 +20,8 @@ class Sighting:
     state: LinkState = LinkState.CONNECTING
     since: int
     """Microseconds since 1970: when the state was last entered."""
+    heard_at: int = 0
+    """Microseconds since 1970: until when the link was up last; 0: never since helm started."""
     detail: str = ""
     applied: Fence = attrs.field(factory=Fence)
     """What is in force at a node by its word; the revision is the newest that it needed no other word for."""
@@ -32,6 +34,8 @@ class Sighting:
     """Passages through a relay that were confirmed since helm started."""
     refused: int = 0
     """Passages through a relay that helm turned down since then."""
+    refusals: dict[str, int] = attrs.field(factory=dict)
+    """The same by reason."""
     error: str = ""
     """What was wrong last: with the link, or with a passage."""
     error_at: int = 0
@@ -67,6 +71,8 @@ class Board:
             sighting.error, sighting.error_at = detail, now_us()
         if (sighting.state, sighting.detail) != (state, detail):
             if sighting.state is not state:
+                if sighting.state is LinkState.UP:
+                    sighting.heard_at = now_us()
                 sighting.since = now_us()
             sighting.state, sighting.detail = state, detail
             text = f"{name}: {detail}" if detail else name
@@ -80,6 +86,7 @@ class Board:
         """Count a passage that was turned down."""
         sighting = self.of(relay_id)
         sighting.refused += 1
+        sighting.refusals[why] = sighting.refusals.get(why, 0) + 1
         sighting.error, sighting.error_at = why, now_us()
 
     def unreachable(self, member_id: str) -> None:

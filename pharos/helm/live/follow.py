@@ -5,17 +5,27 @@ from __future__ import annotations
 import logging
 from typing import Final, NoReturn
 
+import msgspec
 import trio
 
 from pharos.helm.errors import BusyError
 from pharos.helm.live.board import now_us
 from pharos.helm.live.deltas import delta_of
 from pharos.helm.live.hub import GATHER, Hub
-from pharos.helm.store.database import Store
+from pharos.helm.store.database import Database, Store
+from pharos.helm.store.devices import DEVICES
 from pharos.helm.store.outbox import Entry, entries_after, last_sequence, prune_outbox
+from pharos.helm.store.views.devices import read_names
 from pharos.wire.units import SECONDS
 
 log = logging.getLogger(__name__)
+
+
+class _Named(msgspec.Struct):
+    """What of a record is read here."""
+
+    name: str
+
 
 # 20 ms of 300 changes a second are six; the rest is for one transaction that changes many records.
 PAGE: Final = 500
@@ -38,7 +48,7 @@ async def follow_outbox(
     store: Store, hub: Hub, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> NoReturn:
     """Hand out every entry committed from now on, until cancelled."""
-    hub.sequence = await store.read(last_sequence)
+    hub.sequence, hub.names = await store.read(_begin)
     task_status.started()
     while True:
         commits = store.commits
@@ -58,6 +68,10 @@ async def follow_outbox(
             await trio.sleep(GATHER)
 
 
+def _begin(db: Database) -> tuple[int, dict[str, str]]:
+    return last_sequence(db), read_names(db)
+
+
 async def _prune(store: Store) -> NoReturn:
     while True:
         try:
@@ -69,6 +83,8 @@ async def _prune(store: Store) -> NoReturn:
 
 
 def _remember(hub: Hub, entry: Entry) -> None:
+    if entry.noun == DEVICES.kind and entry.body is not None:
+        hub.names[entry.subject] = msgspec.json.decode(entry.body, type=_Named).name
     device = entry.subject if entry.kind.startswith("device_") else None
     node = entry.subject if entry.kind.startswith(("node_", "relay_")) else None
     hub.remember(entry.kind, at=entry.at, node=node, device=device, text=entry.detail)

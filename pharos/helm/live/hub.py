@@ -9,12 +9,12 @@ from typing import Final, NoReturn
 
 import trio
 
-from pharos.helm.live.deltas import Batch, Delta, LiveEvent, Nouns
+from pharos.helm.live.deltas import Batch, Delta, Json, LiveEvent, Nouns
 from pharos.helm.live.subscriber import QUEUE_SIZE, Subscriber
 from pharos.wire.units import MILLISECONDS
 
-# What a page shows when it opens.
-RECENT: Final = 100
+# What a page shows when it opens, and keeps (ui.md).
+RECENT: Final = 200
 # What happens within this time is one message: 50 messages a second at most, which no eye tells from at once.
 GATHER: Final = 20 * MILLISECONDS
 # A thousand events a second are more than a page can show. Of a flood pages hear the newest, and how many there were
@@ -31,6 +31,9 @@ class Hub:
         self._waiting: deque[LiveEvent] = deque(maxlen=QUEUE_SIZE)
         self._stirred = trio.Event()
         self._subscribers: set[Subscriber] = set()
+        self._listening = trio.lowlevel.ParkingLot()
+        self.names: dict[str, str] = {}
+        """Of devices, by id: events tell of them by both."""
         self.sequence = 0
         """Of the outbox: up to where it was handed out."""
         self.position = 0
@@ -49,7 +52,8 @@ class Hub:
         """Number an event and keep it for the pages that open later; it goes out to nobody."""
         self._numbered += 1
         self.position += 1
-        event = LiveEvent(sequence=self._numbered, at=at, kind=kind, node=node, device=device, text=text)
+        name = self.names.get(device) if device is not None else None
+        event = LiveEvent(sequence=self._numbered, at=at, kind=kind, node=node, device=device, name=name, text=text)
         self._recent.append(event)
         return event
 
@@ -65,6 +69,20 @@ class Hub:
         batch = Batch(deltas, self._take_events(), self.sequence)
         for subscriber in self._subscribers:
             subscriber.offer(batch)
+
+    def push(self, *, figures: Json | None, counts: Json | None) -> None:
+        """Give figures and counts that have changed to whoever wants them."""
+        if figures is None and counts is None:
+            return
+        batch = Batch((), (), self.sequence, figures, counts)
+        for subscriber in self._subscribers:
+            if subscriber.figures:
+                subscriber.offer(batch)
+
+    async def wait_listened(self) -> None:
+        """Return once somebody wants figures."""
+        while not any(subscriber.figures for subscriber in self._subscribers):
+            await self._listening.park()
 
     def _take_events(self) -> list[LiveEvent]:
         events = list(self._waiting)
@@ -86,10 +104,11 @@ class Hub:
                 await trio.sleep(GATHER)
 
     @asynccontextmanager
-    async def open_subscriber(self, nouns: Nouns = None) -> AsyncIterator[Subscriber]:
-        """Yield a subscriber that sees everything from now on of the nouns it may read."""
-        subscriber = Subscriber(nouns, self.sequence)
+    async def open_subscriber(self, nouns: Nouns = None, *, figures: bool = False) -> AsyncIterator[Subscriber]:
+        """Yield a subscriber that sees everything from now on of the nouns it may read; ``figures``, too, or not."""
+        subscriber = Subscriber(nouns, self.sequence, figures=figures)
         self._subscribers.add(subscriber)
+        self._listening.unpark_all()
         try:
             yield subscriber
         finally:

@@ -45,6 +45,8 @@ class Subscriber:
     nouns: Nouns
     _covered: int
     """Deltas up to here were received, or are not wanted."""
+    figures: bool = False
+    """Whether figures and counts are wanted."""
     _batches: deque[Batch] = attrs.field(factory=deque, init=False)
     _size: int = attrs.field(default=0, init=False)
     _lost: int | None = attrs.field(default=None, init=False)
@@ -103,7 +105,7 @@ class Subscriber:
         self._forget()
         wanted = batch.after(self._covered)
         self._covered = max(self._covered, batch.sequence)
-        return wanted.text_for(self.nouns)
+        return wanted.text_for(self.nouns, figures=self.figures)
 
     def _shrink(self) -> None:
         batch = coalesce(self._batches)

@@ -83,6 +83,10 @@ class Device:
     """Octets in both directions, per period of its user; None: only the user's own quota counts."""
     rate_limit: int | None = None
     """Bits per second in each direction; None: no limit."""
+    exported: bool = False
+    """Its keys were made in a browser, for another program than caravel: it has no certificate and no profile."""
+    outdated_at: int | None = None
+    """Microseconds since 1970: since then something of what it was exported with is otherwise; None: nothing is."""
     version: int = 1
     created_at: int = 0
     """Microseconds since 1970."""

@@ -84,6 +84,12 @@ class Node:
     """On which it serves what its profile lists beside the first: replaced parameters, for instance. UDP, and TCP."""
     tags: tuple[str, ...] = ()
     note: str = ""
+    place: str = ""
+    """Where it stands, as people say it."""
+    latitude: float | None = None
+    """Degrees north; with ``longitude``, or neither."""
+    longitude: float | None = None
+    """Degrees east."""
     state: NodeState = NodeState.ACTIVE
     awg_key: bytes
     """AmneziaWG public key, 32 bytes."""

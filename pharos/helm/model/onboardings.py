@@ -22,6 +22,8 @@ class OnboardingState(enum.Enum):
     STOPPED = "stopped"
     """By somebody, or because helm ended; likewise."""
     UNDONE = "undone"
+    REHEARSED = "rehearsed"
+    """What it would take has been told; nothing was changed."""
 
 
 AT_WORK: Final = frozenset({OnboardingState.RUNNING, OnboardingState.WAITING, OnboardingState.UNDOING})

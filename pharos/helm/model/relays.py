@@ -29,6 +29,12 @@ class Relay:
     tunnel_port: int
     """Where helm dials in to be reached; `NO_TUNNEL` for the one aboard."""
     note: str = ""
+    place: str = ""
+    """Where it stands, as people say it."""
+    latitude: float | None = None
+    """Degrees north; with ``longitude``, or neither."""
+    longitude: float | None = None
+    """Degrees east."""
     state: NodeState = NodeState.ACTIVE
     spki: bytes = attrs.field(repr=False)
     """SHA-256 of the public key of its certificate."""

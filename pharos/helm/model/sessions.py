@@ -24,3 +24,5 @@ class Session:
     """As the node named it; empty where silence ends it."""
     endpoint: str
     """The device's outer address and port, as seen last; empty where no event told it."""
+    protocol: str
+    """``amneziawg`` or ``reality``, by which it was seen last; empty where the node did not say."""

@@ -78,6 +78,8 @@ def _is_target(text: str) -> str:
     return text
 
 
+# One line above a sign-in.
+MAX_NAME: Final = 60
 _YES_OR_NO: Final[dict[str, Any]] = {"check": lambda value: type(value) is bool, "wants": "true or false"}
 
 HEARD_BY_NODES: Final = frozenset(
@@ -95,6 +97,15 @@ SET_BY_OWNERS: Final = frozenset(
 """Settings that decide who comes in as what: whoever sets them could make themselves owner."""
 # product.md, "Postures".
 KNOWN: Final[Mapping[str, Known]] = {
+    "fleet.name": Known(
+        says="What people call this fleet; empty: they do not",
+        personal="",
+        enterprise="",
+        check=lambda value: (
+            type(value) is str and len(value) <= MAX_NAME and value.isprintable() and value == value.strip()
+        ),
+        wants=f"a name of at most {MAX_NAME} printable characters, or empty",
+    ),
     "audit.days": Known(says="Days that audit rows are kept", **_by_posture("audit.days"), **_between(1, 3650)),
     "metrics.days": Known(says="Days that metrics are kept", **_by_posture("metrics.days"), **_between(1, 730)),
     "copies.hourly": Known(says="Hourly copies of the record", **_by_posture("copies.hourly"), **_between(1, 720)),

@@ -12,6 +12,7 @@ import attrs
 from pharos.helm.accounts.users import check_note, check_tags
 from pharos.helm.ca.authority import Authority
 from pharos.helm.errors import InvalidRequestError
+from pharos.helm.fleet.places import PLACE, check_place
 from pharos.helm.fleet.reality import first_reality
 from pharos.helm.model.nodes import Node, NodeState
 from pharos.helm.model.relays import Relay
@@ -52,6 +53,9 @@ class NewNode:
     awg_port: int
     tags: tuple[str, ...] = ()
     note: str = ""
+    place: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
     ssh_destination: str = ""
     ssh_host_key: str = ""
 
@@ -65,6 +69,9 @@ class NewRelay:
     ingress_port: int
     tunnel_port: int
     note: str = ""
+    place: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
     ssh_destination: str = ""
     ssh_host_key: str = ""
 
@@ -80,6 +87,7 @@ def adopt_node(
         raise InvalidRequestError("that is the request of a relay; use: helm relays admit")
     check_name(wanted.name)
     check_note(wanted.note)
+    check_place(wanted.place, wanted.latitude, wanted.longitude)
     check_way(wanted.ssh_destination, wanted.ssh_host_key)
     address = check_address(wanted.address, wanted.control_port, wanted.awg_port)
     wanted = attrs.evolve(wanted, address=address, tags=check_tags(wanted.tags))
@@ -118,6 +126,7 @@ def adopt_relay(
         raise InvalidRequestError("that is the request of a node; use: helm nodes admit")
     check_name(wanted.name)
     check_note(wanted.note)
+    check_place(wanted.place, wanted.latitude, wanted.longitude)
     check_way(wanted.ssh_destination, wanted.ssh_host_key)
     address = check_relay_address(wanted.address, ingress_port=wanted.ingress_port, tunnel_port=wanted.tunnel_port)
     wanted = attrs.evolve(wanted, address=address)
@@ -142,16 +151,15 @@ def _same(record: Node | Relay, wanted: NewNode | NewRelay) -> bool:
     return record.state is NodeState.ACTIVE and all(
         getattr(record, field.name) == getattr(wanted, field.name)
         for field in attrs.fields(type(wanted))
-        if field.name not in WAY
+        if field.name not in (*WAY, *PLACE)
     )
 
 
 def _remember(db: Database, act: Act, noun: Noun[M], record: M, wanted: NewNode | NewRelay) -> M:
-    """Who comes again may have come another way; by files nothing is said of it, and what is known stays."""
-    way = {name: getattr(wanted, name) for name in WAY}
-    if not wanted.ssh_destination or all(getattr(record, name) == value for name, value in way.items()):
-        return record
-    return change_record(db, noun, record.id, record.version, way, act)
+    """Who comes again may have come another way, or say where it stands; what nobody says now stays as it is known."""
+    named = (*(WAY if wanted.ssh_destination else ()), *(PLACE if wanted.place or wanted.latitude is not None else ()))
+    said = {name: getattr(wanted, name) for name in named}
+    return change_record(db, noun, record.id, record.version, said, act)
 
 
 def check_way(destination: str, host_key: str) -> None:

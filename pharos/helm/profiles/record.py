@@ -59,6 +59,11 @@ def read_record_for(db: Database, device_id: DeviceId) -> FleetRecord:
     return FleetRecord(**_common(db), pairs={device_id: pairs_of_device(db, device_id)})
 
 
+def read_common(db: Database) -> FleetRecord:
+    """Read it without the generations of any device: enough to tell which nodes are in profiles."""
+    return FleetRecord(**_common(db))
+
+
 def _common(db: Database) -> dict[str, Any]:
     nodes = tuple(list_nodes(db))
     return {

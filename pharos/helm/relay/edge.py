@@ -154,7 +154,8 @@ class RelayPassages(passage_grpc.PassageBase):
 def _device_record(db: Database, noise_key: bytes) -> tuple[DeviceRecord | None, DeviceId | None]:
     """Return the device with this key if it may come in, or else its id, if there is one that is to be kept out."""
     device = find_by_noise_key(db, noise_key)
-    if device is None:
+    if device is None or device.exported:
+        # Whose keys were made in a browser has nothing to ask here, and no certificate to show.
         return None, None
     if not is_allowed(db, device.id, now_us()):
         return None, device.id

@@ -59,6 +59,12 @@ def waiting_nodes(db: Database) -> list[NodeId]:
     return [NodeId(row["node_id"]) for row in rows]
 
 
+def count_adoptions(db: Database) -> dict[str, int]:
+    """Return how many there are in each state."""
+    rows = db.execute("SELECT state, COUNT(*) AS number FROM adoptions GROUP BY state")
+    return dict.fromkeys((state.value for state in AdoptionState), 0) | {row["state"]: row["number"] for row in rows}
+
+
 def is_recorded(db: Database, peer: Peer) -> bool:
     """Return whether the record has a device with the id, a tunnel key or an address of a peer."""
     hosts = [network.partition("/")[0] for network in peer.addresses]

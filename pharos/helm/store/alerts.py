@@ -38,6 +38,19 @@ def standing_alert(db: Database, kind: str, subject: str) -> Alert | None:
     return None if row is None else ALERTS.load(row)
 
 
+def list_standing(db: Database, limit: int) -> list[Alert]:
+    """Return the alerts that have not been resolved, at most ``limit``: those that nobody is at first, newest first."""
+    found: list[Alert] = []
+    for state in (AlertState.OPEN, AlertState.ACKNOWLEDGED):
+        rows = db.execute(
+            f"SELECT {ALERTS.all_columns} FROM alerts WHERE state = ?"  # noqa: S608 -- names of a Noun
+            " ORDER BY created_at DESC, id DESC LIMIT ?",
+            (state.value, limit - len(found)),
+        )
+        found += map(ALERTS.load, rows)
+    return found
+
+
 def standing_severities(db: Database, kinds: Collection[str]) -> dict[tuple[str, str], Severity]:
     """Return the severity of each alert of these kinds that stands, by kind and subject."""
     marks = ", ".join("?" for _ in kinds)

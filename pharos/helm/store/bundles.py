@@ -34,11 +34,13 @@ _STANDING: Final = (
     "WITH wanted (device) AS (VALUES (?)) SELECT device_id AS id, epoch, revision, profile_hash, checked_revision"
     " FROM wanted, bundles WHERE device_id = device"
 )
+# Who was behind already is so since then.
 _REPLACE: Final = (
-    "INSERT INTO bundles (device_id, epoch, revision, profile_hash, sealed, sealed_at, checked_revision)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device_id) DO UPDATE SET"
+    "INSERT INTO bundles (device_id, epoch, revision, profile_hash, sealed, sealed_at, checked_revision, behind_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device_id) DO UPDATE SET"
     " epoch = excluded.epoch, revision = excluded.revision, profile_hash = excluded.profile_hash,"
-    " sealed = excluded.sealed, sealed_at = excluded.sealed_at, checked_revision = excluded.checked_revision"
+    " sealed = excluded.sealed, sealed_at = excluded.sealed_at, checked_revision = excluded.checked_revision,"
+    " behind_at = COALESCE(bundles.behind_at, excluded.sealed_at)"
 )
 _CHECK: Final = (
     "WITH said (device, epoch, revision, checked) AS (VALUES (?, ?, ?, ?))"
@@ -71,11 +73,12 @@ def find_bundle(db: Database, device_id: DeviceId) -> Bundle | None:
 def put_bundle(db: Database, device_id: DeviceId, bundle: Bundle) -> None:
     """Replace the device's bundle."""
     db.execute(
-        "INSERT INTO bundles (device_id, epoch, revision, profile_hash, sealed, sealed_at) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (device_id) DO UPDATE SET"
+        "INSERT INTO bundles (device_id, epoch, revision, profile_hash, sealed, sealed_at, behind_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device_id) DO UPDATE SET"
         " epoch = excluded.epoch, revision = excluded.revision, profile_hash = excluded.profile_hash,"
-        " sealed = excluded.sealed, sealed_at = excluded.sealed_at",
-        (device_id, bundle.epoch, bundle.revision, bundle.profile_hash, bundle.sealed, bundle.sealed_at),
+        " sealed = excluded.sealed, sealed_at = excluded.sealed_at,"
+        " behind_at = COALESCE(bundles.behind_at, excluded.sealed_at)",
+        (device_id, bundle.epoch, bundle.revision, bundle.profile_hash, bundle.sealed, *[bundle.sealed_at] * 2),
     )
 
 
@@ -98,13 +101,24 @@ def note_checked(db: Database, device_id: DeviceId) -> None:
     )
 
 
-def note_held(db: Database, device_id: DeviceId, *, epoch: int, revision: int, at: int) -> None:
-    """Note which bundle a device says it holds; nothing is written where it was known."""
+def note_held(db: Database, device_id: DeviceId, *, epoch: int, revision: int, at: int) -> bool:
+    """Note which bundle a device says it holds; return whether it is its first.
+
+    Nothing is written where it was known.
+    """
+    held = db.execute(
+        "SELECT synced_at FROM bundles WHERE device_id = ? AND (held_epoch <> ? OR held_revision <> ?)",
+        (device_id, epoch, revision),
+    ).fetchone()
+    if held is None:
+        return False
     db.execute(
-        "UPDATE bundles SET held_epoch = ?, held_revision = ?, synced_at = ?"
+        "UPDATE bundles SET held_epoch = ?, held_revision = ?, synced_at = ?,"
+        " behind_at = CASE WHEN epoch = ? AND revision = ? THEN NULL ELSE COALESCE(behind_at, sealed_at) END"
         " WHERE device_id = ? AND (held_epoch <> ? OR held_revision <> ?)",
-        (epoch, revision, at, device_id, epoch, revision),
+        (epoch, revision, at, epoch, revision, device_id, epoch, revision),
     )
+    return held["synced_at"] is None
 
 
 @attrs.frozen(kw_only=True)
@@ -127,7 +141,7 @@ def due_bundles(db: Database, *, at: int, after: str, limit: int) -> list[DueBun
     rows = db.execute(
         "SELECT devices.id AS id, bundles.epoch, bundles.revision, profile_hash, sealed_at"  # noqa: S608 -- constant text
         " FROM devices CROSS JOIN fleet LEFT JOIN bundles ON bundles.device_id = devices.id"
-        f" WHERE {ALLOWED} AND devices.id > ?"
+        f" WHERE {ALLOWED} AND devices.id > ? AND devices.exported = 0"
         " AND (bundles.epoch IS NULL OR bundles.epoch <> fleet.epoch OR checked_revision < profiles_revision)"
         " ORDER BY devices.id LIMIT ?",
         (at, at, after, limit),
@@ -162,7 +176,7 @@ def put_checked(
         db,
         _REPLACE,
         [
-            (device_id, new.epoch, new.revision, new.profile_hash, new.sealed, new.sealed_at, checked)
+            (device_id, new.epoch, new.revision, new.profile_hash, new.sealed, new.sealed_at, checked, new.sealed_at)
             for device_id, new in written
         ],
     )

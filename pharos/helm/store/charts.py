@@ -17,19 +17,22 @@ _VALUES: Final = {
 
 
 def read_slots(
-    db: Database, metric: Metric, window: Window, *, node_id: str | None, device_id: str | None
+    db: Database, metric: Metric, window: Window, *, node_id: str | None, device_id: str | None, told: bool = False
 ) -> dict[int, Slot]:
     """Return what was sampled at each point of a window, by its number.
 
-    Of one node, of one device at whichever node, of one device at one node, or of all nodes together.
+    Of one node, of one device at whichever node, of one device at one node, or of all nodes together. ``told``: only of
+    nodes that tell protocols apart, since they do.
     """
     scope, values = _scope(metric, node_id, device_id)
+    tellers = " JOIN readings ON readings.node_id = series.node_id" if told else ""
+    since_told = " AND readings.told_at > 0 AND t.at >= readings.told_at" if told else ""
     rows = db.execute(
         "SELECT slot, MIN(low) AS low, MAX(high) AS high, SUM(total) AS total,"  # noqa: S608 -- names of levels
         " SUM(1.0 * total / count) AS level, AVG(1.0 * total / count) AS mean FROM ("
         f"SELECT (t.at - ?) / ? AS slot, {_VALUES[window.level]}"
-        f" FROM series JOIN {window.level.value} AS t ON t.series = series.id"
-        f" WHERE {scope} AND t.at >= ? AND t.at < ? GROUP BY series.id, (t.at - ?) / ?"
+        f" FROM series JOIN {window.level.value} AS t ON t.series = series.id{tellers}"
+        f" WHERE {scope} AND t.at >= ? AND t.at < ?{since_told} GROUP BY series.id, (t.at - ?) / ?"
         ") AS each_series GROUP BY slot",
         (window.since, window.step, *values, window.since, window.until, window.since, window.step),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 from pharos.helm.errors import ConflictError, NotFoundError
 from pharos.helm.model.devices import Device, DeviceState
@@ -12,25 +12,35 @@ from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.records import Noun, add_record, get_record
 from pharos.wire.ids import DeviceId
+from pharos.wire.seal.words import safety_words
 
 # SQLite took no more than 999 marks in a statement before its version 3.32.
 _AT_ONCE: Final = 500
 _KEYS: Final = ("sealing_key", "derive_key", "noise_key", "awg_key")
+
+
+def _words(device: Device) -> dict[str, Any]:
+    # There is nobody to read them where the keys were made for another program.
+    return {"safety_words": None if device.exported else safety_words(device.id, *device.keys.in_order())}
+
 
 DEVICES: Final = Noun(
     kind="device",
     table="devices",
     columns=(
         *("id", "name", "user_id", "state", "note", *_KEYS, "address4", "address6"),
-        *("expires_at", "quota_bytes", "rate_limit"),
+        *("expires_at", "quota_bytes", "rate_limit", "exported", "outdated_at"),
     ),
     model=Device,
+    flags=frozenset({"exported"}),
     hidden=frozenset(_KEYS),
+    enrich=_words,
     filters={
         "id": "id = ?",
         "name": "name = ?",
         "state": "state = ?",
         "user": "user_id = ?",
+        "exported": "CASE exported WHEN 1 THEN 'true' ELSE 'false' END = ?",
         "q": "LOWER(name) LIKE LOWER(?) ESCAPE '!'",
     },
 )
@@ -45,7 +55,7 @@ ALLOWED: Final = (
 """SQL condition on the devices table."""
 
 
-def add_device(db: Database, device: Device, act: Act) -> Device:
+def add_device(db: Database, device: Device, act: Act, *, verb: str = "enrolled") -> Device:
     """Write a new device.
 
     Raises: ConflictError — one of its public keys belongs to another device, live or revoked, for whichever use.
@@ -53,7 +63,7 @@ def add_device(db: Database, device: Device, act: Act) -> Device:
     keys = device.keys.in_order()
     if any(db.execute(_OWNER_OF_KEY, (key,) * len(keys)).fetchone() for key in keys):
         raise ConflictError("one of these public keys belongs to another device")
-    return add_record(db, DEVICES, device, act, verb="enrolled", detail=device.name)
+    return add_record(db, DEVICES, device, act, verb=verb, detail=device.name)
 
 
 def list_devices(db: Database) -> list[Device]:

@@ -11,9 +11,12 @@ from pharos.wire.convert import EventKind
 from pharos.wire.ids import DeviceId, NodeId
 
 _INSERT: Final = (
-    "INSERT INTO events (at, kind, node_id, device_id, detail, received_at) VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO events (at, kind, node_id, device_id, detail, received_at, protocol) VALUES (?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (node_id, device_id, kind, at) DO NOTHING"
 )
+
+# Each by a look into the index; of both in one SELECT, SQLite reads the whole table.
+ENDS: Final = "SELECT (SELECT MIN(sequence) FROM events) AS oldest, (SELECT MAX(sequence) FROM events) AS newest"
 
 # A flood of one node ends up here too: 20 million rows of some 250 bytes, its index included, are 5 GB.
 MOST_EVENTS: Final = 20_000_000
@@ -25,7 +28,7 @@ def add_events(db: Database, events: list[NodeEvent], *, received_at: int | None
     A handshake also becomes the newest of its device at its node. ``received_at`` is helm's clock, in microseconds.
     """
     rows = [
-        (e.at, e.kind, e.node_id, e.device_id or "", e.detail, e.at if received_at is None else received_at)
+        (e.at, e.kind, e.node_id, e.device_id or "", e.detail, e.at if received_at is None else received_at, e.protocol)
         for e in events
     ]
     fresh = events if _insert_all(db, rows) else [e for e, row in zip(events, rows, strict=True) if _insert(db, row)]
@@ -61,7 +64,7 @@ def prune_events(db: Database, *, before: int, limit: int, most: int = MOST_EVEN
 
     Returns how many went. They went in the order in which they came, so a node with a wrong clock hinders nobody.
     """
-    oldest, newest = db.execute("SELECT MIN(sequence), MAX(sequence) FROM events").fetchone()
+    oldest, newest = db.execute(ENDS).fetchone()
     if oldest is None:
         return 0
     rows = db.execute("SELECT sequence, received_at FROM events ORDER BY sequence LIMIT ?", (limit,)).fetchall()

@@ -13,8 +13,10 @@ from pharos.helm.store.carried import carry_certificates, carry_pool, read_ticke
 from pharos.helm.store.desktables import add_desk
 from pharos.helm.store.hand import add_hand
 from pharos.helm.store.onboardtables import add_onboard
+from pharos.helm.store.placetables import add_places
 from pharos.helm.store.scripts import run_script
 from pharos.helm.store.telemetry import telemetry_migrations as telemetry_migrations
+from pharos.helm.store.viewtables import add_views
 
 core_migrations: Final = Migrations("helm")
 
@@ -411,3 +413,10 @@ def m0005_desk(db: Database) -> None:
 def m0006_onboard(db: Database) -> None:
     """How nodes and relays are reached by SSH; onboardings that helm carries out."""
     add_onboard(db)
+
+
+@core_migrations()
+def m0007_places(db: Database) -> None:
+    """Where nodes and relays stand; devices whose keys were made in a browser; since when profiles are behind."""
+    add_places(db)
+    add_views(db)

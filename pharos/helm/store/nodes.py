@@ -22,6 +22,7 @@ NODES: Final = Noun(
     table="nodes",
     columns=(
         *("id", "name", "address", "control_port", "awg_port", "spare_ports", "tags", "note", "state"),
+        *("place", "latitude", "longitude"),
         *("awg_key", "derive_key", "awg_parameters", "reality", "spki", "certificate"),
         *("key_proof", "lock_signature", "ssh_destination", "ssh_host_key"),
     ),

@@ -67,6 +67,19 @@ def entries_after(db: Database, sequence: int, limit: int = RECENT) -> list[Entr
     return [Entry(**dict(row)) for row in rows]
 
 
+def states_of(db: Database, noun: str, subject: str, version: int) -> tuple[Entry | None, Entry | None]:
+    """Return what left a record at ``version`` and what left it as it was before, where either is still kept."""
+    rows = db.execute(
+        "SELECT sequence, at, kind, subject, actor, detail, noun, version, body FROM outbox"
+        " WHERE noun = ? AND subject = ? AND version <= ? ORDER BY version DESC, sequence DESC LIMIT 2",
+        (noun, subject, version),
+    ).fetchall()
+    entries = [Entry(**dict(row)) for row in rows]
+    after = next((entry for entry in entries if entry.version == version), None)
+    before = next((entry for entry in entries if entry.version < version), None)
+    return before, after
+
+
 def last_sequence(db: Database) -> int:
     """Return the newest entry's sequence, 0 where there is none."""
     sequence: int = db.execute("SELECT COALESCE(MAX(sequence), 0) FROM outbox").fetchone()[0]

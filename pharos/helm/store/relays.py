@@ -13,6 +13,7 @@ RELAYS: Final = Noun(
     table="relays",
     columns=(
         *("id", "name", "address", "ingress_port", "tunnel_port", "note", "state"),
+        *("place", "latitude", "longitude"),
         *("spki", "certificate", "ssh_destination", "ssh_host_key"),
     ),
     model=Relay,

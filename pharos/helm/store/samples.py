@@ -48,19 +48,23 @@ def add_samples(db: Database, samples: list[Sample]) -> None:
     for level in ROLLED:
         cursor.executemany(
             _MERGE[level],
-            [(series, at, *attrs.astuple(rollup)) for (series, at), rollup in roll_up(fresh, level).items()],
+            [(series, at, *rollup.in_order()) for (series, at), rollup in roll_up(fresh, level).items()],
         )
 
 
 def add_reading(db: Database, reading: NodeReading) -> None:
     """Write what a reading of a node adds to the one before; one that is not newer adds nothing."""
     known = _series_of(db, reading.node_id, reading.peers)
-    at = _read_at(db, reading.node_id)
-    before = None if at is None else Before(at=at, raw={key: raw for key, (_, raw) in known.items()})
-    step = step_to(reading, before)
+    look = _look_at(db, reading.node_id)
+    told_at = 0 if look is None else look[1]
+    raw = {key: raw for key, (_, raw) in known.items()}
+    step = step_to(reading, None if look is None else Before(at=look[0], raw=raw, told=told_at > 0))
     if step is None:
         return
     note_look(db, reading.node_id, reading.at)
+    if reading.tells_protocols != (told_at > 0):
+        told_at = reading.at if reading.tells_protocols else 0
+        db.execute("UPDATE readings SET told_at = ? WHERE node_id = ?", (told_at, reading.node_id))
     _add(db, reading.node_id, known, step, at=reading.at)
 
 
@@ -77,7 +81,8 @@ def add_counts(db: Database, node_id: NodeId, counts: Mapping[Key, int], *, at: 
 
 def note_look(db: Database, node_id: NodeId, at: int) -> None:
     """Note that a node was heard, or helm was awake, at a time; what was missed since the last one is a gap."""
-    last = _read_at(db, node_id)
+    look = _look_at(db, node_id)
+    last = None if look is None else look[0]
     if last is not None and at - last > GAP_AFTER:
         db.execute(
             "INSERT INTO gaps (node_id, began_at, ended_at) VALUES (?, ?, ?)"
@@ -142,9 +147,18 @@ def prune_gaps(db: Database, *, before: int) -> None:
     db.execute("DELETE FROM gaps WHERE ended_at < ?", (before,))
 
 
-def _read_at(db: Database, node_id: NodeId) -> int | None:
-    row = db.execute("SELECT at FROM readings WHERE node_id = ?", (node_id,)).fetchone()
-    return None if row is None else row["at"]
+def told_since(db: Database, node_id: NodeId | None) -> int | None:
+    """Return since when a node, or the first of all nodes, tells protocols apart; None: it does not."""
+    where, values = ("", ()) if node_id is None else (" AND node_id = ?", (node_id,))
+    query = f"SELECT MIN(told_at) FROM readings WHERE told_at > 0{where}"  # noqa: S608 -- constant text
+    since: int | None = db.execute(query, values).fetchone()[0]
+    return since
+
+
+def _look_at(db: Database, node_id: NodeId) -> tuple[int, int] | None:
+    """Return when a node was heard last, and since when it tells protocols apart."""
+    row = db.execute("SELECT at, told_at FROM readings WHERE node_id = ?", (node_id,)).fetchone()
+    return None if row is None else (row["at"], row["told_at"])
 
 
 def _series_of(db: Database, node_id: NodeId, device_ids: Collection[DeviceId]) -> dict[Key, tuple[int, int]]:

@@ -20,19 +20,21 @@ from pharos.helm.telemetry.readings import SILENCE
 from pharos.helm.telemetry.sessions import LIFE, VITAL, Sign, fold, sign_of, silent_at, unbroken
 from pharos.wire.ids import DeviceId, NodeId
 
-COLUMNS: Final = "id, node_id, device_id, opened_at, seen_at, until_at, reason, endpoint"
+COLUMNS: Final = "id, node_id, device_id, opened_at, seen_at, until_at, reason, endpoint, protocol"
 _UPSERT: Final = (
-    f"INSERT INTO sessions ({COLUMNS}, last_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- constant text
+    f"INSERT INTO sessions ({COLUMNS}, last_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- constant text
     " ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, until_at = excluded.until_at,"
-    " reason = excluded.reason, endpoint = excluded.endpoint, last_at = excluded.last_at"
+    " reason = excluded.reason, endpoint = excluded.endpoint, protocol = excluded.protocol,"
+    " last_at = excluded.last_at"
 )
 _NEWEST: Final = (
     f"SELECT {COLUMNS}, last_at FROM sessions WHERE node_id = ? AND device_id = ?"  # noqa: S608 -- constant text
     " ORDER BY opened_at DESC LIMIT 1"
 )
 _PROLONG: Final = (
-    "WITH new (session, seen, until, endpoint) AS (VALUES (?, ?, ?, ?)) UPDATE sessions"
-    " SET seen_at = new.seen, until_at = new.until, last_at = new.seen, endpoint = new.endpoint"
+    "WITH new (session, seen, until, endpoint, protocol) AS (VALUES (?, ?, ?, ?, ?)) UPDATE sessions"
+    " SET seen_at = new.seen, until_at = new.until, last_at = new.seen, endpoint = new.endpoint,"
+    " protocol = new.protocol"
     " FROM new WHERE sessions.id = new.session"
 )
 # One look into an index for each pair; with IN in place of the join, SQLite reads the whole table.
@@ -93,7 +95,8 @@ def apply_events(db: Database, events: Iterable[NodeEvent]) -> None:
         if row is not None and _goes_on(row, signs):
             last = signs[-1].at
             endpoint = next((sign.detail for sign in reversed(signs) if sign.detail), row["endpoint"])
-            prolonged.append((row["id"], last, silent_at(last), endpoint))
+            protocol = next((sign.protocol for sign in reversed(signs) if sign.protocol), row["protocol"])
+            prolonged.append((row["id"], last, silent_at(last), endpoint, protocol))
             continue
         if row is None and signs_of[pair] == len(signs):
             rows += [_row(session, signs[-1].at) for session in fold(*pair, signs)]
@@ -113,7 +116,9 @@ def _goes_on(row: Any, signs: list[Sign]) -> bool:
     if row["last_at"] != first:
         return bool(row["last_at"] < first)
     # A handshake and a connect of one moment may come in two batches.
-    return row["seen_at"] == first and all(sign.detail in ("", row["endpoint"]) for sign in signs)
+    return row["seen_at"] == first and all(
+        sign.detail in ("", row["endpoint"]) and sign.protocol in ("", row["protocol"]) for sign in signs
+    )
 
 
 def _apply(db: Database, pair: Pair, signs: list[Sign]) -> None:
@@ -149,10 +154,11 @@ def _rebuild(db: Database, pair: Pair, since: int) -> None:
 
 def _signs_from(db: Database, pair: Pair, start: int) -> list[Sign]:
     events = db.execute(
-        "SELECT at, kind, detail FROM events WHERE node_id = ? AND device_id = ? AND at >= ? AND kind IN (?, ?, ?)",
+        "SELECT at, kind, detail, protocol FROM events"
+        " WHERE node_id = ? AND device_id = ? AND at >= ? AND kind IN (?, ?, ?)",
         (*pair, start, *sorted(VITAL)),
     )
-    return [Sign(row["at"], row["kind"] in LIFE, row["detail"]) for row in events]
+    return [Sign(row["at"], row["kind"] in LIFE, row["detail"], row["protocol"]) for row in events]
 
 
 def _remembered(sessions: list[Session], known: set[int]) -> list[Sign]:
@@ -162,7 +168,7 @@ def _remembered(sessions: list[Session], known: set[int]) -> list[Sign]:
         if session.opened_at not in known:
             first = min((at for at in known if session.opened_at < at <= session.seen_at), default=session.seen_at)
             times = (*range(session.opened_at, first, SILENCE), first)
-            signs += [Sign(at=at, alive=True, detail=session.endpoint) for at in times]
+            signs += [Sign(at=at, alive=True, detail=session.endpoint, protocol=session.protocol) for at in times]
         if session.reason and session.until_at not in known:
             signs.append(Sign(at=session.until_at, alive=False, detail=session.reason))
     return signs

@@ -101,3 +101,16 @@ def m0002_telemetry(db: Database) -> None:
             " high BIGINT NOT NULL, total BIGINT NOT NULL, count BIGINT NOT NULL, last BIGINT NOT NULL,"
             " last_at BIGINT NOT NULL, PRIMARY KEY (series, at))"
         )
+
+
+@telemetry_migrations()
+def m0003_protocols(db: Database) -> None:
+    """By which protocol devices came, as far as nodes tell; since when each of them does, 0 for not."""
+    run_script(
+        db,
+        """
+        ALTER TABLE events ADD COLUMN protocol TEXT NOT NULL DEFAULT '';
+        ALTER TABLE sessions ADD COLUMN protocol TEXT NOT NULL DEFAULT '';
+        ALTER TABLE readings ADD COLUMN told_at BIGINT NOT NULL DEFAULT 0
+        """,
+    )

@@ -66,10 +66,13 @@ def certificate_lives(db: Database) -> dict[str, Life]:
 
 
 def count_unsynced_devices(db: Database, before: int, *, at: int) -> int:
-    """Return how many devices that may use the fleet have heard nothing from helm since ``before``."""
+    """Return how many devices that may use the fleet have heard nothing from helm since ``before``.
+
+    Exported ones never hear anything.
+    """
     count: int = db.execute(
         "SELECT COUNT(*) FROM devices LEFT JOIN bundles ON bundles.device_id = devices.id"  # noqa: S608 -- constant text
-        f" WHERE {ALLOWED} AND COALESCE(bundles.synced_at, devices.created_at) < ?",
+        f" WHERE {ALLOWED} AND devices.exported = 0 AND COALESCE(bundles.synced_at, devices.created_at) < ?",
         (at, at, before),
     ).fetchone()[0]
     return count

@@ -58,6 +58,13 @@ UNSEEN: Final[Mapping[Metric, Metric]] = {
     Metric.SENT: Metric.SENT_UNSEEN,
 }
 """What counts into a total and stands at no point."""
+THROUGH_REALITY: Final[Mapping[Metric, Metric]] = {
+    Metric.RECEIVED: Metric.RECEIVED_REALITY,
+    Metric.SENT: Metric.SENT_REALITY,
+    Metric.RECEIVED_UNSEEN: Metric.RECEIVED_REALITY_UNSEEN,
+    Metric.SENT_UNSEEN: Metric.SENT_REALITY_UNSEEN,
+}
+"""What of a metric came through REALITY; the rest came through AmneziaWG."""
 OF_DEVICES: Final = frozenset(UNSEEN)
 """What is sampled for each device and not for nodes only."""
 
@@ -120,6 +127,14 @@ def points(
     """Return the points of a chart; ``gaps`` are times at which nobody looked, and the future is one too."""
     blind = _blind(window, [*gaps, (now, window.until)])
     return [_point(window, shape, slots.get(number), unseen) for number, unseen in enumerate(blind)]
+
+
+def rest_of(slots: Mapping[int, Slot], part: Mapping[int, Slot]) -> dict[int, Slot]:
+    """Return the slots of a rate without a part of it."""
+    return {
+        number: attrs.evolve(slot, total=max(slot.total - part[number].total, 0)) if number in part else slot
+        for number, slot in slots.items()
+    }
 
 
 def _point(window: Window, shape: Shape, slot: Slot | None, blind: int) -> Point:

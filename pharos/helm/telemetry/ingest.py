@@ -169,6 +169,7 @@ def _handshakes_of(db: Database, reading: NodeReading) -> list[NodeEvent]:
             node_id=reading.node_id,
             device_id=device_id,
             detail="",
+            protocol=peer.protocol,
         )
         for device_id, peer in reading.peers.items()
         if peer.last_handshake > known.get(device_id, 0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import attrs
@@ -10,6 +11,7 @@ import attrs
 from pharos.helm.model.telemetry import Metric, NodeReading, PeerReading
 from pharos.wire.convert import NodeReport
 from pharos.wire.ids import DeviceId
+from pharos.wire.reports import AMNEZIAWG, REALITY, PeerReport
 from pharos.wire.units import SECONDS
 
 # A chart of the last hour then has 120 points; 1,000 nodes are 33 calls a second.
@@ -27,7 +29,15 @@ MAX_RATE: Final = 50_000_000_000
 Key = tuple[DeviceId | None, Metric]
 """A series of one node; None is the node as a whole."""
 
-_COUNTERS: Final = ((Metric.RECEIVED, Metric.RECEIVED_UNSEEN), (Metric.SENT, Metric.SENT_UNSEEN))
+_Counter = tuple[Metric, Metric, Callable[[PeerReading], int]]
+_COUNTERS: Final[tuple[_Counter, ...]] = (
+    (Metric.RECEIVED, Metric.RECEIVED_UNSEEN, operator.attrgetter("received")),
+    (Metric.SENT, Metric.SENT_UNSEEN, operator.attrgetter("sent")),
+)
+_OF_REALITY: Final[tuple[_Counter, ...]] = (
+    (Metric.RECEIVED_REALITY, Metric.RECEIVED_REALITY_UNSEEN, operator.attrgetter("reality_received")),
+    (Metric.SENT_REALITY, Metric.SENT_REALITY_UNSEEN, operator.attrgetter("reality_sent")),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -37,6 +47,8 @@ class Before:
     at: int
     raw: Mapping[Key, int]
     """Counters as they stood."""
+    told: bool = False
+    """Whether the node said then what came through REALITY."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,12 +73,24 @@ def reading_of(report: NodeReport, *, at: int, latency: int) -> NodeReading:
         node_id=report.node_id,
         at=at,
         latency=latency,
-        peers={
-            peer.device_id: PeerReading(received=peer.received, sent=peer.sent, last_handshake=peer.last_handshake)
-            for peer in report.peers
-        },
+        peers={peer.device_id: _peer_of(peer, tells=report.tells_protocols) for peer in report.peers},
         count=count,
         sessions=sessions,
+        tells_protocols=report.tells_protocols,
+    )
+
+
+def _peer_of(peer: PeerReport, *, tells: bool) -> PeerReading:
+    if not tells:
+        return PeerReading(received=peer.received, sent=peer.sent, last_handshake=peer.last_handshake)
+    by_reality = peer.reality_handshake >= peer.last_handshake
+    return PeerReading(
+        received=peer.received,
+        sent=peer.sent,
+        last_handshake=peer.last_handshake,
+        reality_received=peer.reality_received,
+        reality_sent=peer.reality_sent,
+        protocol="" if not peer.last_handshake else REALITY if by_reality else AMNEZIAWG,
     )
 
 
@@ -83,17 +107,19 @@ def step_to(reading: NodeReading, before: Before | None) -> Step | None:
 
     increments: dict[Key, int] = {}
     raw: dict[Key, int] = {}
-    for metric, unseen in _COUNTERS:
+    # A counter that a node did not tell before says nothing of what flowed since then: it is noted as it stands.
+    counted = before is None or before.told
+    for metric, unseen, counter in (*_COUNTERS, *(_OF_REALITY if reading.tells_protocols else ())):
         noted = metric if seen else unseen
-        whole = 0
+        whole, only_noted = 0, not counted and metric in _NEWER
         for device_id, peer in reading.peers.items():
-            now = min(peer.received if metric is Metric.RECEIVED else peer.sent, _LARGEST)
+            now = min(counter(peer), _LARGEST)
             was = known.get((device_id, metric), 0)
             if now != was:
                 raw[device_id, metric] = now
             # Counters begin anew with their engine, which may live longer than the node's own process or shorter.
             grown = now if now < was else now - was
-            if grown:
+            if grown and not only_noted:
                 increments[device_id, noted] = min(grown, most)
                 whole += grown
         if whole:
@@ -110,3 +136,4 @@ def _gauges(reading: NodeReading) -> dict[Key, int]:
 
 
 _LARGEST: Final = 2**63 - 1
+_NEWER: Final = frozenset(metric for metric, _, _ in _OF_REALITY)

@@ -55,6 +55,10 @@ class Rollup:
         value = sample.value
         return cls(low=value, high=value, total=value, count=1, last=value, last_at=sample.at)
 
+    def in_order(self) -> tuple[int, int, int, int, int, int]:
+        """Return what it says in the order of its columns; attrs' own way takes a tenth of a second for 10,000."""
+        return self.low, self.high, self.total, self.count, self.last, self.last_at
+
     def merge(self, other: Rollup) -> Rollup:
         """Return the roll-up of both: in whichever order, the same."""
         # Two samples of one series never have the same time.
@@ -72,8 +76,9 @@ class Rollup:
 def roll_up(samples: Iterable[Sample], level: Level) -> Mapping[tuple[int, int], Rollup]:
     """Return roll-ups by series and beginning of bucket."""
     rolled: dict[tuple[int, int], Rollup] = {}
+    width = level.width
     for sample in samples:
-        key = (sample.series, sample.at - sample.at % level.width)
+        key = (sample.series, sample.at - sample.at % width)
         one = Rollup.of(sample)
         known = rolled.get(key)
         rolled[key] = one if known is None else known.merge(one)

@@ -32,11 +32,12 @@ class Sign(NamedTuple):
     alive: bool
     """False sorts first: a peer that is replaced goes before it comes."""
     detail: str
+    protocol: str = ""
 
 
 def sign_of(event: NodeEvent) -> Sign:
     """Return the sign that an event is; its kind has to be one of ``VITAL``."""
-    return Sign(event.at, event.kind in LIFE, event.detail)
+    return Sign(event.at, event.kind in LIFE, event.detail, event.protocol)
 
 
 def unbroken(signs: Sequence[Sign]) -> bool:
@@ -67,6 +68,7 @@ def fold(node_id: NodeId, device_id: DeviceId, signs: Iterable[Sign], newest: Se
                     until_at=silent_at(sign.at),
                     reason="",
                     endpoint=sign.detail,
+                    protocol=sign.protocol,
                 )
             )
         else:
@@ -75,6 +77,7 @@ def fold(node_id: NodeId, device_id: DeviceId, signs: Iterable[Sign], newest: Se
                 seen_at=sign.at,
                 until_at=silent_at(sign.at),
                 endpoint=sign.detail or current.endpoint,
+                protocol=sign.protocol or current.protocol,
             )
     return sessions
 

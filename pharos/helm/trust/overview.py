@@ -76,6 +76,7 @@ def name_of(db: Database, member: Identity) -> str:
 def _certificate(certificate: x509.Certificate) -> Json:
     return {
         "key": spki_hash(certificate.public_key()).hex(),
+        "begins_at": rfc3339(microseconds(certificate.not_valid_before_utc.timestamp())),
         "ends_at": rfc3339(microseconds(certificate.not_valid_after_utc.timestamp())),
     }
 

@@ -25,9 +25,11 @@ from pharos.helm.web.backups import make_backups_blueprint
 from pharos.helm.web.browsers import make_browsers_blueprint
 from pharos.helm.web.ca import make_ca_blueprint
 from pharos.helm.web.charts import make_charts_blueprint
+from pharos.helm.web.configurations import make_configurations_blueprint
 from pharos.helm.web.control import make_control_blueprint
 from pharos.helm.web.describe import Provider
 from pharos.helm.web.desk import keep_to_owner
+from pharos.helm.web.events import make_events_blueprint
 from pharos.helm.web.export import make_export_blueprint
 from pharos.helm.web.guard import guard_loopback
 from pharos.helm.web.health import make_health_blueprint
@@ -44,10 +46,12 @@ from pharos.helm.web.oidc import make_oidc_blueprint, make_oidc_signin_blueprint
 from pharos.helm.web.onboard import make_onboard_blueprint
 from pharos.helm.web.passkeys import make_passkeys_blueprint
 from pharos.helm.web.permissions import check_permissions, permissions
+from pharos.helm.web.policy import make_policy_blueprint
 from pharos.helm.web.problems import handle_errors
 from pharos.helm.web.reseal import make_reseal_blueprint
 from pharos.helm.web.resources import API, make_resource_blueprint
 from pharos.helm.web.routes import MatchingRule
+from pharos.helm.web.search import make_search_blueprint
 from pharos.helm.web.seeing import make_seeing_blueprint
 from pharos.helm.web.server import serve
 from pharos.helm.web.session import make_session_blueprint, recognise_callers
@@ -59,6 +63,7 @@ from pharos.helm.web.status import make_status_blueprint
 from pharos.helm.web.targets import make_targets_blueprint
 from pharos.helm.web.tls import Gate, know_browsers, serve_browsers
 from pharos.helm.web.upgrades import make_upgrades_blueprint
+from pharos.helm.web.views.routes import make_views_blueprint
 from pharos.wire.errors import StateFileError
 from pharos.wire.listen import naming_address
 from pharos.wire.units import KIB, SECONDS
@@ -83,7 +88,6 @@ def make_operator_app(context: HelmContext) -> QuartTrio:
         # Whoever can open the socket could as well read the database (docs/adr/0015).
         g.principal = OPERATOR
 
-    app.register_blueprint(make_ca_blueprint(context))
     check_permissions(app, permissions(RESOURCES))
     return app
 
@@ -172,6 +176,7 @@ def _make_app(context: HelmContext) -> QuartTrio:
     app.register_blueprint(make_live_blueprint(context, RESOURCES))
     for resource in RESOURCES:
         app.register_blueprint(make_resource_blueprint(context, resource))
+    app.register_blueprint(make_configurations_blueprint(context))
     app.register_blueprint(make_signins_blueprint(context))
     app.register_blueprint(make_logins_blueprint(context))
     app.register_blueprint(make_settings_blueprint(context))
@@ -180,6 +185,7 @@ def _make_app(context: HelmContext) -> QuartTrio:
     app.register_blueprint(make_reseal_blueprint(context))
     app.register_blueprint(make_targets_blueprint(context))
     app.register_blueprint(make_control_blueprint(context))
+    app.register_blueprint(make_policy_blueprint(context))
     app.register_blueprint(make_seeing_blueprint(context))
     app.register_blueprint(make_onboard_blueprint(context))
     app.register_blueprint(make_audit_blueprint(context))
@@ -187,13 +193,17 @@ def _make_app(context: HelmContext) -> QuartTrio:
     app.register_blueprint(make_alert_targets_blueprint(context))
     app.register_blueprint(make_health_blueprint(context))
     app.register_blueprint(make_browsers_blueprint(context))
+    app.register_blueprint(make_ca_blueprint(context))
     app.register_blueprint(make_sessions_blueprint(context))
+    app.register_blueprint(make_events_blueprint(context))
     app.register_blueprint(make_sinks_blueprint(context))
     app.register_blueprint(make_export_blueprint(context))
     app.register_blueprint(make_imports_blueprint(context))
     app.register_blueprint(make_charts_blueprint(context))
     app.register_blueprint(make_metrics_blueprint(context))
     app.register_blueprint(make_upgrades_blueprint(context))
+    app.register_blueprint(make_views_blueprint(context))
+    app.register_blueprint(make_search_blueprint(context, RESOURCES))
     QuartSchema(
         app,
         info=Info(title="Pharos", version=pharos.__version__),

@@ -1,25 +1,34 @@
-"""The fleet's authority, for the operator's commands only: a browser has nothing to do with recovery kits."""
+"""The fleet's authority, and exchanging its keys.
+
+GET  /api/v1/ca           what there is, and when it ends
+GET  /api/v1/ca/rotation  how far an exchange is, and who it waits for
+POST /api/v1/ca/rotate    {"kit", "subjects"}; the recovery kit opens the root for this request, and is kept nowhere
+"""
 
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import msgspec
 from quart import Blueprint, Response
-from quart_schema import document_request, document_response, tag
+from quart_schema import document_headers, document_request, document_response, tag
 
+from pharos.helm.accounts.signin import check_fresh
 from pharos.helm.ca.vault import RecoveryKit
 from pharos.helm.context import HelmContext
 from pharos.helm.errors import InvalidRequestError
 from pharos.helm.live.board import now_us
-from pharos.helm.model.admins import Role
+from pharos.helm.model.admins import Role, Via
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.trust.overview import authority_view
+from pharos.helm.trust.progress import rotation_view
 from pharos.helm.trust.rotation import begin_rotation
-from pharos.helm.web.acting import Answer, acting, reading
+from pharos.helm.web.acting import Answer, acting, principal, reading
 from pharos.helm.web.requests import read_body
-from pharos.helm.web.resources import API, Problem
+from pharos.helm.web.resources import API, Once, Problem
+from pharos.helm.web.session import signed_in
 from pharos.wire.pki.rotation import Subject
 
 
@@ -29,6 +38,15 @@ class RotationBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     kit: str
     """The recovery kit as printed; it opens the root for this request and is kept nowhere."""
     subjects: list[str]
+
+
+class RotationView(msgspec.Struct, kw_only=True):
+    """How far it is."""
+
+    rotation: dict[str, Any] | None
+    """The one that is under way: who is asked for what, by role, and what comes next."""
+    earlier: list[dict[str, Any]]
+    """Those that are done, the newest first."""
 
 
 def make_ca_blueprint(context: HelmContext) -> Blueprint:
@@ -42,16 +60,31 @@ def make_ca_blueprint(context: HelmContext) -> Blueprint:
         """Show the authority and its rotation"""
         return await reading(context, Role.VIEWER, _show, context)
 
-    @blueprint.post("/rotations")
+    @blueprint.get("/rotation")
+    @document_response(RotationView, 200)
+    @tag(["ca"])
+    async def rotation() -> Response:
+        """Show how far the exchange of keys is, and who it waits for"""
+        return await reading(context, Role.VIEWER, _progress)
+
+    @blueprint.post("/rotate")
     @document_request(RotationBody)
+    @document_headers(Once)
+    @document_response(Problem, 401)
     @document_response(Problem, 409)
     @tag(["ca"])
     async def rotate() -> Response:
-        """Begin to exchange keys of the authority"""
+        """Begin to exchange keys of the authority; takes the recovery kit, and in a browser a fresh proof"""
         body = await read_body(RotationBody)
+        if principal().via is Via.SESSION:
+            check_fresh(signed_in().session)
         return await acting(context, Role.OWNER, functools.partial(_rotate, context, body))
 
     return blueprint
+
+
+def _progress(db: Database) -> Answer:
+    return Answer(body=rotation_view(db))
 
 
 def _show(db: Database, context: HelmContext) -> Answer:

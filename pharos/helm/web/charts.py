@@ -6,8 +6,11 @@ GET /api/v1/charts/{metric}   points of one metric: of a node, of a device, or o
 from __future__ import annotations
 
 import datetime
+import functools
+from collections.abc import Mapping
 from typing import Any, Final
 
+import attrs
 import msgspec
 from quart import Blueprint, Response
 from quart_schema import document_querystring, document_response, tag
@@ -17,22 +20,26 @@ from pharos.helm.errors import InvalidRequestError, NotFoundError
 from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import Principal, Role
 from pharos.helm.model.telemetry import Metric
+from pharos.helm.model.users import Protocol
 from pharos.helm.store.admins import check_principal
 from pharos.helm.store.charts import read_slots
 from pharos.helm.store.database import Database
-from pharos.helm.store.samples import HELM, Gap, list_gaps
+from pharos.helm.store.samples import HELM, Gap, list_gaps, told_since
 from pharos.helm.store.times import rfc3339
 from pharos.helm.telemetry.charts import (
     LONGEST,
     OF_DEVICES,
     SECOND,
     SHAPES,
+    THROUGH_REALITY,
     UNITS,
     UNSEEN,
     Shape,
+    Slot,
     Window,
     choose_window,
     points,
+    rest_of,
 )
 from pharos.helm.telemetry.retention import Retention, get_retention
 from pharos.helm.web.acting import Answer, principal
@@ -53,6 +60,8 @@ class ChartQuery(msgspec.Struct, kw_only=True):
     """Id; without it, all nodes together."""
     device: str | None = None
     """Id; bytes only."""
+    protocol: Protocol | None = None
+    """Bytes only; what nodes of an earlier version carried is of neither."""
     since: Time | None = None
     """An hour ago if left out."""
     until: Time | None = None
@@ -60,7 +69,7 @@ class ChartQuery(msgspec.Struct, kw_only=True):
 
 
 class GapView(msgspec.Struct, kw_only=True):
-    """A time at which nobody looked."""
+    """A time at which nobody looked, or no node told protocols apart where one is asked for."""
 
     since: str
     until: str
@@ -86,6 +95,15 @@ class ChartView(msgspec.Struct, kw_only=True):
     """The part of the total of which nobody knows when it was."""
 
 
+@attrs.frozen(kw_only=True)
+class _Of:
+    """What a chart is of."""
+
+    node_id: str | None
+    device_id: str | None
+    protocol: Protocol | None
+
+
 def make_charts_blueprint(context: HelmContext) -> Blueprint:
     """Serve points for charts."""
     blueprint = Blueprint("charts", __name__, url_prefix=f"{API}/charts")
@@ -105,8 +123,8 @@ def make_charts_blueprint(context: HelmContext) -> Blueprint:
         query, now = _read_query(wanted), now_us()
         retention = await context.store.read(_allowed, principal(), now)
         window = _window(query, retention, now)
-        node_id, device_id = query.get("node"), query.get("device")
-        body = await context.store.read_telemetry(_chart, wanted, window, node_id, device_id, now)
+        of = _Of(node_id=query.get("node"), device_id=query.get("device"), protocol=_protocol(query.get("protocol")))
+        body = await context.store.read_telemetry(_chart, wanted, window, of, now)
         return Answer(body=body).response()
 
     return blueprint
@@ -122,11 +140,21 @@ def _read_query(metric: Metric) -> dict[str, str]:
     unknown = filters.keys() - set(ChartQuery.__struct_fields__)
     if unknown:
         raise InvalidRequestError(
-            f"a chart is of a node or a device, since and until, not {', '.join(sorted(unknown))}"
+            f"a chart is of a node, a device or a protocol, since and until, not {', '.join(sorted(unknown))}"
         )
     if "device" in filters and metric not in OF_DEVICES:
         raise InvalidRequestError(f"{metric.value} is known of nodes only, not of devices")
+    if "protocol" in filters and metric not in THROUGH_REALITY:
+        raise InvalidRequestError(f"{metric.value} is not told apart by protocol")
     return filters
+
+
+def _protocol(text: str | None) -> Protocol | None:
+    try:
+        return None if text is None else Protocol(text)
+    except ValueError:
+        known = " or ".join(one.value for one in Protocol)
+        raise InvalidRequestError(f"protocol is {known}, not {text!r}") from None
 
 
 def _window(query: dict[str, str], retention: Retention, now: int) -> Window:
@@ -147,17 +175,15 @@ def _time(name: str, text: str) -> int:
         raise InvalidRequestError(f"{name} has to be a time such as 2026-07-01T00:00:00Z, not {text!r}") from error
 
 
-def _chart(
-    db: Database, metric: Metric, window: Window, node_id: str | None, device_id: str | None, now: int
-) -> dict[str, Any]:
-    slots = read_slots(db, metric, window, node_id=node_id, device_id=device_id)
-    gaps = _gaps(db, window, node_id, now)
+def _chart(db: Database, metric: Metric, window: Window, of: _Of, now: int) -> dict[str, Any]:
+    slots = _slots(db, metric, window, of)
+    gaps = _gaps(db, window, of, now)
     shape = SHAPES[metric]
     shown = points(window, shape, slots, [(gap.began_at, gap.ended_at) for gap in gaps], now=now)
     total = unseen = None
     if shape is Shape.RATE:
         missed = UNSEEN.get(metric)
-        rows = {} if missed is None else read_slots(db, missed, window, node_id=node_id, device_id=device_id)
+        rows = {} if missed is None else _slots(db, missed, window, of)
         unseen = sum(slot.total for slot in rows.values())
         total = unseen + sum(slot.total for slot in slots.values())
     return {
@@ -174,11 +200,26 @@ def _chart(
     }
 
 
-def _gaps(db: Database, window: Window, node_id: str | None, now: int) -> list[Gap]:
+def _slots(db: Database, metric: Metric, window: Window, of: _Of) -> Mapping[int, Slot]:
+    read = functools.partial(read_slots, db, window=window, node_id=of.node_id, device_id=of.device_id)
+    if of.protocol is None:
+        return read(metric)
+    through_reality = read(THROUGH_REALITY[metric], told=True)
+    if of.protocol is Protocol.REALITY:
+        return through_reality
+    return rest_of(read(metric, told=True), through_reality)
+
+
+def _gaps(db: Database, window: Window, of: _Of, now: int) -> list[Gap]:
     until = min(window.until, now)
     if until <= window.since:
         return []
     gaps = list_gaps(db, HELM, since=window.since, until=until)
+    node_id = None if of.node_id is None else NodeId(of.node_id)
     if node_id is not None:
-        gaps += list_gaps(db, NodeId(node_id), since=window.since, until=until)
+        gaps += list_gaps(db, node_id, since=window.since, until=until)
+    if of.protocol is not None:
+        told = told_since(db, node_id)
+        if told is None or told > window.since:
+            gaps.append(Gap(node_id or HELM, window.since, until if told is None else min(told, until)))
     return sorted(gaps, key=lambda gap: gap.began_at)

@@ -1,10 +1,11 @@
 """The live feed over WebSocket: where things stand, and from there on what happens (docs/guide/live.md).
 
-GET /api/v1/live?since=SEQUENCE&epoch=EPOCH&snapshot=no
+GET /api/v1/live?since=SEQUENCE&epoch=EPOCH&snapshot=brief
 """
 
 from __future__ import annotations
 
+import enum
 import json
 import math
 from collections import Counter
@@ -19,7 +20,7 @@ from quart import Blueprint, websocket
 from pharos.helm.context import HelmContext
 from pharos.helm.errors import BusyError, InvalidRequestError, NotAllowedError, NotSignedInError
 from pharos.helm.live.board import now_us
-from pharos.helm.live.deltas import Nouns
+from pharos.helm.live.deltas import Batch, Nouns, readable_counts
 from pharos.helm.live.replay import Reach, Seen, find_reach, read_replay
 from pharos.helm.live.subscriber import Ending, Gap, Resync, Subscriber
 from pharos.helm.model.admins import Principal, Role
@@ -27,7 +28,7 @@ from pharos.helm.store.admins import check_principal
 from pharos.helm.web.acting import principal
 from pharos.helm.web.firstword import UNPROVEN, wait_proven
 from pharos.helm.web.resources import API, Resource
-from pharos.helm.web.status import sighting_json, take_picture
+from pharos.helm.web.status import sighting_json, take_brief, take_picture
 from pharos.wire.units import SECONDS
 
 # Ten people with 20 tabs each. A full queue is some 16 kB of list, so all of them are 3 MB.
@@ -46,6 +47,17 @@ TRY_AGAIN_LATER: Final = 1013
 SIGNED_OUT: Final = 4401
 ROLE_CHANGED: Final = 4403
 RESYNC: Final = "resync"
+
+
+class Shown(enum.Enum):
+    """Which picture a feed begins with."""
+
+    WHOLE = "yes"
+    BRIEF = "brief"
+    """Without devices, but with counts and figures, which are then told of as they change."""
+    NONE = "no"
+
+
 _MOST: Final = 2**63 - 1
 
 
@@ -59,16 +71,17 @@ def make_live_blueprint(context: HelmContext, resources: tuple[Resource[Any], ..
     @blueprint.websocket(f"{API}/live")
     async def live() -> None:
         who = principal()
-        seen, with_picture = _read_query()
+        seen, shown = _read_query()
         with seats.taken(who):
             await websocket.accept()
             if not await wait_proven():
                 await websocket.close(UNPROVEN, "the first thing to say here is the csrf of GET /api/v1/session")
                 return
-            async with context.hub.open_subscriber(nouns[who.role]) as subscriber, trio.open_nursery() as nursery:
+            opening = context.hub.open_subscriber(nouns[who.role], figures=shown is Shown.BRIEF)
+            async with opening as subscriber, trio.open_nursery() as nursery:
                 nursery.start_soon(_listen, subscriber)
                 nursery.start_soon(_recheck, context, who, subscriber)
-                feed = _Feed(context, subscriber, pictures if with_picture else None)
+                feed = _Feed(context, subscriber, shown, pictures)
                 try:
                     ending = await feed.run(seen)
                 except BusyError as error:
@@ -85,7 +98,8 @@ class _Feed:
 
     context: HelmContext
     subscriber: Subscriber
-    pictures: _Pictures | None
+    shown: Shown
+    pictures: _Pictures
     _pictured_at: float = attrs.field(default=-math.inf, init=False)
 
     async def run(self, seen: Seen | None) -> Ending:
@@ -99,6 +113,7 @@ class _Feed:
         else:
             await self._send_links(reach.epoch, seen.sequence)
             await self._replay(seen.sequence, reach.last)
+            await self._send_figures(reach.last)
         while True:
             ready = await self.subscriber.receive()
             if isinstance(ready, Ending):
@@ -116,12 +131,12 @@ class _Feed:
 
     async def _begin(self, reach: Reach) -> None:
         """Send where things stand; from there on deltas follow."""
-        if self.pictures is None:
+        if self.shown is Shown.NONE:
             self.subscriber.skip(reach.last)
             await self._send_links(reach.epoch, reach.last)
             return
         await trio.sleep_until(self._pictured_at + SNAPSHOT_INTERVAL)
-        taken = await self.pictures.take()
+        taken = await self.pictures.take(self.shown, self.subscriber.nouns)
         self._pictured_at = trio.current_time()
         self.subscriber.skip(taken.sequence)
         await websocket.send(taken.text)
@@ -129,6 +144,15 @@ class _Feed:
     async def _send_links(self, epoch: int, sequence: int) -> None:
         links = {member: sighting_json(sighting) for member, sighting in self.context.board.seen().items()}
         await websocket.send(json.dumps({"links": links, "sequence": sequence, "epoch": epoch}))
+
+    async def _send_figures(self, sequence: int) -> None:
+        """Send figures and counts whole: those that were told meanwhile are not kept."""
+        if self.subscriber.figures:
+            pulse = await self.context.pulse.take()
+            batch = Batch((), (), sequence, pulse.figures, pulse.counts)
+            text = batch.text_for(self.subscriber.nouns, figures=True)
+            assert text is not None, "there are figures in it"
+            await websocket.send(text)
 
     async def _replay(self, after: int, last: int) -> None:
         while after < last:
@@ -145,26 +169,37 @@ class _Taken:
 
 
 class _Pictures:
-    """The picture as a message; those who want it at the same time get the same one."""
+    """The picture as a message; those who want it at the same time, and may read the same, get the same one."""
 
     def __init__(self, context: HelmContext) -> None:
         self._context = context
-        self._turn = trio.Lock()
-        self._kept: _Taken | None = None
-        self._kept_for = (-1, 0.0)
+        self._turns = {Shown.WHOLE: trio.Lock(), Shown.BRIEF: trio.Lock()}
+        self._kept: dict[tuple[Shown, Nouns], tuple[int, float, _Taken]] = {}
+        """With the hub's position for which it was taken, and when."""
 
-    async def take(self) -> _Taken:
+    async def take(self, shown: Shown, nouns: Nouns) -> _Taken:
         """Return a picture that lacks nothing which was handed out before."""
-        async with self._turn:
-            position, taken_at = self._kept_for
+        # All may read what is in the whole one.
+        key = (shown, nouns if shown is Shown.BRIEF else None)
+        async with self._turns[shown]:
+            position, taken_at, taken = self._kept.get(key, (-1, -math.inf, None))
             fresh = trio.current_time() - taken_at < SNAPSHOT_AGE
-            if self._kept is None or position != self._context.hub.position or not fresh:
-                wanted_for = (self._context.hub.position, trio.current_time())
-                picture = await take_picture(self._context)
-                message = {"snapshot": picture.body, "sequence": picture.sequence, "epoch": picture.epoch}
-                self._kept = _Taken(picture.sequence, await trio.to_thread.run_sync(json.dumps, message))
-                self._kept_for = wanted_for
-            return self._kept
+            if taken is None or position != self._context.hub.position or not fresh:
+                position, taken_at = self._context.hub.position, trio.current_time()
+                taken = await (self._take_brief(nouns) if shown is Shown.BRIEF else self._take_whole())
+                self._kept[key] = (position, taken_at, taken)
+            return taken
+
+    async def _take_whole(self) -> _Taken:
+        picture = await take_picture(self._context)
+        message = {"snapshot": picture.body, "sequence": picture.sequence, "epoch": picture.epoch}
+        return _Taken(picture.sequence, await trio.to_thread.run_sync(json.dumps, message))
+
+    async def _take_brief(self, nouns: Nouns) -> _Taken:
+        brief = await take_brief(self._context)
+        snapshot = brief.body | {"counts": readable_counts(brief.counts, nouns)}
+        message = {"snapshot": snapshot, "sequence": brief.sequence, "epoch": brief.epoch}
+        return _Taken(brief.sequence, await trio.to_thread.run_sync(json.dumps, message))
 
 
 class _Seats:
@@ -228,14 +263,14 @@ def _nouns_of(role: Role, resources: tuple[Resource[Any], ...]) -> Nouns:
     return frozenset(resource.noun.kind for resource in resources if role.includes(resource.reads))
 
 
-def _read_query() -> tuple[Seen | None, bool]:
+def _read_query() -> tuple[Seen | None, Shown]:
     since, epoch = websocket.args.get("since"), websocket.args.get("epoch")
     known = None if epoch is None else _number("epoch", epoch)
     seen = None if since is None else Seen(_number("since", since), known)
     wanted = websocket.args.get("snapshot", "yes")
-    if wanted not in ("yes", "no"):
-        raise InvalidRequestError("snapshot is yes or no")
-    return seen, wanted == "yes"
+    if wanted not in (shown.value for shown in Shown):
+        raise InvalidRequestError("snapshot is yes, brief or no")
+    return seen, Shown(wanted)
 
 
 def _number(name: str, text: str) -> int:

@@ -2,6 +2,7 @@
 
 GET    /api/v1/session/oidc            begins: a redirect to the provider
 GET    /api/v1/session/oidc/callback   comes back: a session, and a redirect to the page
+                                       (where either fails, a window is sent to the page's door)
 GET    /api/v1/oidc                    what is set
 POST   /api/v1/oidc/test               ask the provider for its documents
 PUT    /api/v1/oidc/secret             {"secret"}
@@ -10,6 +11,7 @@ DELETE /api/v1/oidc/secret
 
 from __future__ import annotations
 
+import logging
 import secrets
 from http import HTTPStatus
 from typing import Any, Final
@@ -24,7 +26,7 @@ from pharos.helm.accounts.oidc.settings import forget_secret, has_secret, read_c
 from pharos.helm.accounts.oidcadmins import admit_admin, note_refusal
 from pharos.helm.accounts.signin import SignedIn, begin_session, check_fresh
 from pharos.helm.context import HelmContext
-from pharos.helm.errors import ConflictError, NotAllowedError, NotSignedInError
+from pharos.helm.errors import ConflictError, NotAllowedError, NotSignedInError, ProviderError
 from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import Role, Via
 from pharos.helm.model.oidc import Claims, Client
@@ -34,14 +36,20 @@ from pharos.helm.store.database import Database
 from pharos.helm.store.settings import setting
 from pharos.helm.web.acting import Answer, acting, principal, reading, request_noun
 from pharos.helm.web.guard import CALLBACK
+from pharos.helm.web.problems import problem_of
 from pharos.helm.web.requests import read_body
 from pharos.helm.web.resources import API, Problem
 from pharos.helm.web.session import browser_certificate, give_cookie, over_tls, signed_in
+from pharos.wire.errors import WireError
 from pharos.wire.units import SECONDS
+
+log = logging.getLogger(__name__)
 
 FLOW_COOKIE: Final = "pharos_oidc"
 FLOW_PATH: Final = f"{API}/session/oidc"
 assert f"{FLOW_PATH}/callback" == CALLBACK, "the guard lets exactly this one through"
+REFUSED: Final = "/#sso=refused"
+"""The page's door, which says that nobody was let in; why is for those who are in (audit and log)."""
 
 
 class SecretBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +123,17 @@ def make_oidc_signin_blueprint(context: HelmContext) -> Blueprint:
         response = Response(b"", status=HTTPStatus.SEE_OTHER, headers={"Location": "/"})
         response.delete_cookie(FLOW_COOKIE, path=FLOW_PATH, secure=over_tls(), httponly=True, samesite="Lax")
         return give_cookie(response, signed)
+
+    @blueprint.errorhandler(WireError)
+    async def refuse(error: WireError) -> Response:
+        if isinstance(error, ProviderError):
+            log.warning("nobody came in by the OpenID provider: %s", error)
+        answer = problem_of(error)
+        # Any program takes */*; a window of a browser says that it shows pages.
+        if "text/html" not in request.accept_mimetypes.values():
+            return answer
+        # The cookie stays: another site's page can bring a window here, and must not end what was begun elsewhere.
+        return Response(b"", status=HTTPStatus.SEE_OTHER, headers={"Location": REFUSED})
 
     return blueprint
 

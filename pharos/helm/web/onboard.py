@@ -26,6 +26,7 @@ from quart_schema import document_headers, document_request, document_response, 
 from pharos.helm.accounts.signin import check_fresh
 from pharos.helm.context import HelmContext
 from pharos.helm.errors import ConflictError, NotAllowedError, NotSignedInError
+from pharos.helm.fleet.places import PLACE, check_place
 from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import Principal, Role, Via
 from pharos.helm.model.onboardings import Onboarding, OnboardingState
@@ -69,6 +70,14 @@ class OnboardingBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Empty: as it calls itself."""
     address: str = ""
     """Empty: as ssh reaches it."""
+    place: str = ""
+    """Where it stands, as people say it; what a machine becomes, both node and relay, stands there."""
+    latitude: float | None = None
+    """Degrees north; with ``longitude``, or neither."""
+    longitude: float | None = None
+    """Degrees east."""
+    dry_run: bool = False
+    """Look, and tell what would be done; nothing is changed."""
 
 
 class HostKeyBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -148,7 +157,7 @@ def make_onboard_blueprint(context: HelmContext) -> Blueprint:
         response = await acting(context, Role.ADMIN, write)
         # A repeated request gets the first one's answer, and begins nothing.
         if added:
-            context.onboardings.begin(added[0].id, wish, who)
+            context.onboardings.begin(added[0].id, wish, who, rehearses=body.dry_run)
         return response
 
     @blueprint.get("/onboardings/<record_id>/events")
@@ -207,6 +216,8 @@ def make_onboard_blueprint(context: HelmContext) -> Blueprint:
         _, onboarding, live = await look(record_id)
         if onboarding.state is OnboardingState.JOINED:
             raise ConflictError(f"{onboarding.destination} belongs to the fleet by now; revoke it instead")
+        if onboarding.state is OnboardingState.REHEARSED:
+            raise ConflictError("it was a rehearsal, and changed nothing")
         if onboarding.state in (OnboardingState.UNDOING, OnboardingState.UNDONE):
             raise ConflictError(f"the onboarding of {onboarding.destination} is {onboarding.state.value} already")
         if live is not None:
@@ -239,12 +250,17 @@ def _wish(said: OnboardingBody | Onboarding) -> Wish:
     named = {part.value if isinstance(part, enum.Enum) else part for part in said.parts}
     if said.name:
         check_name(said.name)
+    # What is recorded of an onboarding is for undoing it alone: where the machine stands is its own record's.
+    stands = {name: getattr(said, name) for name in PLACE} if isinstance(said, OnboardingBody) else {}
+    if stands:
+        check_place(**stands)
     return Wish(
         destination=Destination.parse(said.destination),
         # The buoy first, whatever was said first.
         parts=tuple(part for part in Part if part.value in named) or (Part.BUOY,),
         name=said.name,
         address=check_address(said.address) if said.address else "",
+        **stands,
     )
 
 

@@ -58,17 +58,25 @@ def problem(status: int, detail: str, **more: Any) -> Response:
     return Response(json.dumps(body), status=status, headers=headers, content_type="application/problem+json")
 
 
+def problem_of(error: WireError) -> Response:
+    """Return the answer to one of our own errors, by the table.
+
+    Raises: the error itself, if the table does not know it: then it is a bug.
+    """
+    status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
+    if status is None:
+        raise error
+    if isinstance(error, StaleVersionError):
+        return problem(status, str(error), current=error.current)
+    return problem(status, str(error))
+
+
 def handle_errors(app: QuartTrio) -> None:
     """Let ``app`` answer our own errors by the table and HTTP's by their own status; the rest is a bug and says so."""
 
     @app.errorhandler(WireError)
     async def wire_error(error: WireError) -> Response:
-        status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
-        if status is None:
-            raise error
-        if isinstance(error, StaleVersionError):
-            return problem(status, str(error), current=error.current)
-        return problem(status, str(error))
+        return problem_of(error)
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> Response:

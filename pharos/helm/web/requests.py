@@ -103,8 +103,10 @@ def seen_version(*, least: int = 1) -> int:
     return int(match[1])
 
 
-def read_query() -> Query:
+def read_query(*, long: str = "") -> Query:
     """Return what the request asks of a list: every other parameter is a filter; ``sort=-name`` is descending.
+
+    The value of the filter ``long`` may be so: it holds many ids.
 
     Raises: InvalidRequestError — a parameter stands twice, or the limit is no number.
     """
@@ -114,7 +116,7 @@ def read_query() -> Query:
         if len(given) != 1:
             raise InvalidRequestError(f"{name!r} stands twice in the query")
         values[name] = given[0]
-        if not values[name].isprintable() or len(values[name]) > MAX_VALUE:
+        if not values[name].isprintable() or len(values[name]) > (MAX_LONG if name == long else MAX_VALUE):
             raise InvalidRequestError(f"{name!r} has a value that no record has")
     sort = values.get("sort", "created_at")
     limit = values.get("limit", str(DEFAULT_LIMIT))
@@ -131,3 +133,5 @@ def read_query() -> Query:
 
 # Names have 64 characters, cursors some 150.
 MAX_VALUE: Final = 512
+# A hundred ids of 36 characters, and commas.
+MAX_LONG: Final = 8_192

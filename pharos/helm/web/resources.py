@@ -86,6 +86,8 @@ class Resource(Generic[R]):
     noun: Noun[R]
     view: Callable[..., View] | None = None
     """``view(db, record)``, for one record alone, more than lists show; None: as lists do."""
+    rows: Callable[[Database, list[R]], list[View]] | None = None
+    """``rows(db, records)``, for a page of a list, where it shows more than each record says; None: it does not."""
     reads: Role = Role.VIEWER
     writes: Role = Role.OPERATOR
     add_body: type | None = None
@@ -127,7 +129,7 @@ def make_resource_blueprint(context: HelmContext, resource: Resource[R]) -> Blue
         blueprint.add_url_rule(rule, name, handler, methods=[method])
 
     async def list_() -> Response:
-        return await reading(context, resource.reads, _list, noun, read_query())
+        return await reading(context, resource.reads, _list, resource, read_query())
 
     async def get(record_id: str) -> Response:
         def read(db: Database) -> Answer:
@@ -237,9 +239,11 @@ def _register_act(
     register("POST", f"/<record_id>/{name}", name, says, post, *documents)
 
 
-def _list(db: Database, noun: Noun[R], query: Query) -> Answer:
+def _list(db: Database, resource: Resource[R], query: Query) -> Answer:
+    noun = resource.noun
     page = list_page(db, noun, query)
-    body: View = {"items": [noun.view(item) for item in page.items], "cursor": page.cursor or None}
+    items = list(map(noun.view, page.items)) if resource.rows is None else resource.rows(db, page.items)
+    body: View = {"items": items, "cursor": page.cursor or None}
     if not query.cursor:
         # A list says once how long it is: counting walks the index.
         body["total"] = count_records(db, noun, query)

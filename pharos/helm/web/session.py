@@ -2,6 +2,7 @@
 
 POST   /api/v1/session            {"link"} or {"name", "password", "code"}; sets the cookie
 GET    /api/v1/session            who I am, and what to send with a change
+GET    /api/v1/session/door       which fleet this is, for whoever stands before it
 DELETE /api/v1/session            sign out; ?all=true everywhere
 GET    /api/v1/session/mine       my sessions, here and in other browsers
 DELETE /api/v1/session/mine/{id}  end one
@@ -31,6 +32,8 @@ from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import Admin, Principal, Role, Via
 from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
+from pharos.helm.store.fleet import get_fleet
+from pharos.helm.store.settings import setting
 from pharos.helm.store.signins import AdminSession, find_session, find_token_principal, hash_secret, touch_session
 from pharos.helm.store.times import rfc3339
 from pharos.helm.web.acting import Answer, acting, reading
@@ -81,6 +84,16 @@ class Me(msgspec.Struct, kw_only=True):
     """Until then the proof counts for acts that take a fresh one."""
     password_set: bool
     totp_set: bool
+
+
+class Door(msgspec.Struct, kw_only=True):
+    """What a page shows to whoever has not signed in: nothing of it says who there is, or what is allowed."""
+
+    id: str
+    """Of the fleet, made of its root: devices show the same."""
+    name: str
+    single_sign_on: bool
+    """Whether ``GET /api/v1/session/oidc`` leads to an OpenID provider."""
 
 
 @attrs.frozen(kw_only=True)
@@ -222,6 +235,13 @@ def make_session_blueprint(context: HelmContext) -> Blueprint:
         signed = signed_in()
         return _me(signed.session, signed.admin)
 
+    @blueprint.get("/door")
+    @tag(["session"])
+    @document_response(Door, 200)
+    async def door_sign() -> Response:
+        """Show which fleet this is"""
+        return (await context.store.read(_door_sign)).response()
+
     @blueprint.delete("")
     @tag(["session"])
     async def sign_out() -> Response:
@@ -318,6 +338,11 @@ def _me(session: AdminSession, admin: Admin) -> Response:
             "totp_set": admin.totp is not None,
         }
     ).response()
+
+
+def _door_sign(db: Database) -> Answer:
+    sign_on = bool(setting(db, "oidc.issuer") and setting(db, "oidc.client_id"))
+    return Answer(body={"id": get_fleet(db).id, "name": setting(db, "fleet.name"), "single_sign_on": sign_on})
 
 
 def welcome(signed: SignedIn) -> Response:

@@ -29,13 +29,21 @@ def make_spa_blueprint(folder: Path = FOLDER) -> Blueprint:
             return problem(404, "the admin page is not built into this installation; run: make spa")
         known = _is_public(folder, path)
         target = folder / (path if known else "index.html")
+        packed = target.with_name(f"{target.name}.gz")
+        # Nothing secret is in these files, so how long they are compressed tells nothing.
+        smaller = request.accept_encodings["gzip"] > 0 and packed.is_file()
         # The files are small. Streaming one would leave it open when a browser goes away in the middle.
-        content = await trio.Path(target).read_bytes()
+        content = await trio.Path(packed if smaller else target).read_bytes()
         response = Response(content, mimetype=mimetypes.guess_type(target.name)[0] or "application/octet-stream")
+        response.headers["Vary"] = "Accept-Encoding"
+        if smaller:
+            response.headers["Content-Encoding"] = "gzip"
         await response.add_etag()
         await response.make_conditional(request)
         if known and path.startswith(IMMUTABLE):
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+            # No document is among them; the page's own policy would be a third of what the smallest ones weigh.
+            response.headers["Content-Security-Policy"] = "default-src 'none'"
         else:
             response.headers["Cache-Control"] = "no-cache"
         return response

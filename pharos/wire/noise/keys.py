@@ -8,6 +8,7 @@ from pharos.wire.errors import LocalProtocolError, RemoteProtocolError
 
 KEY_LENGTH: Final = 32
 """Octets of a private key, a public key and a shared secret alike ("DHLEN" of Noise)."""
+_FIELD_PRIME: Final = 2**255 - 19
 
 
 class KeyPair:
@@ -53,3 +54,19 @@ class KeyPair:
 
     def __repr__(self) -> str:
         return f"<KeyPair public={self.public.hex()[:16]}…>"
+
+
+def check_public_key(raw: bytes) -> bytes:
+    """Return a public key that nobody has proven to have, if it can be anybody's, in its one spelling.
+
+    Raises: LocalProtocolError — not 32 octets, another spelling of some key (RFC 7748 §5 ignores the top bit and
+    reduces), or a point of low order.
+    """
+    if len(raw) != KEY_LENGTH or int.from_bytes(raw, "little") >= _FIELD_PRIME:
+        raise LocalProtocolError(f"an X25519 public key has {KEY_LENGTH} octets and is below 2^255 - 19")
+    try:
+        # A point of low order gives nothing but zeros with any private key, for each is a multiple of the cofactor.
+        KeyPair.from_private_bytes(bytes(KEY_LENGTH)).exchange(raw)
+    except RemoteProtocolError:
+        raise LocalProtocolError("an X25519 public key of low order has no private key that is a secret") from None
+    return raw

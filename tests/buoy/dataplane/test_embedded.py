@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from pharos.buoy.config import BuoyConfig
+from pharos.buoy.dataplane.base import ENDED
 from pharos.buoy.dataplane.drivers import open_drivers
 from pharos.buoy.dataplane.manager import Planes
 from pharos.buoy.dataplane.plans import Planner
@@ -73,7 +74,7 @@ async def running_plane(folder: Path, feed: EventFeed | None = None) -> AsyncIte
     feed = feed or EventFeed()
     config = BuoyConfig(host="127.0.0.1", awg_port=0, reality_port=0, awg_driver="embedded", reality_driver="embedded")
     planner = Planner(membership=membership, keys=keys, awg_port=0, reality_port=0)
-    with open_drivers(config, on_event=feed.publish) as drivers:
+    with open_drivers(config, publish=feed.publish) as drivers:
         plane = Planes(planner, drivers.awg, drivers.reality, drivers.network)
         async with open_background(plane.run):
             yield plane, keys
@@ -171,6 +172,32 @@ async def test_removed_peer_that_was_connected_is_reported_as_gone(
         kinds = [event.kind for event in events]
         assert kinds == [EventKind.HANDSHAKE, EventKind.CONNECTED, EventKind.DISCONNECTED]
         assert events[-1].detail == told
+
+
+async def test_session_that_is_ended_is_told_of_and_the_device_comes_again(tmp_path: Path) -> None:
+    feed = EventFeed()
+    async with running_plane(tmp_path / "n", feed) as (plane, keys), feed.open_watcher() as watcher:
+        await plane.apply(DESIRED)
+        events: list[TunnelEvent] = []
+
+        async def until(kind: EventKind) -> None:
+            while kind not in [event.kind for event in events]:
+                events.extend(await watcher.receive_batch())
+
+        with trio.fail_after(20):
+            for _ in range(2):
+                await connect_once(plane, keys)
+                await until(EventKind.CONNECTED)
+                await plane.end_session(DeviceId("d1"))
+                await until(EventKind.DISCONNECTED)
+                assert [(event.kind, event.protocol) for event in events] == [
+                    (EventKind.HANDSHAKE, "amneziawg"),
+                    (EventKind.CONNECTED, "amneziawg"),
+                    (EventKind.DISCONNECTED, "amneziawg"),
+                ]
+                assert events[-1].detail == ENDED
+                events.clear()
+        assert [entry.device_id for entry in await plane.read_counters()] == ["d1"]
 
 
 async def connect_once(plane: Planes, keys: AgentKeys) -> None:

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from pharos.buoy.dataplane.base import NO_REASONS, AwgPlan, EngineError, PeerCounters, RealityPlan
+from pharos.buoy.dataplane.base import ENDED, NO_REASONS, AwgPlan, EngineError, PeerCounters, RealityPlan
 from pharos.buoy.dataplane.manager import NETWORK, RESTART_AFTER, RETRY_EVERY, Planes
 from pharos.buoy.dataplane.plans import Planner
 from pharos.buoy.network import Network
@@ -37,6 +37,8 @@ class Engine:
     restarts: int = 0
     seen: list[PeerCounters] = attrs.field(factory=list)
     reasons: Mapping[DeviceId, str] = NO_REASONS
+    ended: Mapping[DeviceId, str] = NO_REASONS
+    """Why the last that went were gone."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         task_status.started()
@@ -48,6 +50,7 @@ class Engine:
                 raise EngineError(f"port {endpoint.port} is another's")
         self.told.append(plan)
         self.reasons = reasons
+        self.ended = reasons or self.ended
 
     async def read_counters(self) -> list[PeerCounters]:
         return self.seen
@@ -83,6 +86,10 @@ def planner(tmp_path: Path) -> Planner:
     return planner_of(joined(tmp_path, name="node-1"))
 
 
+def devices_of(plan: AwgPlan | RealityPlan) -> set[DeviceId]:
+    return set(plan.peers if isinstance(plan, AwgPlan) else plan.users)
+
+
 def sample(planner: Planner) -> Sample:
     awg, reality, root = Engine(), Engine(port=8443), Root()
     return Sample(Planes(planner, awg, reality, Network(root, ("awg0",))), awg, reality, root)
@@ -115,8 +122,59 @@ async def test_counters_of_both_are_one_devices(planner: Planner) -> None:
         PeerCounters(device_id=DeviceId("other"), last_handshake=0, received=0, sent=0),
     ]
     counted = {one.device_id: one for one in await at.planes.read_counters()}
-    assert counted[PHONE] == PeerCounters(device_id=PHONE, last_handshake=9, received=11, sent=22)
+    assert counted[PHONE] == PeerCounters(
+        device_id=PHONE,
+        last_handshake=9,
+        received=11,
+        sent=22,
+        reality_received=10,
+        reality_sent=20,
+        reality_handshake=9,
+    )
     assert len(counted) == 2
+
+
+async def test_session_that_is_ended_leaves_both_engines_and_may_come_again(planner: Planner) -> None:
+    at = sample(planner)
+    await at.planes.apply(DESIRED)
+    await at.planes.end_session(PHONE)
+    for engine, whole in ((at.awg, planner.awg(DESIRED)), (at.reality, planner.reality(DESIRED))):
+        _, without, again = engine.told
+        assert devices_of(without) == devices_of(whole) - {PHONE}
+        assert devices_of(again) == devices_of(whole)
+        assert engine.ended == {PHONE: ENDED}
+    assert len(at.root.acts) == 1, "the rules of the firewall are about networks, not about who is there"
+
+
+async def test_session_is_ended_where_it_can_be_and_the_other_engine_is_said(
+    planner: Planner, caplog: pytest.LogCaptureFixture
+) -> None:
+    at = sample(planner)
+    await at.planes.apply(DESIRED)
+    at.awg.refuses = {443}
+    with pytest.raises(EngineError, match="port 443"):
+        await at.planes.end_session(PHONE)
+    assert "amneziawg is not served as ordered" in caplog.text
+    caplog.clear()
+    assert at.reality.ended == {PHONE: ENDED}
+    assert devices_of(at.reality.told[-1]) == devices_of(planner.reality(DESIRED))
+
+
+async def test_device_that_may_use_one_protocol_is_looked_for_at_no_other(planner: Planner) -> None:
+    at = sample(planner)
+    only = attrs.evolve(DESIRED.peers[PHONE], protocols=("amneziawg",))
+    await at.planes.apply(attrs.evolve(DESIRED, peers={**DESIRED.peers, PHONE: only}))
+    await at.planes.end_session(PHONE)
+    assert (len(at.awg.told), len(at.reality.told)) == (3, 1)
+
+
+async def test_rules_of_the_firewall_are_told_once_there_are_any(planner: Planner) -> None:
+    at = sample(planner)
+    assert at.planes.read_network() is None
+    await at.planes.apply(DESIRED)
+    plan = at.planes.read_network()
+    assert plan is not None
+    assert (plan.interfaces, plan.policy) == (("awg0",), DESIRED.policy)
 
 
 async def test_engine_that_is_away_keeps_nobody_from_the_other_and_is_told_when_it_is_back(

@@ -77,6 +77,38 @@ async def test_row_shows_what_was_done(tmp_path: Path) -> None:
         assert row["subject"] == (await client.get("/api/v1/users")).json()["items"][0]["id"]
 
 
+async def test_act_shows_the_record_before_and_after_it(tmp_path: Path) -> None:
+    async with operator(tmp_path) as (helm, client):
+        user = (await client.post("/api/v1/users", json={"name": "ada"})).json()
+        path = f"/api/v1/users/{user['id']}"
+        await client.patch(path, json={"note": "knots"}, headers={"If-Match": '"1"'})
+        (row,) = await read_all(client, verb="user_changed")
+        change = (await client.get(f"{AUDIT}/{row['sequence']}")).json()
+        assert (change["row"], change["kept"]) == (row, True)
+        assert (change["before"]["note"], change["after"]["note"]) == ("", "knots")
+        (added,) = await read_all(client, verb="user_added")
+        first = (await client.get(f"{AUDIT}/{added['sequence']}")).json()
+        assert (first["before"], first["after"]["name"]) == (None, "ada")
+        # States are kept for a day, acts for much longer.
+        await helm.store.run(lambda db: db.execute("DELETE FROM outbox") and None)
+        later = (await client.get(f"{AUDIT}/{row['sequence']}")).json()
+        assert (later["row"], later["before"], later["after"], later["kept"]) == (row, None, None, False)
+        assert (await client.get(f"{AUDIT}/999999")).status_code == 404
+        assert (await client.get(f"{AUDIT}/{10**30}")).status_code == 404
+
+
+async def test_page_shows_the_checkpoints_of_its_rows(tmp_path: Path) -> None:
+    async with operator(tmp_path) as (helm, client):
+        await helm.store.run(append_acts, 3)
+        await helm.store.run(sign_all, helm.authority)
+        signed = (await client.get(AUDIT)).json()
+        (mark,) = signed["checkpoints"]
+        assert mark["sequence"] == signed["items"][0]["sequence"]
+        await helm.store.run(append_acts, 3)
+        assert (await client.get(AUDIT, params={"limit": 2})).json()["checkpoints"] == []
+        assert (await client.get(AUDIT)).json()["checkpoints"] == [mark]
+
+
 @pytest.mark.parametrize(
     ("query", "count"),
     [
@@ -246,7 +278,7 @@ async def test_session_that_ended_meanwhile_reads_no_further_page(
 async def test_audit_is_described_and_never_changed(tmp_path: Path) -> None:
     async with operator(tmp_path) as (_helm, client):
         paths = (await client.get("/api/v1/openapi.json")).json()["paths"]
-        assert {path for path in paths if path.startswith(AUDIT)} == {AUDIT, f"{AUDIT}/verify"}
+        assert {path for path in paths if path.startswith(AUDIT)} == {AUDIT, f"{AUDIT}/verify", f"{AUDIT}/{{sequence}}"}
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             for path in (AUDIT, f"{AUDIT}/1", f"{AUDIT}/verify", f"{AUDIT}/export"):
                 assert (await client.request(method, path)).status_code in (404, 405)

@@ -12,6 +12,8 @@ from pharos.wire.units import GIB, MIB
 
 MACHINE = {
     "load": 0.5,
+    "load5": 0.4,
+    "processors": None,
     "memory_bytes": 1024 * MIB,
     "memory_available_bytes": 300 * MIB,
     "disk_bytes": 20 * GIB,
@@ -30,6 +32,10 @@ def test_engine_is_said_with_its_driver_and_its_trouble() -> None:
     [
         ({}, "load 0.50, 300 MiB of 1024 MiB memory free, 512 MiB of 20 GiB disk free"),
         ({"memory_bytes": None, "memory_available_bytes": None}, "load 0.50, 512 MiB of 20 GiB disk free"),
+        (
+            {"processors": 2},
+            "load 0.50 on 2 processors, 300 MiB of 1024 MiB memory free, 512 MiB of 20 GiB disk free",
+        ),
         ({"disk_bytes": None, "disk_free_bytes": None}, "load 0.50, 300 MiB of 1024 MiB memory free"),
     ],
 )

@@ -365,3 +365,25 @@ def test_reissue_of_one_protocol_and_target_by_command(state: Path) -> None:
     assert (wrong.exit_code, "must be host:port" in wrong.output) == (Exit.FAILED, True)
     said = invoke(main, "nodes", "show", "amsterdam", "--state", state).output
     assert "203.0.113.9:443" in said
+
+
+@pytest.mark.parametrize(("noun", "name"), [("nodes", "amsterdam"), ("relays", "gate")])
+def test_machine_is_said_to_stand_somewhere(state: Path, noun: str, name: str) -> None:
+    invoke(main, "nodes", "admit", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
+    add_relay(state)
+    placed = invoke_json(main, noun, "place", name, "Sydney, AU", "--at", "-33.87,151.21", "--state", state)
+    assert (placed["place"], placed["latitude"], placed["longitude"]) == ("Sydney, AU", -33.87, 151.21)
+    assert "Sydney, AU" in invoke(main, noun, "list", "--state", state).output
+    assert "-33.87" in invoke(main, noun, "show", name, "--state", state).output
+    moved = invoke_json(main, noun, "place", name, "on a ship", "--state", state)
+    assert (moved["place"], moved["latitude"], moved["longitude"]) == ("on a ship", None, None)
+    refused = invoke(main, noun, "place", name, "Sydney", "--at", "33 S", "--state", state)
+    assert (refused.exit_code, "50.11,8.68" in refused.output) == (Exit.FAILED, True)
+
+
+def test_rules_of_a_node_that_was_never_reached_are_those_of_the_package(state: Path) -> None:
+    invoke(main, "nodes", "admit", "--state", state, "--request", "-", *NODE, stdin=node_request().render())
+    shown = invoke(main, "nodes", "policy", "amsterdam", "--state", state)
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.startswith("table inet pharos {\n")
+    assert "as the package sets it up" in shown.stderr

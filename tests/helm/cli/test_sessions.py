@@ -60,3 +60,14 @@ def test_name_of_nobody_is_said_to_be_one(state: Path) -> None:
     failed = invoke(main, "sessions", "list", "--state", state, "--device", "toaster")
     assert failed.exit_code == Exit.FAILED
     assert "toaster" in failed.output
+
+
+def test_session_that_is_over_is_not_ended_again_and_one_at_a_node_that_is_away_cannot_be(state: Path) -> None:
+    live, over = invoke_json(main, "sessions", "list", "--state", state)
+    refused = invoke(main, "sessions", "end", over["id"], "--state", state)
+    assert (refused.exit_code, "has ended already" in refused.output) == (Exit.CONFLICT, True)
+    away = invoke(main, "sessions", "end", live["id"], "--state", state)
+    assert away.exit_code not in (0, Exit.CONFLICT)
+    assert "does not answer" in away.output
+    unknown = invoke(main, "sessions", "end", "nobody", "--state", state)
+    assert (unknown.exit_code, "there is no session" in unknown.output) == (Exit.FAILED, True)

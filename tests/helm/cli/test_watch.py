@@ -213,5 +213,8 @@ def test_sentences_are_for_people_and_move_no_cursor() -> None:
     assert sentence({"delta": gone})[8:] == "  \N{REPLACEMENT CHARACTER}[2J          user changed            u"
     event = {"at": at, "kind": "link_up", "text": "amsterdam", "device": None, "node": "n"}
     assert sentence({"event": event})[8:] == "  helm          link up                 amsterdam"
+    shaken = event | {"kind": "handshake", "text": "198.51.100.7:4000", "device": "d", "name": "phone"}
+    assert sentence({"event": shaken})[8:] == "  helm          handshake               phone  198.51.100.7:4000"
+    assert sentence({"event": shaken | {"name": None, "text": ""}})[8:] == "  helm          handshake               d"
     assert "changes 3 to 9 are not shown" in sentence({"gap": {"from": 3, "to": 9}})
     assert sentence({"lost": {"why": "\r\n"}}).startswith("-- helm is away")

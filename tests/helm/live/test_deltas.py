@@ -59,6 +59,7 @@ def test_events_are_everybodys_and_need_no_delta() -> None:
                 "kind": "link_up",
                 "node": "n",
                 "device": None,
+                "name": None,
                 "text": "amsterdam",
             }
         ],
@@ -85,3 +86,29 @@ def test_coalescing_keeps_the_newest_of_each_record_in_order(subjects: list[str]
     newest = {subject: number for number, subject in enumerate(subjects, 1)}
     assert [one.sequence for one in merged.deltas] == sorted(newest.values())
     assert {one.key for one in merged.deltas} == {("user", subject) for subject in newest}
+
+
+FIGURES = {"nodes": {"n": {"down": 1}}, "fleet": {"down": 1}}
+COUNTS = {"devices": {"all": 2}, "sessions": 1, "admins": 3}
+
+
+def test_figures_and_counts_are_for_those_who_want_them_and_count_what_they_may_read() -> None:
+    told = Batch((), (), 9, FIGURES, COUNTS)
+    viewers = frozenset({"device"})
+    assert told.text_for(viewers) is None
+    assert json.loads(told.text_for(viewers, figures=True) or "") == {
+        "sequence": 9,
+        "figures": FIGURES,
+        "counts": {"devices": {"all": 2}, "sessions": 1},
+    }
+    assert json.loads(told.text_for(None, figures=True) or "")["counts"] == COUNTS
+    assert told.text_for(None, figures=True) is told.text_for(None, figures=True)
+
+
+def test_of_figures_that_wait_the_newest_of_each_node_is_kept() -> None:
+    older = Batch((), (), 9, {"nodes": {"n": {"down": 1}, "m": {"down": 2}}, "fleet": {"down": 3}}, COUNTS)
+    newer = Batch((), (), 9, {"nodes": {"n": {"down": 5}}, "fleet": {"down": 7}}, None)
+    one = coalesce([older, batch(10), newer])
+    assert one.figures == {"nodes": {"n": {"down": 5}, "m": {"down": 2}}, "fleet": {"down": 7}}
+    assert (one.counts, one.sequence, len(one.deltas)) == (COUNTS, 10, 1)
+    assert one.after(10).figures == one.figures

@@ -17,7 +17,10 @@ from pharos.helm.live.hub import Hub
 from pharos.helm.live.subscriber import Subscriber
 from pharos.helm.store import outbox
 from pharos.helm.store.database import Database, Store, open_store
+from pharos.helm.store.devices import DEVICES
 from pharos.helm.store.outbox import append_entry, entries_after, last_sequence, oldest_sequence
+from pharos.helm.store.records import change_record
+from tests.support.helm import enrol_sample_device, open_helm, sample_act
 from tests.support.live import message
 
 
@@ -148,3 +151,15 @@ async def test_outbox_that_cannot_be_pruned_is_pruned_later(tmp_path: Path, monk
             with trio.fail_after(5):
                 await again.wait()
             nursery.cancel_scope.cancel()
+
+
+async def test_names_of_devices_are_known_from_before_and_as_they_change(tmp_path: Path) -> None:
+    async with open_helm(tmp_path) as helm:
+        store, hub = helm.store, helm.context.hub
+        old = await store.run(enrol_sample_device, 1, "phone")
+        async with following(store, hub) as subscriber:
+            new = await store.run(enrol_sample_device, 2, "laptop")
+            await store.run(change_record, DEVICES, old.id, 1, {"name": "old phone"}, sample_act())
+            await receive(subscriber, 2)
+        assert hub.names == {old.id: "old phone", new.id: "laptop"}
+        assert [(event.device, event.name) for event in hub.recent()] == [(new.id, "laptop"), (old.id, "old phone")]

@@ -100,3 +100,38 @@ async def test_of_a_flood_pages_hear_the_newest_and_how_many_there_were_beside_t
         assert [event["text"] for event in rest] == [str(number) for number in range(7, MOST_EVENTS + 7)]
         sequences = [event["sequence"] for event in (more, *rest)]
         assert sequences == sorted(set(sequences))
+
+
+async def test_figures_wake_only_those_who_want_them() -> None:
+    hub = Hub()
+    figures = {"nodes": {}, "fleet": {"down": 1}}
+    async with hub.open_subscriber() as other, hub.open_subscriber(figures=True) as page:
+        hub.push(figures=None, counts=None)
+        hub.push(figures=figures, counts=None)
+        assert await message(page) == {"sequence": 0, "figures": figures}
+        assert not other._batches
+
+
+async def test_somebody_listens_from_when_one_wants_figures() -> None:
+    hub, listened = Hub(), trio.Event()
+
+    async def wait() -> None:
+        await hub.wait_listened()
+        listened.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        async with hub.open_subscriber():
+            await trio.testing.wait_all_tasks_blocked()
+            assert not listened.is_set()
+            async with hub.open_subscriber(figures=True):
+                await trio.testing.wait_all_tasks_blocked()
+                assert listened.is_set()
+
+
+def test_event_of_a_device_has_its_name_as_far_as_it_is_known() -> None:
+    hub = Hub()
+    hub.names = {"d": "phone"}
+    for device in ("d", "stranger", None):
+        hub.publish("handshake", at=1, device=device)
+    assert [event.as_json()["name"] for event in hub.recent()] == ["phone", None, None]

@@ -121,3 +121,17 @@ async def test_first_reason_to_end_is_the_one_and_nothing_comes_before_it() -> N
     one.end(1008, "later")
     assert await one.receive() == Ending(4401, "signed out")
     assert await one.receive() == Ending(4401, "signed out")
+
+
+async def test_figures_that_nobody_takes_are_one_message() -> None:
+    slow = Subscriber(None, 0, figures=True)
+    for number in range(3 * QUEUE_SIZE):
+        slow.offer(
+            Batch((), (), 9, {"nodes": {"n": {"down": number}}, "fleet": {"down": number}}, {"sessions": number})
+        )
+    newest = 3 * QUEUE_SIZE - 1
+    assert await message(slow) == {
+        "sequence": 9,
+        "figures": {"nodes": {"n": {"down": newest}}, "fleet": {"down": newest}},
+        "counts": {"sessions": newest},
+    }

@@ -27,10 +27,13 @@ BEGINS = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|WITH|REP
 OF_SQLITE = {"store/connections.py", "store/checks.py", "store/copies.py", "store/watch.py", "store/writer.py"}
 FUNCTIONS = {"COUNT", "COALESCE", "MAX", "MIN", "SUM", "LOWER", "LENGTH", "ABS", "AVG"}
 KEYWORDS = {"IN", "VALUES", "KEY", "CHECK", "AND", "OR", "NOT", "EXISTS", "UNIQUE", "CONFLICT", "WHERE", "AS", "BY"} | {
-    *("SELECT", "FROM", "ON", "THEN", "ELSE", "WHEN", "OVER", "SET", "UNION", "ALL")
+    *("SELECT", "FROM", "ON", "THEN", "ELSE", "WHEN", "OVER", "SET", "UNION", "ALL", "MATERIALIZED")
 }
-TYPES = {"BIGINT", "TEXT", "VARBINARY", "INT"}
-"""As sqlglot names them: VARBINARY is BYTEA. INTEGER PRIMARY KEY is the one thing that each has in its own way."""
+TYPES = {"BIGINT", "DOUBLE", "TEXT", "VARBINARY", "INT"}
+"""As sqlglot names them: VARBINARY is BYTEA, DOUBLE is DOUBLE PRECISION.
+
+INTEGER PRIMARY KEY is the one thing that each has in its own way.
+"""
 SQLITE_NAMES = {"rowid", "_rowid_", "oid", "sqlite_master", "sqlite_schema", "sqlite_sequence"}
 NODES = (
     exp.Command,

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pharos.helm.model.telemetry import Metric, NodeReading
-from pharos.helm.telemetry.readings import GAP_AFTER, MAX_RATE, Before, Key, Step, step_to
-from tests.support.telemetry import BORN, PHONE, SECOND, reading
+from pharos.helm.telemetry.readings import GAP_AFTER, MAX_RATE, Before, Key, Step, reading_of, step_to
+from pharos.wire.convert import NodeReport, PeerReport
+from pharos.wire.desired import Fence
+from tests.support.telemetry import BORN, ONE, PHONE, SECOND, reading, told
+
+REPORT = NodeReport(
+    node_id=ONE,
+    version="1",
+    applied=Fence(1, 1, 1),
+    started_at=BORN,
+    awg_key=bytes(32),
+    derive_key=bytes(32),
+    awg_port=443,
+    awg=None,
+    addresses=(),
+    peers=(),
+)
 
 
 def steps(*readings: NodeReading) -> list[Step | None]:
@@ -19,7 +36,7 @@ def steps(*readings: NodeReading) -> list[Step | None]:
         taken.append(step)
         if step is not None:
             raw = {} if before is None else dict(before.raw)
-            before = Before(at=one.at, raw=raw | dict(step.raw))
+            before = Before(at=one.at, raw=raw | dict(step.raw), told=one.tells_protocols)
     return taken
 
 
@@ -73,6 +90,76 @@ def test_lie_about_a_counter_is_bounded_by_what_a_line_can_carry() -> None:
     assert second is not None
     assert second.increments[None, Metric.RECEIVED] == second.increments[PHONE, Metric.RECEIVED] == 30 * MAX_RATE
     assert all(value < 2**63 for value in second.raw.values()), "a column holds 64 bits with their sign"
+
+
+def test_part_that_came_through_reality_is_counted_beside_the_whole() -> None:
+    _, second = steps(told(reading(0, phone=100), phone=(10, 1)), told(reading(30, phone=150), phone=(30, 1)))
+    assert second is not None
+    assert second.increments == {
+        (PHONE, Metric.RECEIVED): 50,
+        (None, Metric.RECEIVED): 50,
+        (PHONE, Metric.RECEIVED_REALITY): 20,
+        (None, Metric.RECEIVED_REALITY): 20,
+    }
+
+
+def test_node_that_learns_to_tell_says_nothing_of_what_flowed_before() -> None:
+    first, second, third = steps(
+        reading(0, phone=100), told(reading(30, phone=150), phone=(90, 0)), told(reading(60, phone=170), phone=(95, 0))
+    )
+    assert first is not None
+    assert Metric.RECEIVED_REALITY_UNSEEN not in {metric for _, metric in first.increments}
+    assert second is not None
+    assert second.increments == {(PHONE, Metric.RECEIVED): 50, (None, Metric.RECEIVED): 50}
+    assert second.raw[PHONE, Metric.RECEIVED_REALITY] == 90
+    assert third is not None
+    assert third.increments[None, Metric.RECEIVED_REALITY] == 5
+
+
+def test_device_that_comes_by_reality_later_counts_from_its_first_octet() -> None:
+    _, second = steps(told(reading(0, phone=100)), told(reading(30, phone=140), phone=(40, 7)))
+    assert second is not None
+    assert second.increments[PHONE, Metric.RECEIVED_REALITY] == 40
+    assert second.increments[PHONE, Metric.SENT_REALITY] == 7
+
+
+def test_part_is_not_seen_where_the_whole_is_not() -> None:
+    late = GAP_AFTER // SECOND + 1
+    first, second = steps(told(reading(0, phone=9), phone=(9, 0)), told(reading(late, phone=20), phone=(15, 0)))
+    assert first is not None
+    assert second is not None
+    assert first.increments[None, Metric.RECEIVED_REALITY_UNSEEN] == 9
+    assert second.increments[None, Metric.RECEIVED_REALITY_UNSEEN] == 6
+
+
+@pytest.mark.parametrize(
+    ("tells", "handshake", "by_reality", "protocol"),
+    [
+        (False, 9, 0, ""),
+        (True, 0, 0, ""),
+        (True, 9, 0, "amneziawg"),
+        (True, 9, 8, "amneziawg"),
+        (True, 9, 9, "reality"),
+    ],
+)
+def test_last_handshake_is_of_the_protocol_that_it_was_at(
+    tells: bool, handshake: int, by_reality: int, protocol: str
+) -> None:
+    peer = PeerReport(
+        device_id=PHONE,
+        awg_key=bytes(32),
+        last_handshake=handshake,
+        received=5,
+        sent=6,
+        commitment=b"",
+        reality_received=3,
+        reality_sent=4,
+        reality_handshake=by_reality,
+    )
+    found = reading_of(attrs.evolve(REPORT, peers=(peer,), tells_protocols=tells), at=BORN, latency=1)
+    assert found.tells_protocols is tells
+    assert found.peers[PHONE].protocol == protocol
+    assert (found.peers[PHONE].reality_received, found.peers[PHONE].reality_sent) == ((3, 4) if tells else (0, 0))
 
 
 def test_gauges_tell_who_is_alive() -> None:

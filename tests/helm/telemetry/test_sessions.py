@@ -60,6 +60,13 @@ def test_connect_is_a_sign_of_life_and_the_newest_endpoint_is_shown() -> None:
     assert (session.seen_at, session.endpoint) == (BORN + 2 * SECOND, "b")
 
 
+def test_protocol_that_was_told_last_is_shown_and_silence_about_it_changes_nothing() -> None:
+    (session,) = sessions_of(event(0, protocol="amneziawg"), event(60, protocol="reality"), event(120))
+    assert session.protocol == "reality"
+    (untold,) = sessions_of(event(0), event(60))
+    assert untold.protocol == ""
+
+
 def test_last_microsecond_of_the_calendar_is_a_session_that_can_be_shown() -> None:
     (session,) = fold(ONE, PHONE, [Sign(MAX_TIME, alive=True, detail="")])
     assert session.until_at == MAX_TIME

@@ -146,7 +146,7 @@ async def test_loopback_edge_shows_nothing_to_whoever_has_not_signed_in(tmp_path
 
 async def test_method_that_a_path_does_not_have_is_a_problem(tmp_path: Path) -> None:
     async with edge(tmp_path) as (port, me):
-        for target in ("/api/v1/devices", "/"):
+        for target in ("/api/v1/certificates", "/"):
             for method in ("POST", "PUT", "PATCH", "DELETE"):
                 answer = await fetch(port, target, GOOD, *me, method=method, body=b"{}")
                 assert answer.status in (404, 405), (method, target)

@@ -14,16 +14,19 @@ import trio
 import trio.testing
 from wsproto.events import BytesMessage, TextMessage
 
-from pharos.helm.live import replay, subscriber
+from pharos.helm.live import pulse, replay, subscriber
 from pharos.helm.live.board import now_us
 from pharos.helm.live.follow import run_feed
 from pharos.helm.model.admins import Role
+from pharos.helm.model.alerts import Alert, AlertState, Severity
 from pharos.helm.model.users import User
 from pharos.helm.store.admins import ADMINS
+from pharos.helm.store.alerts import ALERTS
 from pharos.helm.store.changes import Act, record_change
 from pharos.helm.store.database import Database
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.ids import fresh_id
+from pharos.helm.store.nodes import NODES
 from pharos.helm.store.outbox import last_sequence
 from pharos.helm.store.pages import Query, list_page
 from pharos.helm.store.records import add_record, change_record
@@ -33,9 +36,10 @@ from pharos.helm.web import live
 from pharos.helm.web.app import make_loopback_app
 from pharos.helm.web.status import take_picture
 from pharos.wire.link import LinkState
-from tests.support.helm import SampleHelm, open_helm
+from tests.support.helm import SampleHelm, open_helm, sample_act
 from tests.support.http import WebSocket, open_websocket, serving
 from tests.support.signin import Headers, sign_in
+from tests.support.views import handshake, settle, tell
 
 HOST = "localhost:8440"
 LIVE = "/api/v1/live"
@@ -296,6 +300,7 @@ async def test_pages_that_open_together_share_one_picture(tmp_path: Path, monkey
                 await page.receive()
         assert len(taken_at) == len(set(taken_at)) < 5
         await one.add("eve")
+        await all_handed_out(one)
         async with one.open() as page:
             last = await one.helm.store.run(last_sequence)
             first = await page.receive()
@@ -385,3 +390,95 @@ async def test_page_that_leaves_leaves_nothing_behind(tmp_path: Path) -> None:
         with trio.fail_after(5):
             while one.helm.context.hub._subscribers:
                 await trio.testing.wait_all_tasks_blocked(0.001)
+
+
+async def test_brief_picture_has_no_devices_and_what_a_page_shows_beside_them(tmp_path: Path) -> None:
+    async with feeding(tmp_path) as one:
+        people = await settle(one.helm)
+        await one.helm.store.run(change_record, NODES, people.node, 1, {"place": "Amsterdam"}, sample_act())
+        await one.helm.store.run(raise_alert, people.node)
+        one.helm.context.board.report(people.node, "amsterdam", LinkState.UP, "")
+        fleet = await one.helm.store.run(get_fleet)
+        async with one.open("?snapshot=brief") as page:
+            first = await page.receive()
+    shown = first["snapshot"]
+    assert "devices" not in shown
+    assert shown["fleet"] == {
+        "id": fleet.id,
+        "posture": "personal",
+        "name": "",
+        "revision": fleet.revision,
+        "epoch": fleet.epoch,
+    }
+    (node,) = shown["nodes"]
+    assert (node["name"], node["place"], node["latitude"], node["version"]) == ("amsterdam", "Amsterdam", None, 2)
+    assert node["certificate_ends_at"] > node["last_word_at"] > "2026"
+    assert [alert["kind"] for alert in shown["alerts"]] == ["node_down"]
+    assert (shown["counts"]["devices"]["online"], shown["counts"]["alerts"], shown["counts"]["admins"]) == (1, 1, 1)
+    assert shown["figures"]["nodes"][people.node]["sessions"] == 1
+
+
+async def test_last_word_of_a_node_is_when_its_link_was_up_last(tmp_path: Path) -> None:
+    async with feeding(tmp_path) as one:
+        people = await settle(one.helm)
+        board = one.helm.context.board
+        async with one.open("?snapshot=brief") as page:
+            assert (await page.receive())["snapshot"]["nodes"][0]["last_word_at"] is None
+            board.report(people.node, "amsterdam", LinkState.UP, "")
+            board.report(people.node, "amsterdam", LinkState.LOST, "no route")
+            board.of(people.node).heard_at = 1_800_000_000_000_000
+            await page.feed.send(TextMessage(data=live.RESYNC))
+            while "snapshot" not in (message := await page.receive()):
+                pass
+    assert message["snapshot"]["nodes"][0]["last_word_at"] == "2027-01-15T08:00:00Z"
+
+
+async def test_viewer_is_told_no_count_of_what_a_viewer_may_not_read(tmp_path: Path) -> None:
+    async with feeding(tmp_path) as one:
+        await settle(one.helm)
+        viewer = await sign_in(one.helm.context, name="vera", role=Role.VIEWER)
+        async with one.open("?snapshot=brief", me=viewer) as theirs, one.open("?snapshot=brief") as mine:
+            seen, whole = [(await page.receive())["snapshot"]["counts"] for page in (theirs, mine)]
+    assert (whole.keys() - seen.keys(), whole["admins"]) == ({"admins"}, 2)
+    assert {name: whole[name] for name in seen} == seen
+
+
+async def test_page_that_comes_back_gets_figures_whole_behind_what_it_missed(tmp_path: Path) -> None:
+    async with feeding(tmp_path) as one:
+        people = await settle(one.helm)
+        epoch, last = (await one.helm.store.run(get_fleet)).epoch, await one.helm.store.run(last_sequence)
+        await one.add("eve")
+        async with one.open(f"?snapshot=brief&since={last}&epoch={epoch}") as page:
+            assert "links" in await page.receive()
+            assert [delta["record"]["name"] for delta in await page.deltas(1)] == ["eve"]
+            figures = await page.receive()
+    assert (figures["sequence"], figures["counts"]["users"]) == (last + 1, 3)
+    assert figures["figures"]["nodes"].keys() == {people.node}
+
+
+async def test_brief_feed_is_told_what_changes_and_another_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "EVERY", 0.02)
+    async with feeding(tmp_path) as one, trio.open_nursery() as nursery:
+        people = await settle(one.helm)
+        nursery.start_soon(one.helm.context.pulse.run)
+        async with one.open("?snapshot=brief") as page, one.open() as whole:
+            await page.receive()
+            await whole.receive()
+            await tell(one.helm, handshake(people.laptop, people.node, ago=1))
+            online = 0
+            while online < 2:
+                online = (await page.receive()).get("counts", {"devices": {"online": 0}})["devices"]["online"]
+            await one.add("eve")
+            # The next thing that it hears of is the change of the record.
+            assert (await whole.receive()).keys() == {"sequence", "deltas"}
+        nursery.cancel_scope.cancel()
+
+
+def raise_alert(db: Database, node_id: str) -> None:
+    for state in (AlertState.OPEN, AlertState.RESOLVED):
+        alert = Alert(
+            id=fresh_id(), kind="node_down", severity=Severity.CRITICAL, state=state, noun="node", subject=node_id
+        )
+        add_record(db, ALERTS, alert, ACT)

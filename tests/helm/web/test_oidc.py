@@ -29,7 +29,7 @@ from pharos.helm.store.database import Database
 from pharos.helm.store.settings import put_setting
 from pharos.helm.web.app import make_loopback_app
 from pharos.helm.web.guard import CALLBACK, guard_loopback
-from pharos.helm.web.oidc import FLOW_COOKIE, make_oidc_blueprint, make_oidc_signin_blueprint
+from pharos.helm.web.oidc import FLOW_COOKIE, REFUSED, make_oidc_blueprint, make_oidc_signin_blueprint
 from pharos.helm.web.permissions import OTHERS, check_permissions
 from pharos.helm.web.problems import handle_errors
 from pharos.helm.web.session import COOKIE, CSRF_HEADER, csrf_text, make_session_blueprint, recognise_callers
@@ -47,6 +47,8 @@ HOUR = 3600
 MAPPING = ["vpn=operator", "staff=viewer", "boss=owner"]
 # As Chromium sends them when the provider's page sends the window back.
 BACK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+WINDOW = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+"""What a browser takes where it shows a page."""
 
 
 @attrs.frozen
@@ -248,6 +250,47 @@ async def test_nobody_takes_over_an_admin_by_a_name(tmp_path: Path) -> None:
             at.provider.claims = {"sub": f"s{number}", "groups": ["staff"], "name": name, "email_verified": False}
             assert (await at.sign_in()).status_code == 303
             assert (await at.me())["name"] not in ("operator", "Helm", "device", "", "ada@example.org")
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("pharos.")]
+
+
+async def test_window_that_is_not_let_in_is_sent_to_the_door_and_learns_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with desk(tmp_path) as at:
+
+        async def refuse(target: str, comes: dict[str, str] = BACK) -> None:
+            parts = urlsplit(target)
+            shown = await at.browser.get(f"{parts.path}?{parts.query}", headers=comes | {"Accept": WINDOW})
+            assert (shown.status_code, shown.headers["Location"], shown.content) == (303, REFUSED, b"")
+            assert "Set-Cookie" not in shown.headers
+
+        at.provider.claims = {"groups": []}
+        unmapped = await visit(await at.begin())
+        await refuse(unmapped)
+        (told,) = await at.refusals()
+        assert "oidc.roles" in told
+        # It is used up; nobody began another one.
+        await refuse(unmapped)
+        await refuse(f"{CALLBACK}?state=x&code=y")
+        assert logged(caplog) == []
+        # A way that was begun is not ended by what another one comes to.
+        at.provider.claims = {}
+        back = await visit(await at.begin())
+        await refuse(f"{CALLBACK}?state=x&code=y")
+        assert (await at.come_back(back)).status_code == 303
+        # What is wrong with the provider is for whoever looks after helm.
+        back = await visit(await at.begin())
+        at.provider.fault = lambda _path: answer({"error": "server_error"}, 503)
+        await refuse(back)
+        await at.set(issuer="http://localhost:9")
+        await refuse(BEGIN, {"Sec-Fetch-Site": "same-origin"})
+        fault, away = logged(caplog)
+        assert "refused: server_error" in fault
+        assert "cannot be asked" in away
+        caplog.clear()
 
 
 HOSTILE: dict[str, dict[str, Any]] = {

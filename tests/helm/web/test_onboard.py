@@ -127,6 +127,21 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *asks: str) -> 
                 box.close()
 
 
+async def test_dry_run_tells_what_it_would_take_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with place(tmp_path, monkeypatch) as here:
+        begun = await here.begin(parts=["beacon"], dry_run=True)
+        events = await here.events(begun)
+        planned = [event for event in events if event["event"] == "planned"]
+        assert {"install", "request", "adopt", "start"} <= {event["step"] for event in planned}
+        assert events[-1] == {"event": "rehearsed", "changes": sum(event["changes"] for event in planned)}
+        assert events[-1]["changes"] > 0
+        await here.wait(begun, "rehearsed")
+        assert (await here.client.get(f"{API}/relays")).json()["items"] == []
+        assert await here.act(begun, "undo") == 409
+
+
 async def test_machine_is_brought_in_from_a_page_and_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with place(tmp_path, monkeypatch) as here:
         begun = await here.begin(parts=["beacon"])
@@ -140,6 +155,20 @@ async def test_machine_is_brought_in_from_a_page_and_followed(tmp_path: Path, mo
         assert (record["step"], record["asks"], record["text"]) == ("status", "", "")
         assert await here.act(begun, "undo") == 409
         assert await here.act(begun, "stop") == 409
+
+
+async def test_machine_stands_where_somebody_said_when_it_was_brought_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = {"place": "Frankfurt, DE", "latitude": 50.11, "longitude": 8.68}
+    async with place(tmp_path, monkeypatch) as here:
+        nowhere = {"destination": MACHINE, "place": "Frankfurt, DE", "latitude": 50.11}
+        refused = await here.client.post(f"{API}/onboardings", json=nowhere)
+        assert (refused.status_code, "or neither" in refused.json()["detail"]) == (400, True)
+        begun = await here.begin(parts=["beacon"], **where)
+        await here.wait(begun, "joined")
+        (relay,) = (await here.client.get(f"{API}/relays")).json()["items"]
+        assert {name: relay[name] for name in where} == where
 
 
 async def test_host_key_and_password_are_asked_for_and_kept_nowhere(

@@ -25,7 +25,8 @@ from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import Admin, AdminState, Role
 from pharos.helm.store.admins import ADMINS
 from pharos.helm.store.changes import Act
-from pharos.helm.store.database import CORE
+from pharos.helm.store.database import CORE, Database
+from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.pages import Query, list_page
 from pharos.helm.store.settings import put_setting
 from pharos.helm.web import session
@@ -366,3 +367,23 @@ def test_throttle_bounds_all_names_together() -> None:
         accepted += 1
         door.failed(f"name{number}", number * 0.06)
     assert accepted <= throttle.ALL_BURST + 600 * throttle.ALL_PER_SECOND + 1
+
+
+async def test_the_door_says_which_fleet_it_is_and_nothing_of_who_there_is(tmp_path: Path) -> None:
+    async with open_helm(tmp_path) as helm, asking(make_loopback_app(helm.context, {"localhost:8440"})) as client:
+        before = (await client.get(f"{SESSION}/door")).json()
+        assert before == {"id": (await helm.context.store.read(get_fleet)).id, "name": "", "single_sign_on": False}
+
+        def change(db: Database) -> None:
+            act = Act(actor="operator", at=now_us())
+            put_setting(db, act, "fleet.name", 0, "Skerry Works")
+            put_setting(db, act, "oidc.issuer", 0, "https://id.example.org")
+
+        await helm.context.store.run(change)
+        half = (await client.get(f"{SESSION}/door")).json()
+        assert (half["name"], half["single_sign_on"]) == ("Skerry Works", False), "no client, no way there"
+
+        await helm.context.store.run(
+            lambda db: put_setting(db, Act(actor="operator", at=now_us()), "oidc.client_id", 0, "pharos")
+        )
+        assert (await client.get(f"{SESSION}/door")).json()["single_sign_on"] is True

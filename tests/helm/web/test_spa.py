@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -54,6 +55,25 @@ async def test_files_named_by_content_are_kept_and_the_page_is_asked_for_again(f
         assert "immutable" in (await fetch(port, "/_app/immutable/start.abc.js", HOST)).headers["cache-control"]
         for target in ("/", "/index.html", "/robots.txt", "/devices", "/_app/immutable/gone.js"):
             assert (await fetch(port, target, HOST)).headers["cache-control"] == "no-cache"
+
+
+async def test_browser_that_takes_it_gets_the_compressed_file(folder: Path) -> None:
+    packed = gzip.compress(SCRIPT, mtime=0)
+    (folder / "_app" / "immutable" / "start.abc.js.gz").write_bytes(packed)
+    async with edge(folder) as port:
+        target = "/_app/immutable/start.abc.js"
+        plain = await fetch(port, target, HOST)
+        smaller = await fetch(port, target, HOST, ("Accept-Encoding", "gzip, br"))
+        refused = await fetch(port, target, HOST, ("Accept-Encoding", "gzip;q=0"))
+        assert (smaller.body, smaller.headers["content-encoding"]) == (packed, "gzip")
+        assert smaller.headers["content-type"] == plain.headers["content-type"]
+        assert smaller.headers["etag"] != plain.headers["etag"]
+        for whole in (plain, refused):
+            assert (whole.body, "content-encoding" in whole.headers) == (SCRIPT, False)
+        assert {answer.headers["vary"] for answer in (plain, smaller, refused)} == {"Accept-Encoding"}
+        # What was not compressed at the build is served as it is.
+        page = await fetch(port, "/", HOST, ("Accept-Encoding", "gzip"))
+        assert (page.body, "content-encoding" in page.headers) == (PAGE, False)
 
 
 @pytest.mark.parametrize("target", ["/devices", "/nodes/abc?tab=1", "/a/b/c/d", "/_app", "/_app/immutable/"])

@@ -64,7 +64,7 @@ async def test_picture_shows_record_sightings_and_handshakes_together(tmp_path: 
         board.report(relay.id, relay.name, LinkState.LOST, "no route")
         board.of(node.id).skew, board.of(node.id).version = -400_000_000, "0.1.0"
         engine = EngineReport(protocol="amneziawg", driver="kernel", trouble="no interface")
-        board.hear(node.id, (engine,), MachineReport(load=0.256, disk=1000, disk_free=10))
+        board.hear(node.id, (engine,), MachineReport(load=0.256, load5=0.1, processors=2, disk=1000, disk_free=10))
         board.unreachable(relay.id)
         picture = await status_of(helm)
         revision = (await helm.store.run(get_fleet)).revision
@@ -78,6 +78,8 @@ async def test_picture_shows_record_sightings_and_handshakes_together(tmp_path: 
     assert seen_node["engines"] == [{"protocol": "amneziawg", "driver": "kernel", "trouble": "no interface"}]
     assert seen_node["machine"] == {
         "load": 0.26,
+        "load5": 0.1,
+        "processors": 2,
         "memory_bytes": None,
         "memory_available_bytes": None,
         "disk_bytes": 1000,

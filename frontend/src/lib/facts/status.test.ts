@@ -1,53 +1,47 @@
 import { describe, expect, it } from "vitest"
-import { device, node, relay } from "../../../dev/fleets.ts"
-import type { Node } from "$lib/api/types"
-import { deviceMark, HANDSHAKE_LIFE, nodeMark, relayMark } from "./status"
+import type { Machine, Node } from "$lib/api/types"
+import { isDown, markOf, nodeMark, nodeWord, severity } from "./status"
 
-const NOW = Date.parse("2026-07-12T14:02:11Z")
+const node = (more: Partial<Node> = {}): Node =>
+  ({ state: "active", link: "up", unreachable: false, clock_skew_ms: 0, engines: [], applied_revision: 3, desired_revision: 3, ...more }) as Node
+
+const machine = (load5: number): Machine => ({
+  load: 0, load5, processors: 2, memory_bytes: null, memory_available_bytes: null, disk_bytes: null, disk_free_bytes: null,
+})
 
 describe("a node", () => {
   it.each<[string, Partial<Node>]>([
-    ["Healthy", {}],
-    ["Sending", { applied_revision: 11 }],
-    ["No answer", { link: "lost" }],
-    ["Refused", { link: "refused" }],
-    ["Fault", { link: "crashed" }],
-    ["Connecting", { link: "connecting" }],
-    ["No answer", { link: "connecting", unreachable: true }],
-    ["Wrong clock", { clock_skew_ms: -400_000 }],
-    ["Healthy", { clock_skew_ms: 200_000 }],
-    ["Healthy", { engines: [{ protocol: "amneziawg", driver: "userspace", trouble: null }] }],
-    ["Engine trouble", { engines: [{ protocol: "amneziawg", driver: "userspace", trouble: "it is away" }] }],
-    ["No answer", { link: "lost", clock_skew_ms: 400_000 }],
-    ["Joining", { state: "joining", link: "connecting" }],
-    ["Draining", { state: "draining" }],
-    ["No answer", { state: "draining", link: "lost" }],
-    ["Disabled", { state: "disabled", link: "lost" }],
-    ["Revoked", { state: "revoked", link: "refused" }],
-  ])("is %s with %o", (word, facts) => expect(nodeMark(node(NOW, "a", facts)).word).toBe(word))
+    ["healthy", {}],
+    ["sending", { applied_revision: 2 }],
+    ["silent", { link: "lost" }],
+    ["refused", { link: "refused" }],
+    ["crashed", { link: "crashed" }],
+    ["connecting", { link: "connecting" }],
+    ["silent", { link: "connecting", unreachable: true }],
+    ["clock", { clock_skew_ms: -400_000 }],
+    ["healthy", { clock_skew_ms: 200_000 }],
+    ["engine", { engines: [{ protocol: "amneziawg", driver: "userspace", trouble: "it is away" }] }],
+    ["busy", { machine: machine(1.8) }],
+    ["healthy", { machine: machine(1.6) }],
+    ["healthy", { machine: { ...machine(9), processors: null } }],
+    ["joining", { state: "joining", link: "connecting" }],
+    ["draining", { state: "draining" }],
+    ["silent", { state: "draining", link: "lost" }],
+    ["disabled", { state: "disabled", link: "lost" }],
+    ["revoked", { state: "revoked", link: "refused" }],
+  ])("is %s with %o", (word, facts) => expect(nodeWord(node(facts))).toBe(word))
 
   it.each<Partial<Node>>([{ link: "sleeping" }, { state: "quarantined" }])(
-    "with a word from a newer helm, %o, is never shown as healthy",
-    (facts) => expect(nodeMark(node(NOW, "a", facts)).shape).toBe("off"),
+    "with a word from a newer helm, %o, is shown by that word and never as healthy",
+    (facts) => expect(nodeMark(node(facts))).toEqual({ shape: "off", word: Object.values(facts)[0] }),
   )
 })
 
-describe("a relay", () => {
-  it.each([
-    ["up", "ok"],
-    ["lost", "bad"],
-    ["refused", "bad"],
-    ["connecting", "pending"],
-    ["sleeping", "off"],
-  ])("whose link is %s has the shape %s", (link, shape) => expect(relayMark(relay(NOW, "a", { link })).shape).toBe(shape))
+it("out of service is not down", () => {
+  expect([node({ link: "lost" }), node({ link: "connecting" })].map(isDown)).toEqual([true, false])
 })
 
-describe("a device", () => {
-  it("is online while its handshake lives", () => {
-    expect(deviceMark(device(NOW, "a", HANDSHAKE_LIFE - 1), NOW).word).toBe("Online")
-    expect(deviceMark(device(NOW, "a", HANDSHAKE_LIFE), NOW).word).toBe("Offline")
-  })
-  it("is offline before its first handshake", () => expect(deviceMark(device(NOW, "a", null), NOW).word).toBe("Offline"))
-  it("is revoked even with a live handshake", () =>
-    expect(deviceMark(device(NOW, "a", 1_000, { state: "revoked" }), NOW).word).toBe("Revoked"))
-})
+it("worst comes first", () =>
+  expect(["healthy", "silent", "draining", "busy", "revoked"].toSorted((a, b) => severity(markOf(a)) - severity(markOf(b)))).toEqual([
+    "silent", "busy", "draining", "revoked", "healthy",
+  ]))

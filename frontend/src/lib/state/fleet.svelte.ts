@@ -1,116 +1,188 @@
 import { SvelteMap } from "svelte/reactivity"
-import { ApiError, getStatus, type Failure } from "$lib/api/client"
-import type { Status } from "$lib/api/types"
+import type { Alert, Counts, Delta, FleetEvent, FleetFigures, Member, Node, NodeFigures, Relay, Snapshot } from "$lib/api/types"
+import { hold } from "./hold.svelte"
+import { washes } from "./wash.svelte"
 
-/** How often the picture is fetched while all is well. */
-export const POLL = 2_000
-/** A lost helm is asked after 2, 4, 8, then every 10 s: it is on this machine, a question is cheap. */
-const LONGEST_RETRY = 10_000
-/** How long a row stays marked as just changed: the longest of the wash and of its still form. */
-export const CHANGED = 3_000
+const EVENTS_KEPT = 200
 
-/** The last picture of the fleet, and how much of it is known to be true. */
-export class FleetState {
-  status: Status | null = $state.raw(null)
-  /** When `status` arrived, by this machine's clock. */
-  receivedAt = $state(0)
-  /** What the last attempt failed with; null while helm answers. */
-  failure: Failure | null = $state.raw(null)
-  /** When the next attempt is due; meaningful while `failure` is set. */
-  retryAt = $state(0)
+type LinkPart = Partial<Pick<Member, "link" | "since" | "detail" | "unreachable" | "clock_skew_ms">>
 
-  readonly #load: (signal: AbortSignal) => Promise<Status>
-  readonly #changed = new SvelteMap<string | number, number>()
-  #failures = 0
-  #sequence: number | null = null
-  #wake: () => void = () => {}
+/** Ways for tables and pages to hear of what the picture does not hold: changes of records by noun, and events. */
+export type DeltaTold = (delta: Delta) => void
+export type EventTold = (event: FleetEvent) => void
 
-  constructor(load: (signal: AbortSignal) => Promise<Status> = getStatus) {
-    this.#load = load
+/** The picture of the fleet: what the live feed said, applied in order, once per frame. */
+class Fleet {
+  /** Null until the first picture. */
+  head: Omit<Snapshot, "nodes" | "relays" | "events" | "alerts" | "counts" | "figures"> | null = $state.raw(null)
+  readonly nodes = new SvelteMap<string, Node>()
+  readonly relays = new SvelteMap<string, Relay>()
+  readonly alerts = new SvelteMap<string, Alert>()
+  readonly figures = new SvelteMap<string, NodeFigures>()
+  total: FleetFigures | null = $state.raw(null)
+  counts: Counts | null = $state.raw(null)
+  /** Newest first. */
+  events: FleetEvent[] = $state.raw([])
+  /** When the last word of helm came, by this machine's clock; the picture is of then. */
+  heardAt = $state(0)
+
+  #changes: FleetEvent[] = []
+  #told = 0
+  readonly #deltaTold = new Map<string, Set<DeltaTold>>()
+  readonly #eventTold = new Set<EventTold>()
+  readonly #redrawn = new Set<() => void>()
+
+  /** Calls `told` for each change of a record of this noun ("device", "user" …); returns the end of it. */
+  onDelta(noun: string, told: DeltaTold): () => void {
+    const set = this.#deltaTold.get(noun) ?? new Set()
+    this.#deltaTold.set(noun, set.add(told))
+    return () => void set.delete(told)
   }
 
-  /** The moment that the picture is about: ages stand still when it cannot be renewed. */
-  asOf(now: number): number {
-    return this.failure ? this.receivedAt : now
+  onEvent(told: EventTold): () => void {
+    this.#eventTold.add(told)
+    return () => void this.#eventTold.delete(told)
   }
 
-  /** Whether an event with this sequence, or about this device or node, has just come in. */
-  changed(key: string | number): boolean {
-    return this.#changed.has(key)
+  /** Calls `told` when a new picture has come and everything that is shown has to be read again. */
+  onPicture(told: () => void): () => void {
+    this.#redrawn.add(told)
+    return () => void this.#redrawn.delete(told)
   }
 
-  /** Keeps the picture current until `signal` aborts; what happened before it began is not marked as new. */
-  async run(signal: AbortSignal): Promise<void> {
-    this.#sequence = null
-    while (!signal.aborted) {
-      await this.#poll(signal)
-      if (!signal.aborted) await this.#pause(this.#delay(), signal)
+  nodeName(id: string | null): string | null {
+    return id === null ? null : (this.nodes.get(id)?.name ?? this.relays.get(id)?.name ?? null)
+  }
+
+  /** A whole picture, without a wash: nobody saw what happened before it. */
+  show(picture: Snapshot): void {
+    const { nodes, relays, events, alerts, counts, figures, ...head } = picture
+    this.head = head
+    replace(this.nodes, nodes)
+    replace(this.relays, relays)
+    replace(this.alerts, alerts ?? [])
+    this.counts = counts ?? null
+    for (const id of [...this.figures.keys()]) if (!figures?.nodes[id]) this.figures.delete(id)
+    for (const [id, figure] of Object.entries(figures?.nodes ?? {})) this.figures.set(id, figure)
+    this.total = figures?.fleet ?? null
+    this.events = events.toSorted((a, b) => b.sequence - a.sequence).slice(0, EVENTS_KEPT)
+    for (const told of this.#redrawn) told()
+  }
+
+  linksStand(links: Record<string, LinkPart>): void {
+    for (const [id, part] of Object.entries(links)) this.#mend(id, part)
+  }
+
+  figuresCame(part: { nodes?: Record<string, NodeFigures>; fleet?: FleetFigures }): void {
+    for (const [id, figure] of Object.entries(part.nodes ?? {})) {
+      this.figures.set(id, figure)
+      this.#mend(id, { last_word_at: new Date().toISOString() })
     }
+    if (part.fleet) this.total = part.fleet
   }
 
-  /** Asks at once instead of at the next turn. */
-  tryNow(): void {
-    this.#wake()
+  applyDelta(delta: Delta): void {
+    this.#keep(delta)
+    this.#changes.push(this.#eventOf(delta))
+    if (this.#changes.length > EVENTS_KEPT) this.#changes.shift()
+    for (const told of this.#deltaTold.get(delta.noun) ?? []) told(delta)
+    for (const told of this.#deltaTold.get("*") ?? []) told(delta)
+    washes.mark(delta.id, Date.now(), hold.on)
   }
 
-  async #poll(signal: AbortSignal): Promise<void> {
-    try {
-      this.#accept(await this.#load(signal))
-    } catch (error) {
-      if (signal.aborted) return
-      if (!(error instanceof ApiError)) throw error
-      this.#failures += 1
-      this.failure = error.failure
-      this.retryAt = Date.now() + this.#delay()
-    }
-  }
-
-  #accept(status: Status): void {
-    this.#mark(status)
-    this.#failures = 0
-    this.failure = null
-    this.receivedAt = Date.now()
-    this.status = status
-  }
-
-  #delay(): number {
-    return this.#failures ? Math.min(POLL * 2 ** (this.#failures - 1), LONGEST_RETRY) : POLL
-  }
-
-  /** Marks what the new events are about; nothing on the first picture, nor after an absence. */
-  #mark(status: Status): void {
-    const last = status.events.reduce((most, event) => Math.max(most, event.sequence), 0)
-    const known = this.#sequence
-    this.#sequence = last
-    if (known === null || this.#failures) return
-    for (const event of status.events) {
-      if (event.sequence <= known) continue
-      this.#wash(event.sequence)
+  applyEvents(events: FleetEvent[]): void {
+    const changes = this.#changes.splice(0)
+    if (!events.length && !changes.length) return
+    this.events = [...changes.toReversed(), ...events.toReversed(), ...this.events].slice(0, EVENTS_KEPT)
+    for (const { sequence } of changes) washes.mark(`event ${sequence}`)
+    for (const event of events) {
+      this.#linkChanged(event)
+      for (const told of this.#eventTold) told(event)
       const subject = event.device ?? event.node
-      if (subject !== null) this.#wash(subject)
+      if (subject !== null) washes.mark(subject, Date.now(), hold.on)
+      washes.mark(`event ${event.sequence}`)
     }
   }
 
-  #wash(key: string | number): void {
-    const until = Date.now() + CHANGED
-    this.#changed.set(key, until)
-    setTimeout(() => {
-      if (this.#changed.get(key) === until) this.#changed.delete(key)
-    }, CHANGED)
+  /** A change of the record as an event: helm remembers it as one for the pages that open later. */
+  #eventOf({ at, kind, id, record, detail }: Delta): FleetEvent {
+    this.#told += 1
+    const device = kind.startsWith("device_") ? id : null
+    return {
+      // Between those of helm, which number what passes and is in no record.
+      sequence: (this.events[0]?.sequence ?? 0) + this.#told / 1e6,
+      at,
+      kind,
+      node: kind.startsWith("node_") || kind.startsWith("relay_") ? id : null,
+      device,
+      name: device && typeof record?.["name"] === "string" ? record["name"] : null,
+      text: detail,
+    }
   }
 
-  #pause(delay: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        clearTimeout(timer)
-        signal.removeEventListener("abort", done)
-        resolve()
-      }
-      const timer = setTimeout(done, delay)
-      signal.addEventListener("abort", done)
-      this.#wake = done
-    })
+  #keep(delta: Delta): void {
+    const map = { node: this.nodes, relay: this.relays, alert: this.alerts }[delta.noun] as
+      | SvelteMap<string, { id: string; version: number }>
+      | undefined
+    if (!map) return
+    const known = map.get(delta.id)
+    if (delta.record === null) map.delete(delta.id)
+    else if (known && delta.version !== null && known.version > delta.version) return
+    else if (known || delta.noun === "alert") map.set(delta.id, { ...known, ...delta.record } as { id: string; version: number })
+    else map.set(delta.id, { ...UNSEEN, ...delta.record } as unknown as { id: string; version: number })
+    if (delta.noun === "alert" && delta.record?.["state"] === "resolved") map.delete(delta.id)
+  }
+
+  /** What an event says of a link stands until the next figures or picture. */
+  #linkChanged(event: FleetEvent): void {
+    if (event.node === null) return
+    const [kind, state] = [event.kind.slice(0, 5), event.kind.slice(5)]
+    if (kind === "link_") {
+      const cause = event.text.includes(": ") ? event.text.slice(event.text.indexOf(": ") + 2) : null
+      this.#mend(event.node, { link: state, since: event.at, detail: cause, ...(state === "up" ? { unreachable: false } : {}) })
+    } else if (event.kind === "unreachable") this.#mend(event.node, { unreachable: true })
+  }
+
+  #mend(id: string, part: Partial<Node>): void {
+    const node = this.nodes.get(id)
+    if (node) this.nodes.set(id, { ...node, ...part })
+    const relay = this.relays.get(id)
+    if (relay) this.relays.set(id, { ...relay, ...(part as Partial<Relay>) })
   }
 }
 
-export const fleet = new FleetState()
+/** What is not recorded of a member that has just been added. */
+const UNSEEN = {
+  link: "connecting",
+  since: new Date(0).toISOString(),
+  detail: null,
+  unreachable: false,
+  clock_skew_ms: 0,
+  agent_version: null,
+  certificate_ends_at: null,
+  last_word_at: null,
+  engines: [],
+  machine: null,
+  applied_revision: 0,
+  desired_revision: 0,
+  peers: 0,
+  tags: [],
+  aboard: false,
+  passages: 0,
+  accepted: 0,
+  refused: 0,
+  last_error: null,
+  last_error_at: null,
+  place: "",
+  latitude: null,
+  longitude: null,
+  note: "",
+}
+
+function replace<T extends { id: string }>(map: SvelteMap<string, T>, items: T[]): void {
+  const ids = new Set(items.map((item) => item.id))
+  for (const id of [...map.keys()]) if (!ids.has(id)) map.delete(id)
+  for (const item of items) map.set(item.id, item)
+}
+
+export const fleet = new Fleet()

@@ -1,105 +1,64 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest"
-import { event, fleet } from "../../../dev/fleets.ts"
-import { ApiError } from "$lib/api/client"
-import type { Status } from "$lib/api/types"
-import { CHANGED, FleetState, POLL } from "./fleet.svelte"
+import { beforeEach, describe, expect, it } from "vitest"
+import type { Delta, Node, Snapshot } from "$lib/api/types"
+import { fleet } from "./fleet.svelte"
 
-type Answer = Status | ApiError
-
-const silent = () => new ApiError({ kind: "unreachable" })
-const withEvent = (sequence: number) =>
-  fleet(0, { events: [{ ...event(0, 0, "handshake", { device: "d", node: "n" }), sequence }] })
-
-let leave: AbortController
-/** When each question was put, in milliseconds from the start. */
-let asked: number[]
-
-/** A state whose helm gives these answers in turn, then the last one for ever. */
-function watching(...answers: Answer[]): FleetState {
-  const start = Date.now()
-  const state = new FleetState(async () => {
-    asked.push(Date.now() - start)
-    const answer = answers.length > 1 ? answers.shift() : answers[0]
-    if (answer instanceof ApiError || !answer) throw answer
-    return answer
-  })
-  void state.run(leave.signal)
-  return state
-}
-
-const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
+const node = (id: string, more: Partial<Node> = {}): Node => ({
+  id, version: 1, name: id, address: "192.0.2.1", state: "active", link: "up", since: "2026-07-12T14:00:00Z", detail: null,
+  unreachable: false, clock_skew_ms: 0, agent_version: "0.1.0", certificate_ends_at: null, last_word_at: null, place: "",
+  latitude: null, longitude: null, note: "", control_port: 7443, awg_port: 443, tags: [], engines: [], machine: null,
+  applied_revision: 1, desired_revision: 1, peers: 0, ...more,
+})
+const picture = (nodes: Node[]): Snapshot => ({
+  fleet: { id: "f", posture: "personal", revision: 1 }, version: "0.1.0", started_at: "2026-07-12T14:00:00Z", beacon_warning: null,
+  nodes, relays: [], events: [], alerts: [], counts: null as never,
+  figures: { nodes: {}, fleet: { sessions: 0, down: null, up: null, handshakes_per_min: null, down_by: {} } },
+})
+const delta = (id: string, version: number, record: Record<string, unknown> | null): Delta => ({
+  seq: version, at: "2026-07-12T14:00:00Z", kind: "node_changed", noun: "node", id, version, record, actor: "ada", detail: "",
+})
+const event = (sequence: number, kind: string, of: string, text = "") => ({
+  sequence, at: "2026-07-12T14:01:00Z", kind, node: of, device: null, text,
+})
 
 beforeEach(() => {
-  vi.useFakeTimers()
-  leave = new AbortController()
-  asked = []
-})
-afterEach(() => {
-  leave.abort()
-  vi.useRealTimers()
+  // What waits for the next frame of the test before.
+  fleet.applyEvents([])
+  fleet.show(picture([node("a"), node("b")]))
 })
 
-describe("the picture of the fleet", () => {
-  it("is renewed at its pace until the reader leaves", async () => {
-    watching(fleet(0))
-    await pass(2 * POLL)
-    expect(asked).toEqual([0, POLL, 2 * POLL])
-    leave.abort()
-    await pass(10 * POLL)
-    expect(asked).toHaveLength(3)
+describe("the picture", () => {
+  it("takes a change with what is seen of the node kept", () => {
+    fleet.applyDelta(delta("a", 2, { id: "a", name: "harbour", version: 2 }))
+    expect(fleet.nodes.get("a")).toMatchObject({ name: "harbour", link: "up", applied_revision: 1 })
   })
-
-  it("stays, dated, when helm goes silent", async () => {
-    const state = watching(fleet(0), silent())
-    await pass(0)
-    const arrived = Date.now()
-    await pass(POLL + 500)
-    expect(state.failure).toEqual({ kind: "unreachable" })
-    expect(state.status).toEqual(fleet(0))
-    expect(state.asOf(Date.now())).toBe(arrived)
+  it("drops a change that is older than what it has", () => {
+    fleet.applyDelta(delta("a", 3, { id: "a", name: "new", version: 3 }))
+    fleet.applyDelta(delta("a", 2, { id: "a", name: "old", version: 2 }))
+    expect(fleet.nodes.get("a")?.name).toBe("new")
   })
-
-  it("is asked for after 2, 4, 8, then every 10 s while helm is silent", async () => {
-    watching(silent())
-    await pass(40_000)
-    expect(asked).toEqual([0, 2_000, 6_000, 14_000, 24_000, 34_000])
+  it("takes in a node that was added, as one that is dialled, and lets go of one that was removed", () => {
+    fleet.applyDelta(delta("c", 1, { id: "c", name: "mole", version: 1, state: "active" }))
+    fleet.applyDelta(delta("b", 2, null))
+    expect([...fleet.nodes.keys()]).toEqual(["a", "c"])
+    expect(fleet.nodes.get("c")).toMatchObject({ name: "mole", link: "connecting", engines: [] })
   })
-
-  it("says when it will be asked for next", async () => {
-    const state = watching(silent())
-    await pass(2_000)
-    expect(state.retryAt - Date.now()).toBe(4_000)
+  it("hears of links by events", () => {
+    fleet.applyEvents([event(1, "link_lost", "a", "a: timed out")])
+    expect(fleet.nodes.get("a")).toMatchObject({ link: "lost", detail: "timed out", since: "2026-07-12T14:01:00Z" })
+    fleet.applyEvents([event(2, "unreachable", "a"), event(3, "link_up", "a")])
+    expect(fleet.nodes.get("a")).toMatchObject({ link: "up", unreachable: false })
+    expect(fleet.events.map((one) => one.sequence)).toEqual([3, 2, 1])
   })
-
-  it("is asked for at once when the reader says so, and recovers", async () => {
-    const state = watching(silent(), fleet(0))
-    await pass(100)
-    state.tryNow()
-    await pass(0)
-    expect(asked).toEqual([0, 100])
-    expect(state.failure).toBeNull()
-    await pass(POLL)
-    expect(asked).toEqual([0, 100, 100 + POLL])
+  it("keeps 200 events", () => {
+    fleet.applyEvents(Array.from({ length: 300 }, (_, n) => event(n, "handshake", "a")))
+    expect([fleet.events.length, fleet.events[0]?.sequence]).toEqual([200, 299])
   })
-})
-
-describe("what has just changed", () => {
-  it("is marked for a while, and only what the event is about", async () => {
-    const state = watching(withEvent(7), withEvent(8))
-    await pass(0)
-    expect(state.changed("d")).toBe(false)
-    await pass(POLL)
-    expect([state.changed("d"), state.changed(8), state.changed("n")]).toEqual([true, true, false])
-    await pass(CHANGED)
-    expect([state.changed("d"), state.changed(8)]).toEqual([false, false])
-  })
-
-  it("is not marked after an absence", async () => {
-    const state = watching(withEvent(7), silent(), withEvent(9))
-    await pass(POLL)
-    expect(state.failure).not.toBeNull()
-    await pass(POLL)
-    expect(state.failure).toBeNull()
-    expect(state.changed("d")).toBe(false)
+  it("tells those who listen, until they leave", () => {
+    const heard: string[] = []
+    const end = fleet.onDelta("user", (one) => heard.push(one.id))
+    fleet.applyDelta({ ...delta("u", 1, {}), noun: "user" })
+    end()
+    fleet.applyDelta({ ...delta("v", 1, {}), noun: "user" })
+    expect(heard).toEqual(["u"])
   })
 })

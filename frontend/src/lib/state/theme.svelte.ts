@@ -1,10 +1,18 @@
 const KEY = "pharos.theme"
+const DARK = "(prefers-color-scheme: dark)"
 
 export type Theme = "light" | "dark"
+export type ThemeChoice = Theme | "system"
 
 /** static/theme.js has set the attribute before the first paint; this is who changes it. */
 class ThemeState {
   #theme: Theme = $state("light")
+  #choice: ThemeChoice = $state("system")
+
+  /** What the reader chose; the system, until then. */
+  get choice(): ThemeChoice {
+    return this.#choice
+  }
 
   get current(): Theme {
     return this.#theme
@@ -13,18 +21,25 @@ class ThemeState {
   /** Reads what theme.js chose and follows the system until the reader chooses; returns the undo. */
   follow(): () => void {
     this.#theme = document.documentElement.dataset.theme === "dark" ? "dark" : "light"
-    const system = matchMedia("(prefers-color-scheme: dark)")
+    this.#choice = stored() ?? "system"
+    const system = matchMedia(DARK)
     const change = () => {
-      if (!stored()) this.#show(system.matches ? "dark" : "light")
+      if (this.#choice === "system") this.#show(system.matches ? "dark" : "light")
     }
     system.addEventListener("change", change)
     return () => system.removeEventListener("change", change)
   }
 
   toggle(): void {
-    this.#show(this.#theme === "dark" ? "light" : "dark")
+    this.choose(this.#theme === "dark" ? "light" : "dark")
+  }
+
+  choose(choice: ThemeChoice): void {
+    this.#choice = choice
+    this.#show(choice === "system" ? (matchMedia(DARK).matches ? "dark" : "light") : choice)
     try {
-      localStorage.setItem(KEY, this.#theme)
+      if (choice === "system") localStorage.removeItem(KEY)
+      else localStorage.setItem(KEY, choice)
     } catch {
       // Storage is switched off: the choice holds for this page.
     }
@@ -40,9 +55,10 @@ class ThemeState {
   }
 }
 
-function stored(): string | null {
+function stored(): Theme | null {
   try {
-    return localStorage.getItem(KEY)
+    const found = localStorage.getItem(KEY)
+    return found === "light" || found === "dark" ? found : null
   } catch {
     return null
   }

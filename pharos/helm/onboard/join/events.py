@@ -106,13 +106,21 @@ class Joined:
 
 
 @attrs.frozen(kw_only=True)
+class Rehearsed:
+    """A rehearsal that helm itself carried out is over, and nothing was changed."""
+
+    changes: int
+    """How many steps would change something."""
+
+
+@attrs.frozen(kw_only=True)
 class Stopped:
     """It is over before its end: what was done is undone, or stays for the next time."""
 
     undone: bool
 
 
-Event = StepBegun | StepProgress | StepDone | StepFailed | StepUndone | Planned | Asked | Joined | Stopped
+Event = StepBegun | StepProgress | StepDone | StepFailed | StepUndone | Planned | Asked | Joined | Rehearsed | Stopped
 Emit = Callable[[Event], None]
 
 _NAMES: dict[type, str] = {
@@ -124,6 +132,7 @@ _NAMES: dict[type, str] = {
     Planned: "planned",
     Asked: "asked",
     Joined: "joined",
+    Rehearsed: "rehearsed",
     Stopped: "stopped",
 }
 

@@ -18,12 +18,13 @@ from pharos.helm.model.onboardings import AT_WORK, Onboarding, OnboardingState
 from pharos.helm.onboard.errors import OnboardError
 from pharos.helm.onboard.join.answers import Question, open_by_page
 from pharos.helm.onboard.join.desk import Desk
-from pharos.helm.onboard.join.engine import OpenRemote, join, undo
+from pharos.helm.onboard.join.engine import OpenRemote, join, rehearse, undo
 from pharos.helm.onboard.join.events import (
     Asked,
     Emit,
     Event,
     Joined,
+    Rehearsed,
     StepBegun,
     StepFailed,
     StepId,
@@ -59,6 +60,7 @@ class Live:
     wish: Wish
     who: Principal
     undoes: bool
+    rehearses: bool = False
     events: list[Event] = attrs.field(factory=list)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     question: Question = attrs.field(factory=Question)
@@ -126,14 +128,16 @@ class Onboardings:
         if len(at_work) >= MAX_AT_ONCE:
             raise BusyError(f"{MAX_AT_ONCE} onboardings are at work; try again when one has ended")
 
-    def begin(self, onboarding_id: str, wish: Wish, who: Principal, *, undoes: bool = False) -> Live:
+    def begin(
+        self, onboarding_id: str, wish: Wish, who: Principal, *, undoes: bool = False, rehearses: bool = False
+    ) -> Live:
         """Begin one whose record is written. Raises: as ``check_room``."""
         self.check_room(str(wish.destination))
-        live = Live(id=onboarding_id, wish=wish, who=who, undoes=undoes)
+        live = Live(id=onboarding_id, wish=wish, who=who, undoes=undoes, rehearses=rehearses)
         self._live[onboarding_id] = live
         for old in [each.id for each in self._live.values() if each.over][:-MAX_KEPT]:
             del self._live[old]
-        self._jobs.send_nowait((live, undo if undoes else join))
+        self._jobs.send_nowait((live, undo if undoes else rehearse if rehearses else join))
         return live
 
     async def public_line(self) -> str:
@@ -181,6 +185,8 @@ class Onboardings:
                         if live.undoes and not done:
                             # It has never come as far as to leave anything there.
                             live.tell(Stopped(undone=True))
+                        elif live.rehearses:
+                            live.tell(Rehearsed(changes=sum(planned.changes for planned in done)))
                     except* OnboardError:
                         # It has been told.
                         pass
@@ -232,6 +238,8 @@ def _changes(event: Event, live: Live) -> dict[str, Any]:
             return said | {"state": OnboardingState.FAILED, "step": event.step.value}
         case Joined():
             return {"state": OnboardingState.JOINED, "text": "", "asks": "", "ended_at": now_us()}
+        case Rehearsed():
+            return {"state": OnboardingState.REHEARSED, "text": "", "asks": "", "ended_at": now_us()}
         case Stopped():
             state = OnboardingState.UNDONE if event.undone else OnboardingState.STOPPED
             return {"state": state, "text": "", "asks": "", "ended_at": now_us()}

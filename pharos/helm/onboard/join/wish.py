@@ -24,6 +24,9 @@ class Wish:
     """Empty: as the machine calls itself."""
     address: str = ""
     """By which helm and devices reach it; empty: as ssh does."""
+    place: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
     deb: Path | None = None
     """The package of the one part, instead of the one that helm came with."""
     readopts: str = ""
@@ -69,7 +72,8 @@ class Wish:
     def record(self, part: Part) -> dict[str, Any]:
         """Return what REST takes of a new node or relay, its request and its host key apart."""
         known = {"name": self.name, "address": self.address, "ssh_destination": str(self.destination)}
-        return known | {key: self.port(key) for key in _KEYS[part]}
+        stands = {"place": self.place, "latitude": self.latitude, "longitude": self.longitude}
+        return known | stands | {key: self.port(key) for key in _KEYS[part]}
 
 
 _KEYS: Final = {Part.BUOY: ("control_port", "awg_port"), Part.BEACON: ("ingress_port", "tunnel_port")}

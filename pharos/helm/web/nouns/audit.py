@@ -1,6 +1,7 @@
 """The audit, as REST serves it: to be read, verified and taken away, never changed.
 
 GET /api/v1/audit         a page, newest first; filters actor, verb, noun, subject, since, until, and q on the detail
+GET /api/v1/audit/{sequence}  one act, with the record before and after it
 GET /api/v1/audit/verify  whether the chain holds; ``checkpoint`` is one from other hands, base64url
 GET /api/v1/audit/export  JSON lines, oldest first: everything that somebody needs to verify the chain elsewhere
 """
@@ -24,14 +25,16 @@ from pharos.helm.audit.checkpoints import signing_keys
 from pharos.helm.audit.pruning import missed_from
 from pharos.helm.audit.verify import Verification, verify_audit
 from pharos.helm.context import HelmContext
-from pharos.helm.errors import InvalidRequestError
+from pharos.helm.errors import InvalidRequestError, NotFoundError
 from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import Principal, Role
 from pharos.helm.model.fleet import Fleet
 from pharos.helm.store.admins import check_principal
 from pharos.helm.store.audit import audit_rows, search_audit
+from pharos.helm.store.checkpoints import checkpoints_between
 from pharos.helm.store.database import Database
 from pharos.helm.store.fleet import get_fleet
+from pharos.helm.store.outbox import states_of
 from pharos.helm.store.pages import MAX_LIMIT, Query
 from pharos.helm.store.times import rfc3339
 from pharos.helm.web.acting import Answer, principal, reading
@@ -62,11 +65,32 @@ class AuditView(msgspec.Struct, kw_only=True):
     """Hexadecimal."""
 
 
+class MarkView(msgspec.Struct, kw_only=True):
+    """A checkpoint in its place: the row that it covers the audit up to."""
+
+    sequence: int
+    at: str
+    """When it was signed."""
+
+
+class ChangeView(msgspec.Struct, kw_only=True):
+    """One act with the record that it was about."""
+
+    row: AuditView
+    before: dict[str, Any] | None
+    """The record as it was; null where it is not kept any more, or there was none."""
+    after: dict[str, Any] | None
+    kept: bool
+    """Whether what the act left is still known; states of records are kept for a day."""
+
+
 class AuditPageView(msgspec.Struct, kw_only=True):
     """Some acts, newest first. A search may give few at a time, even none, and still have a cursor."""
 
     items: list[AuditView]
     cursor: str | None
+    checkpoints: list[MarkView]
+    """Those of the rows from the newest to the oldest of this page, newest first."""
 
 
 class AuditQuery(msgspec.Struct, kw_only=True):
@@ -154,6 +178,14 @@ def make_audit_blueprint(context: HelmContext) -> Blueprint:
             )
         return Answer(body=_verification(found, fleet.id)).response()
 
+    @blueprint.get("/<sequence>")
+    @document_response(ChangeView, 200)
+    @document_response(Problem, 404)
+    @tag(["audit"])
+    async def show(sequence: str) -> Response:
+        """Show one act, with the record before and after it"""
+        return await reading(context, Role.ADMIN, _show, sequence)
+
     # Left out of the description, which cannot say that each line of an answer is a document.
     @blueprint.get("/export")
     @hide
@@ -185,7 +217,30 @@ def _list(db: Database, query: Query) -> Answer:
         filters[name] = _time(name, filters[name])
     page = search_audit(db, filters, before=_before(query.cursor), limit=query.limit)
     cursor = None if page.before is None else str(page.before)
-    return Answer(body={"items": [_view(row) for row in page.rows], "cursor": cursor})
+    body = {"items": [_view(row) for row in page.rows], "cursor": cursor, "checkpoints": _marks(db, page.rows)}
+    return Answer(body=body)
+
+
+def _marks(db: Database, rows: list[AuditRow]) -> list[dict[str, Any]]:
+    if not rows:
+        return []
+    found = checkpoints_between(db, rows[-1].sequence - 1, rows[0].sequence)
+    return [{"sequence": one.sequence, "at": rfc3339(one.at)} for one in reversed(found)]
+
+
+def _show(db: Database, text: str) -> Answer:
+    sequence = int(text) if text.isascii() and text.isdigit() and len(text) < MAX_DIGITS else 0
+    row = next(iter(audit_rows(db, min(sequence, _LARGEST) - 1, 1)), None) if sequence else None
+    if row is None or row.sequence != sequence:
+        raise NotFoundError(f"the audit has no row {text!r}; the oldest are removed after some time")
+    before, after = states_of(db, row.noun, row.subject, row.version) if row.noun and row.version else (None, None)
+    body = {
+        "row": _view(row),
+        "before": None if before is None or before.body is None else json.loads(before.body),
+        "after": None if after is None or after.body is None else json.loads(after.body),
+        "kept": after is not None,
+    }
+    return Answer(body=body)
 
 
 def _time(name: str, text: str) -> int:

@@ -23,7 +23,7 @@ from pharos.helm.store.database import Database
 from pharos.helm.store.members import member_state
 from pharos.helm.store.nodes import NODES
 from pharos.helm.store.realitykeys import reality_keys
-from pharos.helm.store.reissues import count_unaware, reissues_of
+from pharos.helm.store.reissues import count_unaware, newest_reissues, reissues_of
 from pharos.helm.store.times import rfc3339
 from pharos.helm.web.acting import Answer
 from pharos.helm.web.bodies import UNSET, Unset, given
@@ -45,6 +45,12 @@ class NodeBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     awg_port: int
     tags: list[str] = msgspec.field(default_factory=list)
     note: str = ""
+    place: str = ""
+    """Where it stands, as people say it; at most 80 characters."""
+    latitude: float | None = None
+    """Degrees north, -90 to 90; with ``longitude``, or neither."""
+    longitude: float | None = None
+    """Degrees east, -180 to 180."""
     ssh_destination: str = ""
     """How it is reached by SSH, where it is."""
     ssh_host_key: str = ""
@@ -60,6 +66,9 @@ class NodeChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     spare_ports: list[int] | Unset = UNSET
     tags: list[str] | Unset = UNSET
     note: str | Unset = UNSET
+    place: str | Unset = UNSET
+    latitude: float | Unset | None = UNSET
+    longitude: float | Unset | None = UNSET
     ssh_destination: str | Unset = UNSET
     ssh_host_key: str | Unset = UNSET
 
@@ -97,6 +106,7 @@ def _view(context: HelmContext, db: Database, node: Node) -> View:
         **node_sighting_json(context.board.of(node.id)),
         "reality_key": None if key is None else key.public_key.hex(),
         "reality_port": member_state(db, node.id).reality_port or None,
+        "parameters_since": _parameters_since(db, node),
         "previous_parameters": [
             {
                 "port": reissue.port,
@@ -108,6 +118,12 @@ def _view(context: HelmContext, db: Database, node: Node) -> View:
         ],
         "certificates": [{"id": c.id, "state": c.state.value} for c in certificates_of(db, node.id)],
     }
+
+
+def _parameters_since(db: Database, node: Node) -> dict[str, str]:
+    """Return since when the parameters in use are, by protocol; those of a node's first are as old as it is."""
+    newest = newest_reissues(db, now_us()).get(node.id, {})
+    return {protocol.value: rfc3339(newest.get(protocol, node.created_at)) for protocol in Protocol}
 
 
 def _reissue(db: Database, act: Act, node_id: str, version: int, body: ReissueBody) -> Node:

@@ -37,6 +37,12 @@ class RelayBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ingress_port: int
     tunnel_port: int
     note: str = ""
+    place: str = ""
+    """Where it stands, as people say it; at most 80 characters."""
+    latitude: float | None = None
+    """Degrees north, -90 to 90; with ``longitude``, or neither."""
+    longitude: float | None = None
+    """Degrees east, -180 to 180."""
     ssh_destination: str = ""
     """How it is reached by SSH, where it is."""
     ssh_host_key: str = ""
@@ -50,6 +56,9 @@ class RelayChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ingress_port: int | Unset = UNSET
     tunnel_port: int | Unset = UNSET
     note: str | Unset = UNSET
+    place: str | Unset = UNSET
+    latitude: float | Unset | None = UNSET
+    longitude: float | Unset | None = UNSET
     ssh_destination: str | Unset = UNSET
     ssh_host_key: str | Unset = UNSET
 

@@ -1,7 +1,8 @@
-"""VPN sessions, as REST serves them: worked out of what nodes tell, so they are read only.
+"""VPN sessions, as REST serves them: worked out of what nodes tell, so nothing about them is changed here.
 
-GET /api/v1/sessions        a page, newest first; filters node, device, user, live
-GET /api/v1/sessions/{id}
+GET  /api/v1/sessions            a page, newest first; filters node, device, user, live
+GET  /api/v1/sessions/{id}
+POST /api/v1/sessions/{id}/end   the node ends it now; the device may come again
 """
 
 from __future__ import annotations
@@ -13,16 +14,23 @@ from quart import Blueprint, Response
 from quart_schema import document_querystring, document_response, tag
 
 from pharos.helm.context import HelmContext
-from pharos.helm.errors import InvalidRequestError
+from pharos.helm.errors import ConflictError, InvalidRequestError
+from pharos.helm.fleet.asking import end_session
 from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import Principal, Role
+from pharos.helm.model.nodes import LINKED, Node
 from pharos.helm.model.sessions import Session
+from pharos.helm.model.users import Protocol
 from pharos.helm.store.admins import check_principal
+from pharos.helm.store.audit import append_audit
 from pharos.helm.store.database import Database
+from pharos.helm.store.devices import DEVICES
+from pharos.helm.store.nodes import NODES
 from pharos.helm.store.pages import Query
+from pharos.helm.store.records import find_record, get_record
 from pharos.helm.store.sessions import SessionQuery, count_sessions, devices_of_user, get_session, search_sessions
 from pharos.helm.store.times import rfc3339
-from pharos.helm.web.acting import Answer, principal
+from pharos.helm.web.acting import Answer, principal, request_noun
 from pharos.helm.web.requests import read_query
 from pharos.helm.web.resources import API, Problem
 
@@ -43,6 +51,8 @@ class SessionView(msgspec.Struct, kw_only=True):
     reason: str
     """Why it ended: ``silent``, or as the node named it; empty while it lives."""
     endpoint: str
+    protocol: Protocol | None
+    """By which the device was seen last; null where the node does not tell."""
     live: bool
 
 
@@ -93,6 +103,34 @@ def make_sessions_blueprint(context: HelmContext) -> Blueprint:
         session = await context.store.read_telemetry(get_session, session_id)
         return Answer(body=session_view(session, now_us())).response()
 
+    @blueprint.post("/<session_id>/end")
+    @document_response(Problem, 404)
+    @document_response(Problem, 409)
+    @document_response(Problem, 503)
+    @tag(["sessions"])
+    async def end(session_id: str) -> Response:
+        """Have the node end a session now; the device may come again, unless it is disabled"""
+        who, noun, at = principal(), request_noun(), now_us()
+        await context.store.read(check_principal, who, Role.OPERATOR, noun=noun, at=at)
+        session = await context.store.read_telemetry(get_session, session_id)
+        if session.until_at <= at:
+            raise ConflictError("this session has ended already")
+
+        def write_down(db: Database) -> Node:
+            check_principal(db, who, Role.OPERATOR, noun=noun, at=at)
+            node = get_record(db, NODES, session.node_id)
+            if node.state not in LINKED:
+                raise ConflictError(f"helm does not speak to a node that is {node.state.value}")
+            device = find_record(db, DEVICES, session.device_id)
+            said = f"{session.device_id if device is None else device.name} at {node.name}"
+            append_audit(
+                db, at=at, actor=who.name, via=who.via.value, verb="session_ended", subject=session.id, detail=said
+            )
+            return node
+
+        await end_session(context.authority, await context.store.run(write_down), session.device_id)
+        return Answer(body=None, status=204).response()
+
     return blueprint
 
 
@@ -108,6 +146,7 @@ def session_view(session: Session, now: int) -> dict[str, Any]:
         "ended_at": None if live else rfc3339(session.until_at),
         "reason": "" if live else session.reason or "silent",
         "endpoint": session.endpoint,
+        "protocol": session.protocol or None,
         "live": live,
     }
 

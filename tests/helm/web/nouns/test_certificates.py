@@ -40,6 +40,18 @@ async def test_certificate_is_shown_whole_and_found_by_what_it_is_for(tmp_path: 
             assert answer.status_code == 400, nonsense
 
 
+async def test_list_says_whose_each_is_and_when_it_is_renewed(tmp_path: Path) -> None:
+    async with operator(tmp_path) as (helm, client):
+        node, _ = await helm.store.run(adopt_sample_node, helm.authority)
+        items = (await client.get(CERTIFICATES)).json()["items"]
+        assert sorted((one["role"], one["name"]) for one in items) == [("controller", "helm"), ("node", "amsterdam")]
+        for one in items:
+            assert one["not_before_at"] < one["renews_at"] < one["not_after_at"]
+        await client.post(f"{API}/nodes/{node.id}/revoke", headers=match(1))
+        (gone,) = (await client.get(CERTIFICATES, params={"subject": node.id})).json()["items"]
+        assert (gone["state"], gone["renews_at"], gone["name"]) == ("revoked", None, "amsterdam")
+
+
 def seal(db: Database, helm: SampleHelm) -> None:
     for number, name in enumerate(("phone", "laptop")):
         current_bundle(db, helm.authority, enrol_sample_device(db, number, name), at=now_us())

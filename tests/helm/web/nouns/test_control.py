@@ -2,60 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
-import httpx
 import pytest
-import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
-from pharos.buoy.control import Control, serve_control
+from pharos.buoy.control import Control
 from pharos.buoy.dataplane.base import EngineError
-from pharos.buoy.events import EventFeed
 from pharos.helm.fleet.nodes import change_node, move_node
-from pharos.helm.model.nodes import Node, NodeAct
-from pharos.wire.agent import AgentKeys
+from pharos.helm.model.nodes import NodeAct
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
-from pharos.wire.pki.roles import Role
-from tests.support.buoy import FakePlane, SampleBuoy, make_buoy
-from tests.support.helm import SampleHelm, adopt_sample_node, now, sample_act
+from tests.support.buoy import FakePlane
+from tests.support.controlled import fleet
+from tests.support.helm import adopt_sample_node, sample_act
 from tests.support.nouns import API, operator
-
-
-@attrs.frozen
-class Fleet:
-    helm: SampleHelm
-    client: httpx.AsyncClient
-    node: Node
-    buoy: SampleBuoy
-
-    async def ask(self, act: str, **body: str) -> httpx.Response:
-        return await self.client.post(f"{API}/nodes/{self.node.id}/{act}", json=body)
-
-
-@asynccontextmanager
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    """helm, and a node that serves its control port where the record says."""
-    for name in ("helm", "buoy"):
-        (tmp_path / name).mkdir(mode=0o700)
-    async with operator(tmp_path / "helm") as (helm, client), trio.open_nursery() as nursery:
-        keys = AgentKeys(tmp_path / "buoy", Role.NODE)
-        node, grant = await helm.store.run(adopt_sample_node, helm.authority, request=keys.make_request())
-        buoy = make_buoy(tmp_path / "buoy", keys=keys, membership=keys.install(grant, now=now()))
-        serve = functools.partial(serve_control, buoy.node, EventFeed(), host="127.0.0.1", port=0)
-        host, port = await nursery.start(serve)
-        body = {"address": host, "control_port": port}
-        headers = {"If-Match": f'"{node.version}"'}
-        assert (await client.patch(f"{API}/nodes/{node.id}", json=body, headers=headers)).status_code == 200
-        yield Fleet(helm, client, node, buoy)
-        nursery.cancel_scope.cancel()
 
 
 @pytest.fixture

@@ -162,6 +162,9 @@ async def test_reissue_is_of_both_protocols_or_of_those_that_are_named(tmp_path:
         assert one["awg_parameters"] == first["awg_parameters"]
         assert one["reality"]["generation"] == 2
         assert [old["protocols"] for old in one["previous_parameters"]] == [["reality"]]
+        assert first["parameters_since"] == dict.fromkeys(("amneziawg", "reality"), first["created_at"])
+        since = one["parameters_since"]
+        assert since["amneziawg"] == first["created_at"] < since["reality"] == one["updated_at"]
         again = await client.post(f"{path}/reissue", json={"protocols": ["reality"]}, headers=match(2))
         assert (again.status_code, "still serves" in again.json()["detail"]) == (409, True)
         other = (await client.post(NODES, json=node_body(name="berlin"))).json()
@@ -185,3 +188,41 @@ async def test_target_of_a_node_is_changed(tmp_path: Path) -> None:
             *("203.0.113.9:443", ["own.example"]),
         )
         assert (changed["reality"]["generation"], changed["version"]) == (1, 2)
+
+
+@pytest.mark.parametrize("noun", BODIES)
+async def test_machine_stands_somewhere_and_moves_as_a_whole(tmp_path: Path, noun: str) -> None:
+    where = {"place": "Frankfurt, DE", "latitude": 50.11, "longitude": 8.68}
+    async with operator(tmp_path) as (_helm, client):
+        record = (await client.post(f"{API}/{noun}", json=BODIES[noun](**where))).json()
+        assert {name: record[name] for name in where} == where
+        path = f"{API}/{noun}/{record['id']}"
+        halved = await client.patch(path, json={"latitude": None}, headers=match(1))
+        assert (halved.status_code, "or neither" in halved.json()["detail"]) == (400, True)
+        moved = await client.patch(path, json={"place": "Sydney", "latitude": -34, "longitude": 151}, headers=match(1))
+        assert [moved.json()[name] for name in where] == ["Sydney", -34.0, 151.0]
+        (listed,) = (await client.get(f"{API}/{noun}")).json()["items"]
+        assert [listed[name] for name in where] == ["Sydney", -34.0, 151.0]
+        gone = await client.patch(path, json={"place": "", "latitude": None, "longitude": None}, headers=match(2))
+        assert [gone.json()[name] for name in where] == ["", None, None]
+
+
+@pytest.mark.parametrize("noun", BODIES)
+async def test_machine_that_asks_again_says_where_it_stands_and_forgets_nothing(tmp_path: Path, noun: str) -> None:
+    where = {"place": "Oslo", "latitude": 59.91, "longitude": 10.75}
+    async with operator(tmp_path) as (_helm, client):
+        body = BODIES[noun]()
+        first = (await client.post(f"{API}/{noun}", json=body)).json()
+        said = (await client.post(f"{API}/{noun}", json=body | where)).json()
+        again = (await client.post(f"{API}/{noun}", json=body)).json()
+        assert first["id"] == said["id"] == again["id"]
+        assert [said[name] for name in where] == [again[name] for name in where] == ["Oslo", 59.91, 10.75]
+        assert (first["version"], said["version"], again["version"]) == (1, 2, 2)
+
+
+@pytest.mark.parametrize("change", [{"latitude": 91, "longitude": 0}, {"place": "x" * 81}, {"latitude": "north"}])
+async def test_place_that_is_none_adds_no_machine(tmp_path: Path, change: dict[str, Any]) -> None:
+    async with operator(tmp_path) as (_helm, client):
+        for noun, body in BODIES.items():
+            assert (await client.post(f"{API}/{noun}", json=body(**change))).status_code == 400
+            assert await names(client, noun) == []

@@ -50,6 +50,14 @@ class ControlBase(abc.ABC):
     async def SetLogLevel(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelReply]') -> None:
         pass
 
+    @abc.abstractmethod
+    async def EndSession(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.EndSessionRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.EndSessionReply]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def ShowNetwork(self, stream: 'grpclib.server.Stream[pharos.wire.gen.pharos.buoy.v1.control_pb2.NetworkRequest, pharos.wire.gen.pharos.buoy.v1.control_pb2.NetworkReply]') -> None:
+        pass
+
     def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
         return {
             '/pharos.buoy.v1.Control/Status': grpclib.const.Handler(
@@ -105,6 +113,18 @@ class ControlBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelRequest,
                 pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelReply,
+            ),
+            '/pharos.buoy.v1.Control/EndSession': grpclib.const.Handler(
+                self.EndSession,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.EndSessionRequest,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.EndSessionReply,
+            ),
+            '/pharos.buoy.v1.Control/ShowNetwork': grpclib.const.Handler(
+                self.ShowNetwork,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.NetworkRequest,
+                pharos.wire.gen.pharos.buoy.v1.control_pb2.NetworkReply,
             ),
         }
 
@@ -165,4 +185,16 @@ class ControlStub:
             '/pharos.buoy.v1.Control/SetLogLevel',
             pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelRequest,
             pharos.wire.gen.pharos.buoy.v1.control_pb2.LogLevelReply,
+        )
+        self.EndSession = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.buoy.v1.Control/EndSession',
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.EndSessionRequest,
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.EndSessionReply,
+        )
+        self.ShowNetwork = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/pharos.buoy.v1.Control/ShowNetwork',
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.NetworkRequest,
+            pharos.wire.gen.pharos.buoy.v1.control_pb2.NetworkReply,
         )

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,23 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Protocol:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProtocolEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Protocol.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROTOCOL_UNSPECIFIED: _Protocol.ValueType  # 0
+    PROTOCOL_AMNEZIAWG: _Protocol.ValueType  # 1
+    PROTOCOL_REALITY: _Protocol.ValueType  # 2
+
+class Protocol(_Protocol, metaclass=_ProtocolEnumTypeWrapper): ...
+
+PROTOCOL_UNSPECIFIED: Protocol.ValueType  # 0
+PROTOCOL_AMNEZIAWG: Protocol.ValueType  # 1
+PROTOCOL_REALITY: Protocol.ValueType  # 2
+Global___Protocol: _TypeAlias = Protocol  # noqa: Y015
 
 @_typing.final
 class Fence(_message.Message):
@@ -134,6 +152,7 @@ class StatusReply(_message.Message):
     ENGINES_FIELD_NUMBER: _builtins.int
     MACHINE_FIELD_NUMBER: _builtins.int
     THROTTLES_FIELD_NUMBER: _builtins.int
+    TELLS_PROTOCOLS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     version: _builtins.str
     started_at_us: _builtins.int
@@ -152,6 +171,10 @@ class StatusReply(_message.Message):
     """Names this reply in `since` of a later request; empty from a node that always tells all."""
     throttles: _builtins.bool
     """Whether it slows peers down at the end of a quota lease; one of an earlier version cuts them."""
+    tells_protocols: _builtins.bool
+    """Whether `peers` and events say by which protocol; a node of an earlier version does not, and nothing follows then
+    from a zero.
+    """
     @_builtins.property
     def applied(self) -> Global___Fence: ...
     @_builtins.property
@@ -208,10 +231,11 @@ class StatusReply(_message.Message):
         engines: _abc.Iterable[Global___Engine] | None = ...,
         machine: Global___Machine | None = ...,
         throttles: _builtins.bool = ...,
+        tells_protocols: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "awg", b"awg", "deny_list", b"deny_list", "machine", b"machine", "policy", b"policy", "reality", b"reality", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "certificate_fingerprint", b"certificate_fingerprint", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "derive_public_key", b"derive_public_key", "engines", b"engines", "machine", b"machine", "manifest_version", b"manifest_version", "node_id", b"node_id", "now_us", b"now_us", "peers", b"peers", "policy", b"policy", "previous", b"previous", "reality", b"reality", "started_at_us", b"started_at_us", "summary", b"summary", "throttles", b"throttles", "token", b"token", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applied", b"applied", "awg", b"awg", "awg_port", b"awg_port", "awg_public_key", b"awg_public_key", "certificate_fingerprint", b"certificate_fingerprint", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "derive_public_key", b"derive_public_key", "engines", b"engines", "machine", b"machine", "manifest_version", b"manifest_version", "node_id", b"node_id", "now_us", b"now_us", "peers", b"peers", "policy", b"policy", "previous", b"previous", "reality", b"reality", "started_at_us", b"started_at_us", "summary", b"summary", "tells_protocols", b"tells_protocols", "throttles", b"throttles", "token", b"token", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -258,6 +282,8 @@ class Machine(_message.Message):
     MEMORY_AVAILABLE_BYTES_FIELD_NUMBER: _builtins.int
     DISK_BYTES_FIELD_NUMBER: _builtins.int
     DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
+    LOAD5_MILLI_FIELD_NUMBER: _builtins.int
+    PROCESSORS_FIELD_NUMBER: _builtins.int
     load_milli: _builtins.int
     """Of the last minute, in thousandths."""
     memory_bytes: _builtins.int
@@ -265,6 +291,10 @@ class Machine(_message.Message):
     disk_bytes: _builtins.int
     """Where the state is kept."""
     disk_free_bytes: _builtins.int
+    load5_milli: _builtins.int
+    """Of the last five minutes, in thousandths."""
+    processors: _builtins.int
+    """That share the load."""
     def __init__(
         self,
         *,
@@ -273,10 +303,12 @@ class Machine(_message.Message):
         memory_available_bytes: _builtins.int = ...,
         disk_bytes: _builtins.int = ...,
         disk_free_bytes: _builtins.int = ...,
+        load5_milli: _builtins.int = ...,
+        processors: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_bytes", b"disk_bytes", "disk_free_bytes", b"disk_free_bytes", "load_milli", b"load_milli", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_bytes", b"disk_bytes", "disk_free_bytes", b"disk_free_bytes", "load5_milli", b"load5_milli", "load_milli", b"load_milli", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "processors", b"processors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,6 +516,9 @@ class PeerStatus(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     QUOTA_USED_BYTES_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    REALITY_RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
+    REALITY_SENT_BYTES_FIELD_NUMBER: _builtins.int
+    REALITY_HANDSHAKE_US_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     awg_public_key: _builtins.bytes
     last_handshake_us: _builtins.int
@@ -496,6 +531,10 @@ class PeerStatus(_message.Message):
     """Octets used of the quota lease since the peer was pushed with it."""
     digest: _builtins.bytes
     """First 8 bytes of the SHA-256 of the peer as it was pushed (pharos.wire.desired), so that helm sees what differs."""
+    reality_received_bytes: _builtins.int
+    """What of the counters above came through REALITY, and the last connection there."""
+    reality_sent_bytes: _builtins.int
+    reality_handshake_us: _builtins.int
     def __init__(
         self,
         *,
@@ -508,10 +547,13 @@ class PeerStatus(_message.Message):
         generation: _builtins.int = ...,
         quota_used_bytes: _builtins.int = ...,
         digest: _builtins.bytes = ...,
+        reality_received_bytes: _builtins.int = ...,
+        reality_sent_bytes: _builtins.int = ...,
+        reality_handshake_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awg_public_key", b"awg_public_key", "commitment", b"commitment", "device_id", b"device_id", "digest", b"digest", "generation", b"generation", "last_handshake_us", b"last_handshake_us", "quota_used_bytes", b"quota_used_bytes", "received_bytes", b"received_bytes", "sent_bytes", b"sent_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awg_public_key", b"awg_public_key", "commitment", b"commitment", "device_id", b"device_id", "digest", b"digest", "generation", b"generation", "last_handshake_us", b"last_handshake_us", "quota_used_bytes", b"quota_used_bytes", "reality_handshake_us", b"reality_handshake_us", "reality_received_bytes", b"reality_received_bytes", "reality_sent_bytes", b"reality_sent_bytes", "received_bytes", b"received_bytes", "sent_bytes", b"sent_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1056,6 +1098,75 @@ class LogLevelReply(_message.Message):
 Global___LogLevelReply: _TypeAlias = LogLevelReply  # noqa: Y015
 
 @_typing.final
+class EndSessionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    device_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        device_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndSessionRequest: _TypeAlias = EndSessionRequest  # noqa: Y015
+
+@_typing.final
+class EndSessionReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndSessionReply: _TypeAlias = EndSessionReply  # noqa: Y015
+
+@_typing.final
+class NetworkRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NetworkRequest: _TypeAlias = NetworkRequest  # noqa: Y015
+
+@_typing.final
+class NetworkReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    plan: _builtins.bytes
+    """JSON (pharos.wire.netpolicy.NetworkPlan); empty: the agent keeps no rules here."""
+    def __init__(
+        self,
+        *,
+        plan: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NetworkReply: _TypeAlias = NetworkReply  # noqa: Y015
+
+@_typing.final
 class WatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1124,9 +1235,12 @@ class Event(_message.Message):
     CONNECTED_FIELD_NUMBER: _builtins.int
     DISCONNECTED_FIELD_NUMBER: _builtins.int
     GAP_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     at_us: _builtins.int
     device_id: _builtins.str
+    protocol: Global___Protocol.ValueType
+    """By which the device came or went; unspecified from a node of an earlier version."""
     @_builtins.property
     def handshake(self) -> Global___HandshakeCompleted: ...
     @_builtins.property
@@ -1145,10 +1259,11 @@ class Event(_message.Message):
         connected: Global___PeerConnected | None = ...,
         disconnected: Global___PeerDisconnected | None = ...,
         gap: Global___EventGap | None = ...,
+        protocol: Global___Protocol.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "disconnected", b"disconnected", "gap", b"gap", "handshake", b"handshake", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "connected", b"connected", "device_id", b"device_id", "disconnected", b"disconnected", "gap", b"gap", "handshake", b"handshake", "sequence", b"sequence", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "connected", b"connected", "device_id", b"device_id", "disconnected", b"disconnected", "gap", b"gap", "handshake", b"handshake", "protocol", b"protocol", "sequence", b"sequence", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["handshake", "connected", "disconnected", "gap"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
