@@ -89,11 +89,17 @@ class Tab:
     def follow(self, path: str) -> None:
         """Go to another page of the app as its links do, without loading anything anew."""
         self.page.evaluate(
-            """path => { const link = Object.assign(document.createElement('a'), {href: path});
+            """path => { delete document.documentElement.dataset.stands;
+            const link = Object.assign(document.createElement('a'), {href: path});
             document.body.append(link); link.click(); link.remove() }""",
             path,
         )
-        self.page.wait_for_url(self.address + path, timeout=PATIENCE)
+        # The address changes before the page does, and the old one looks whole until then.
+        self.page.wait_for_function(
+            "path => document.documentElement.dataset.stands?.split('?')[0] === path",
+            arg=urlsplit(path).path,
+            timeout=PATIENCE,
+        )
         self.wait_shown()
 
     @property

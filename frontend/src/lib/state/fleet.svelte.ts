@@ -90,8 +90,11 @@ class Fleet {
     washes.mark(delta.id, Date.now(), hold.on)
   }
 
-  applyEvents(events: FleetEvent[]): void {
+  applyEvents(came: FleetEvent[]): void {
     const changes = this.#changes.splice(0)
+    // What happened while the picture was taken is in it, and comes once more behind it.
+    const known = new Set(this.events.map((event) => event.sequence))
+    const events = came.filter((event) => !known.has(event.sequence))
     if (!events.length && !changes.length) return
     this.events = [...changes.toReversed(), ...events.toReversed(), ...this.events].slice(0, EVENTS_KEPT)
     for (const { sequence } of changes) washes.mark(`event ${sequence}`)
@@ -109,8 +112,8 @@ class Fleet {
     this.#told += 1
     const device = kind.startsWith("device_") ? id : null
     return {
-      // Between those of helm, which number what passes and is in no record.
-      sequence: (this.events[0]?.sequence ?? 0) + this.#told / 1e6,
+      // helm's own numbers are of what passes and is in no record; no two are the same.
+      sequence: -this.#told,
       at,
       kind,
       node: kind.startsWith("node_") || kind.startsWith("relay_") ? id : null,

@@ -49,6 +49,15 @@ describe("the picture", () => {
     expect(fleet.nodes.get("a")).toMatchObject({ link: "up", unreachable: false })
     expect(fleet.events.map((one) => one.sequence)).toEqual([3, 2, 1])
   })
+  it("shows once what is in the picture and comes behind it, too", () => {
+    fleet.show({ ...picture([node("a")]), events: [event(7, "link_up", "a")] })
+    fleet.applyEvents([event(7, "link_up", "a"), event(8, "link_lost", "a")])
+    fleet.applyDelta(delta("a", 2, { id: "a", version: 2 }))
+    fleet.applyDelta(delta("a", 3, { id: "a", version: 3 }))
+    fleet.applyEvents([])
+    expect(fleet.events.map((one) => one.kind)).toEqual(["node_changed", "node_changed", "link_lost", "link_up"])
+    expect(new Set(fleet.events.map((one) => one.sequence)).size).toBe(4)
+  })
   it("keeps 200 events", () => {
     fleet.applyEvents(Array.from({ length: 300 }, (_, n) => event(n, "handshake", "a")))
     expect([fleet.events.length, fleet.events[0]?.sequence]).toEqual([200, 299])
