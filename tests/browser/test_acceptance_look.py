@@ -6,7 +6,7 @@ import base64
 import itertools
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from playwright.sync_api import Browser, expect
