@@ -81,7 +81,7 @@ def _write_charts(db: Database, node_id: NodeId, here: list[PlannedDevice], chan
     phase = chance.uniform(-2, 2)
     samples: list[Sample] = []
     minutes = [(at, MINUTE) for at in range(now - DAY, now - HOUR, MINUTE)]
-    for at, step in (*minutes, *((at, FINE) for at in range(now - HOUR, now - FINE, FINE))):
+    for at, step in (*minutes, *((at, FINE) for at in range(now - HOUR - FINE, now - FINE, FINE))):
         busy = _busy(at, phase) * chance.uniform(0.92, 1.08)
         received, sent = (round(rate * busy * step / SECOND / 8) for rate in (up, down))
         values = {
