@@ -12,6 +12,9 @@ const AHEAD = 40
 const SETTLE = 400
 /** Rates and counters of rows on the screen are in no record: they are read again this often. */
 const RENEW = 5_000
+/** By then what an event told is in the rows that helm gives. */
+const WRITTEN = 3_000
+const MOST_NEWS = 1_000
 
 export interface ServerRowsOptions<R> {
   /** Of the contract's views: devices, users, sessions, profiles. */
@@ -41,6 +44,7 @@ export class ServerRows<R extends { id: string }> implements Rows<R> {
   #known = new Set<string>()
   #fresh = new Set<string>()
   #stale = new Set<string>()
+  readonly #news = new Map<string, { part: Partial<R>; until: number }>()
   #asked = new Set<string>()
   #window: [number, number] = [0, CHUNK - 1]
   #order = new AbortController()
@@ -146,7 +150,7 @@ export class ServerRows<R extends { id: string }> implements Rows<R> {
     for (const id of ids) this.#asked.add(id)
     try {
       const { items } = await api.get<{ items: R[] }>(`/views/${this.#options.kind}/rows`, { query: { ids } })
-      for (const row of items) this.#rows.set(row.id, row)
+      for (const row of items) this.#rows.set(row.id, this.#withNews(row))
       for (const id of ids) this.#stale.delete(id)
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
@@ -177,7 +181,18 @@ export class ServerRows<R extends { id: string }> implements Rows<R> {
     const part = row && this.#options.onEvent?.(row, event)
     if (!part) return
     this.#rows.set(id, { ...row, ...part })
+    if (this.#news.size > MOST_NEWS) this.#news.clear()
+    this.#news.set(id, { part, until: Date.now() + WRITTEN })
     if (this.#options.moving?.includes(this.sort.replace(/^-/, ""))) this.disordered = true
+  }
+
+  /** helm tells an event before it has written it: a row that was read meanwhile does not know of it yet. */
+  #withNews(row: R): R {
+    const news = this.#news.get(row.id)
+    if (!news) return row
+    if (Date.now() < news.until) return { ...row, ...news.part }
+    this.#news.delete(row.id)
+    return row
   }
 
   #allStale(): void {
