@@ -44,7 +44,7 @@ export class ServerRows<R extends { id: string }> implements Rows<R> {
   #known = new Set<string>()
   #fresh = new Set<string>()
   #stale = new Set<string>()
-  readonly #news = new Map<string, { part: Partial<R>; until: number }>()
+  readonly #news = new Map<string, { event: FleetEvent; until: number }>()
   #asked = new Set<string>()
   #window: [number, number] = [0, CHUNK - 1]
   #order = new AbortController()
@@ -176,13 +176,14 @@ export class ServerRows<R extends { id: string }> implements Rows<R> {
 
   #happened(event: FleetEvent): void {
     const id = event.device
-    if (id === null) return
+    if (id === null || !this.#options.onEvent) return
+    // Also of a row that has not been read yet: what is read in a moment may not know of it.
+    if (this.#news.size > MOST_NEWS) this.#news.clear()
+    this.#news.set(id, { event, until: Date.now() + WRITTEN })
     const row = this.#rows.get(id)
-    const part = row && this.#options.onEvent?.(row, event)
+    const part = row && this.#options.onEvent(row, event)
     if (!part) return
     this.#rows.set(id, { ...row, ...part })
-    if (this.#news.size > MOST_NEWS) this.#news.clear()
-    this.#news.set(id, { part, until: Date.now() + WRITTEN })
     if (this.#options.moving?.includes(this.sort.replace(/^-/, ""))) this.disordered = true
   }
 
@@ -190,7 +191,7 @@ export class ServerRows<R extends { id: string }> implements Rows<R> {
   #withNews(row: R): R {
     const news = this.#news.get(row.id)
     if (!news) return row
-    if (Date.now() < news.until) return { ...row, ...news.part }
+    if (Date.now() < news.until) return { ...row, ...this.#options.onEvent?.(row, news.event) }
     this.#news.delete(row.id)
     return row
   }

@@ -50,6 +50,17 @@ it("an event is not undone by a row that was read before helm had written it", a
   end()
 })
 
+it("an event is remembered for a row that is read only after it", async () => {
+  const { rows, end } = await open()
+  fleet.applyEvents([{ ...event, sequence: 2, device: "c" }])
+  answers.set("order", { ids: ["c"], total: 1, facets: {}, sequence: 2 })
+  answers.set("rows", { items: [{ id: "c", status: "offline" }] })
+  rows.refresh()
+  await vi.advanceTimersByTimeAsync(0)
+  expect(rows.get("c")?.status).toBe("online")
+  end()
+})
+
 it("keeps its order until the reader acts, and counts what came meanwhile", async () => {
   const { rows, end } = await open()
   fleet.applyDelta(delta("c"))
