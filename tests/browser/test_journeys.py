@@ -189,6 +189,7 @@ def test_palette_goes_finds_and_does(tab: Tab, real: WebFleet) -> None:
     # Letters are dead where one writes.
     tab.page.keyboard.press("Escape")
     tab.page.keyboard.press("Control+k")
+    expect(field).to_be_focused()
     tab.page.keyboard.type("t?gn")
     expect(field).to_have_value("t?gn")
     expect(tab.page.locator("html[data-theme=dark]")).to_be_attached()

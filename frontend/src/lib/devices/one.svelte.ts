@@ -6,6 +6,7 @@ import { fleet } from "$lib/state/fleet.svelte"
 
 const SETTLE = 300
 const RENEW = 5_000
+const WRITTEN = 1_000
 
 /** One record beside its list: read, kept true by the live feed, changed against the version that was seen. */
 export class OneRecord<T extends Recorded> {
@@ -110,6 +111,8 @@ export class OneRow<R extends { id: string }> {
 
   follow(): () => void {
     void this.read()
+    // What happened a moment ago may not be in what helm has written.
+    const again = setTimeout(() => void this.read(), WRITTEN)
     const soon = () => {
       this.#timer ??= setTimeout(() => {
         this.#timer = undefined
@@ -126,6 +129,7 @@ export class OneRow<R extends { id: string }> {
     }, RENEW)
     return () => {
       for (const end of ends) end()
+      clearTimeout(again)
       clearInterval(renewing)
       clearTimeout(this.#timer)
     }
