@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync, statSync } from "node:fs"
 import path from "node:path"
 import { IntlMessageFormat } from "intl-messageformat"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 import de from "./de"
 import en from "./catalogue"
 import type { Key } from "./en"
@@ -60,6 +60,15 @@ describe("the catalogue", () => {
     const loud = KEYS.filter((key) => /!|\bplease\b|\bsuccessfully\b|\bbitte\b|\berfolgreich\b/i.test(`${en[key]} ${de[key]}`))
     expect(loud).toEqual([])
   })
+})
+
+it("a text that has not come yet is nothing, and comes by being asked for", async () => {
+  vi.resetModules()
+  const fresh = await import("./index.svelte")
+  expect(fresh.t("common.never")).toBe("never")
+  expect(fresh.t("devices.down")).toBe("")
+  await vi.waitFor(() => expect(fresh.t("devices.down")).toBe(en["devices.down"]))
+  expect(fresh.t("devices.nothing" as Key)).toBe("devices.nothing")
 })
 
 it("a text follows the language, with its plurals", async () => {

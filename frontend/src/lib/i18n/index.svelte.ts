@@ -12,7 +12,8 @@ const KEY = "pharos.locale"
 class I18n {
   #locale: Locale = $state("en")
   #texts: Partial<Record<Key, string>> = $state.raw(en)
-  #rest: Partial<Record<Key, string>> = {}
+  #rest: Partial<Record<Key, string>> | null = null
+  #started: Promise<void> | null = null
   readonly #formats = new Map<string, IntlMessageFormat>()
 
   get locale(): Locale {
@@ -25,15 +26,14 @@ class I18n {
     return found ?? this.#locale
   }
 
-  /** Reads the catalogue that fits; resolves when it can be shown. */
-  async start(): Promise<void> {
-    await this.#show(stored() ?? fromBrowser())
+  /** Reads the catalogue that fits, once; resolves when it can be shown. */
+  start(): Promise<void> {
+    return (this.#started ??= this.#show(stored() ?? fromBrowser()))
   }
 
-  /** Reads what the overview does not say, for all other pages. */
+  /** Reads what the overview does not say, once, for all other pages; of German nothing is lacking. */
   async whole(): Promise<void> {
-    this.#rest = (await import("./en-rest")).default
-    if (this.#locale === "en") this.#texts = { ...en, ...this.#rest }
+    if (this.#locale === "en" && !this.#rest) await this.#readRest()
   }
 
   has(key: string): boolean {
@@ -46,14 +46,14 @@ class I18n {
     } catch {
       // Storage is switched off: the choice holds for this page.
     }
-    await this.whole()
+    if (!this.#rest) await this.#readRest()
     await this.#show(locale)
   }
 
   /** The text of a key with its arguments put in; `null` and `undefined` read as nothing. */
   t(key: Key, args?: Args): string {
     const text = this.#texts[key]
-    if (text === undefined) return key
+    if (text === undefined) return this.#lacking(key)
     if (!text.includes("{")) return text.replaceAll("''", "'")
     const id = `${this.#locale} ${key}`
     let format = this.#formats.get(id)
@@ -62,6 +62,18 @@ class I18n {
       this.#formats.set(id, format)
     }
     return String(format.format(args as Record<string, string> | undefined))
+  }
+
+  /** Nothing, until the rest of the catalogue is there and it is asked again. */
+  #lacking(key: Key): string {
+    if (this.#rest || this.#locale !== "en") return key
+    queueMicrotask(() => void this.whole())
+    return ""
+  }
+
+  async #readRest(): Promise<void> {
+    this.#rest = (await import("./en-rest")).default
+    if (this.#locale === "en") this.#texts = { ...en, ...this.#rest }
   }
 
   async #show(locale: Locale): Promise<void> {

@@ -69,6 +69,16 @@ class Fleet {
     for (const told of this.#redrawn) told()
   }
 
+  /** Leaves nothing of the picture: whoever looks next may be somebody else, of another role. */
+  forget(): void {
+    this.head = null
+    for (const map of [this.nodes, this.relays, this.alerts, this.figures]) map.clear()
+    this.counts = null
+    this.total = null
+    this.events = []
+    this.#changes.length = 0
+  }
+
   linksStand(links: Record<string, LinkPart>): void {
     for (const [id, part] of Object.entries(links)) this.#mend(id, part)
   }

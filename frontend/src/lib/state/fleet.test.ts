@@ -62,6 +62,13 @@ describe("the picture", () => {
     fleet.applyEvents(Array.from({ length: 300 }, (_, n) => event(n, "handshake", "a")))
     expect([fleet.events.length, fleet.events[0]?.sequence]).toEqual([200, 299])
   })
+  it("is gone when whoever looked has left", () => {
+    fleet.show({ ...picture([node("a")]), events: [event(7, "link_up", "a")] })
+    fleet.applyDelta(delta("a", 2, { id: "a", version: 2 }))
+    fleet.forget()
+    fleet.applyEvents([])
+    expect([fleet.head, fleet.nodes.size, fleet.events]).toEqual([null, 0, []])
+  })
   it("tells those who listen, until they leave", () => {
     const heard: string[] = []
     const end = fleet.onDelta("user", (one) => heard.push(one.id))

@@ -79,6 +79,10 @@ export class Live {
       document.removeEventListener("visibilitychange", wake)
       removeEventListener("online", online)
       this.#drop()
+      this.#sequence = this.#epoch = null
+      this.#failures = 0
+      this.state = "connecting"
+      fleet.forget()
     }
   }
 
