@@ -15,6 +15,8 @@ export interface Shortcut {
 /** Keys of the whole page; single letters can be switched off, and are dead in fields. */
 class Keys {
   singles = $state(true)
+  /** Something that takes what is typed is on its way. */
+  muted = false
   readonly #shortcuts = new Map<string, Shortcut[]>()
   shown: readonly Shortcut[] = $state.raw([])
   #first = ""
@@ -55,7 +57,7 @@ class Keys {
     if (event.defaultPrevented || event.isComposing) return
     const name = nameOf(event)
     const plain = !name.includes("mod+") && !name.includes("alt+")
-    if (plain && (!this.singles || inField(event.target) || (overlaid() && name !== "?"))) return
+    if (plain && (!this.singles || this.muted || inField(event.target) || (overlaid() && name !== "?"))) return
     const now = event.timeStamp
     const two = now - this.#firstAt < SEQUENCE ? `${this.#first} ${name}` : ""
     const found = this.#shortcuts.get(two)?.at(-1) ?? this.#shortcuts.get(name)?.at(-1)
