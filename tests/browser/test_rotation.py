@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from playwright.sync_api import Browser, Locator, expect
 
 from pharos.helm.ca.vault import RecoveryKit
+from pharos.wire.link import DELAY_CAP
 from tests.browser.tabs import IN_CHROMIUM, PATIENCE, Tab
 from tests.browser.test_journeys import EVERYWHERE
 from tests.browser.watched import watched
@@ -14,6 +17,8 @@ pytestmark = [*IN_CHROMIUM]
 
 FLEET = {"nodes": 2, "devices": 2}
 PASSWORD = "a quiet harbour at night"
+REDIALLED: Final = 1_000 * DELAY_CAP
+"""Milliseconds after which helm has dialled again for sure."""
 REFUSAL = "Failed to load resource"
 
 
@@ -35,7 +40,6 @@ def open_kit_step(tab: Tab) -> Locator:
 
 
 def test_rotation_takes_kit_and_proof_and_tells_whom_it_waits_for(browser: Browser, fleet: WebFleet) -> None:
-    fleet.ask("cut", node="node-001")
     kit = str(fleet.ask("kit"))
     with watched(browser, fleet, "ada", meant=(REFUSAL,)) as tab:
         set_password(tab)
@@ -48,6 +52,7 @@ def test_rotation_takes_kit_and_proof_and_tells_whom_it_waits_for(browser: Brows
         dialog.get_by_role("button", name="Begin the rotation").click()
         proof = tab.page.get_by_role("dialog", name="Show that it is you")
         # Whoever does not show who they are has changed nothing.
+        expect(proof.get_by_label("Password")).to_be_focused()
         tab.page.keyboard.press("Escape")
         expect(proof).to_have_count(0)
         expect(tab.page.get_by_text("there was no fresh proof")).to_be_visible()
@@ -57,7 +62,8 @@ def test_rotation_takes_kit_and_proof_and_tells_whom_it_waits_for(browser: Brows
         expect(tab.page.get_by_text("not the recovery kit of this fleet")).to_be_visible()
         expect(dialog).to_be_visible()
         assert fleet.get("/ca")["rotation"] is None
-        # The right one does; the proof of a moment ago counts.
+        # The right one does; the proof of a moment ago counts. One node is away meanwhile.
+        fleet.ask("cut", node="node-001")
         dialog.get_by_label("Recovery kit").fill(kit)
         dialog.get_by_role("button", name="Begin the rotation").click()
         expect(dialog).to_have_count(0)
@@ -79,7 +85,7 @@ def test_rotation_takes_kit_and_proof_and_tells_whom_it_waits_for(browser: Brows
         expect(phase).to_contain_text("node-001")
         # Once it has acknowledged, too, helm goes on, and the page says so by itself.
         fleet.ask("mend", node="node-001")
-        expect(phase).to_contain_text("helm signs with the new", timeout=PATIENCE)
+        expect(phase).to_contain_text("helm signs with the new", timeout=REDIALLED + PATIENCE)
         assert fleet.get("/ca")["rotation"]["state"] == "switching"
 
 
