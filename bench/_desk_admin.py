@@ -12,7 +12,7 @@ import httpx
 from bench._desk_fleet import Desk
 from pharos.caravel.admin.page import open_admin
 from pharos.caravel.client import open_client
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.caravel.profiles.store import ProfileStore
 
 _PATHS: Final = ("/api/v1/status", "/api/v1/users", "/api/v1/devices", "/api/v1/alerts?state=open")

@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from bench._desk_fleet import Desk
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.caravel.profiles.store import ProfileStore, generate_secrets
 from pharos.wire.seal.ticket import TicketLink
 

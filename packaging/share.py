@@ -1,4 +1,4 @@
-"""Put into ``build/share`` what a wheel gives a system beside the commands: man pages and shells' completions.
+"""Put into ``build/share`` what a wheel gives a system beside the commands: man pages, shells' completions, units.
 
 Does nothing when no source has changed. What a page is made of is the commands' own help, so this imports them all.
 """
@@ -55,6 +55,8 @@ def build(sources: str) -> None:
     from completions import completions
     from manpages import pages, programs
 
+    from pharos.caravel.system import unit
+
     shutil.rmtree(OUT, ignore_errors=True)
     for program in programs():
         for name, page in pages(program).items():
@@ -64,6 +66,9 @@ def build(sources: str) -> None:
             for debians, ours in ZSH.items():
                 place = place.replace(debians, ours)
             _put(OUT / place, script)
+    # As `caravel` puts them in place itself, to be read before.
+    _put(OUT / "pharos" / unit.UP, unit.up_unit(["/usr/bin/caravel", "up"]).encode())
+    _put(OUT / "pharos" / unit.BOOT, unit.boot_unit("/usr/sbin/nft", Path("/") / unit.BOOT_TABLE).encode())
     # Last, so that what was cut short is done again.
     (OUT / STAMP).write_text(sources)
 

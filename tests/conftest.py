@@ -14,6 +14,8 @@ from tests.support.suites import HEAVY
 # A noisy core must not fail a property by its clock; how long a test takes is asserted in bench/.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
+# No test, and no process that one starts, leaves keys in the keyring of whoever runs it.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 
 
 def everything_wanted() -> bool:

@@ -51,6 +51,8 @@ class Package:
     """Which file of ``requirements`` pins its libraries."""
     left_out: frozenset[str] = frozenset()
     """Distributions of that file that nothing of it runs."""
+    does_without: frozenset[str] = frozenset()
+    """Modules that it imports when somebody first needs them, and says so where they are not."""
     environment: tuple[tuple[str, str], ...] = ()
     """What its commands find in their environment, unless the caller says otherwise."""
     companions: tuple[Companion, ...] = ()

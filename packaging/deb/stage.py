@@ -85,7 +85,7 @@ def _put_libraries(package: Package, closure: Closure, wheels: Wheels, site: Pat
             serves_all = all(name in other and other[name].name == wheel.name for other in wheels.values())
             if target == oldest or not serves_all:
                 modules |= unpack_wheel(wheel, site / (ANY if serves_all else target.tag))
-    missing = closure.external - modules
+    missing = closure.external - modules - package.does_without
     if missing:
         raise PackagingError(
             f"{package.module} imports {', '.join(sorted(missing))}, which {package.package} would not hold: "

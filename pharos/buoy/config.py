@@ -79,9 +79,11 @@ class BuoyConfig:
     interface: str = attrs.field(default="awg0", validator=_check_interface)
     """Tunnel interface of a kernel or userspace engine."""
     embedded_interface: str = attrs.field(default="", validator=_check_interface)
-    """TUN interface that an embedded engine makes, which takes CAP_NET_ADMIN; empty: devices reach this node alone."""
+    """TUN interface that an embedded engine makes, which takes CAP_NET_ADMIN; empty: it makes none."""
+    rootless_exit: bool = True
+    """An embedded engine without an interface dials for its devices; false: they reach this node alone."""
     reality_allowed: tuple[IPv4Network | IPv6Network, ...] = attrs.field(default=(), converter=_as_networks)
-    """Networks that users of REALITY may reach beside the Internet, CIDR."""
+    """Networks that users of REALITY, and devices by the rootless exit, may reach beside the Internet, CIDR."""
     network: bool = True
     """Keep an nftables table for forwarding, masquerade and isolation, where there is a tunnel interface."""
     network_allowed: tuple[IPv4Network | IPv6Network, ...] = attrs.field(default=(), converter=_as_networks)

@@ -2,40 +2,85 @@
 
 async with open_client(path) as client:
     await client.sync()
-    async with client.connect("amsterdam") as tunnel:
-        await tunnel.wait_up(5)
-    async with client.connect_reality("amsterdam") as tunnel:
+    async with client.connect() as tunnel:
+        await tunnel.wait_up(10)
         stream = await tunnel.open_tcp_stream("example.org", 443)
+
+Engines and what talks to helm are imported when they are first used: they are most of the library, and a program that
+starts should not wait for what it may need later.
 """
 
 from __future__ import annotations
 
 import datetime
+import functools
+import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from pharos.caravel.errors import NodeRefusedError, NoSuchNodeError
-from pharos.caravel.follow import follow
-from pharos.caravel.profiles.pins import Standing
+import attrs
+import trio
+
+from pharos.caravel.errors import HelmRefusedError, NodeRefusedError
+from pharos.caravel.managed import Managed
+from pharos.caravel.profiles.fleets import Fleets
+from pharos.caravel.profiles.layout import split
+from pharos.caravel.profiles.nodes import choose_node, find_node
+from pharos.caravel.profiles.pins import WAIT, Standing
 from pharos.caravel.profiles.store import ProfileStore, microseconds
+from pharos.caravel.profiles.unlocking import Unlocking
 from pharos.caravel.profiles.ways import Examined, examine
-from pharos.caravel.sync import SyncOutcome, sync
-from pharos.caravel.tunnel.amnezia import Tunnel, open_node_tunnel
-from pharos.caravel.tunnel.reality import RealityTunnel
-from pharos.caravel.tunnel.realityways import link_of_node, open_node_reality
 from pharos.wire.ids import NodeId
-from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY, Profile, ProfileNode
-from pharos.wire.reality.sharelink import ShareLink
+from pharos.wire.profile import VLESS_REALITY, Profile, ProfileNode
+from pharos.wire.tasks import open_background
+
+if TYPE_CHECKING:
+    from pharos.caravel.reach import Reach
+    from pharos.caravel.sync import SyncOutcome
+    from pharos.caravel.tunnel.candidates import FleetSource
+    from pharos.caravel.tunnel.connection import ConnectionPlan
+    from pharos.caravel.tunnel.inner import InnerKind
+    from pharos.caravel.tunnel.options import ConnectOptions
+    from pharos.caravel.tunnel.parts import Inner, Protect
+    from pharos.caravel.tunnel.reality import RealityTunnel
+    from pharos.caravel.tunnel.session import Tunnel
+    from pharos.wire.reality.sharelink import ShareLink
+
+log = logging.getLogger(__name__)
+
+FAST = "fast"
+"""`pharos.caravel.tunnel.inner.InnerKind.FAST`."""
+
+__all__ = ["Client", "choose_node", "find_node", "open_client"]
+
+
+@attrs.frozen(kw_only=True)
+class KnownNode:
+    """A node that this device may use, or may not."""
+
+    node: ProfileNode
+    """With the ways in that are believed."""
+    standing: Standing
+    refused: tuple[str, ...]
+    """Ways in that are not, and why, a sentence each."""
 
 
 class Client:
     """One enrolled device; ``open_client`` makes it."""
 
-    def __init__(self, store: ProfileStore) -> None:
+    def __init__(self, store: ProfileStore, *, managed: Managed | None = None) -> None:
         self._store = store
+        self._managed = managed
+        self._tunnels: list[Tunnel] = []
+        """Those that are open, which hear of newer profiles."""
+
+    @property
+    def managed(self) -> Managed | None:
+        """What an organisation decides for this device; None: it is a person's."""
+        return self._managed
 
     @property
     def store(self) -> ProfileStore:
@@ -49,30 +94,120 @@ class Client:
         """
         return self._store.profile(datetime.datetime.now(datetime.UTC))
 
-    async def sync(self) -> SyncOutcome:
-        """Ask helm, through a beacon, for the newest profile, and keep it.
+    def profiles(self) -> tuple[KnownNode, ...]:
+        """Return the nodes of the newest profile, in its order, each with what this device makes of it; needs nobody.
+
+        Raises: NotEnrolledError, BundleError.
+        """
+        standings, examined = self.standings(), self.examined()
+        return tuple(
+            KnownNode(node=one.node, standing=standings[id_], refused=one.refused) for id_, one in examined.items()
+        )
+
+    async def sync(self, reach: Reach | None = None) -> SyncOutcome:
+        """Ask helm, through a beacon, for the newest profile, and keep it. Tunnels that are up go by it at once.
+
+        Where no beacon can be reached directly it goes through a tunnel of this client that is up.
 
         Raises: NoAnswerError — no beacon or helm answered; the kept profile stays in use. BundleError — what came is
         not for this device, not the fleet's, or older than what it holds.
         """
-        return await sync(self._store)
+        from pharos.caravel.reach import Reach
+        from pharos.caravel.sync import sync
 
-    async def follow(self, told: Callable[[SyncOutcome], None]) -> NoReturn:
+        through = next((tunnel for tunnel in self._tunnels if tunnel.is_up and tunnel.has_streams), None)
+        outcome = await sync(self._store, reach=reach or Reach(through=through))
+        self._refresh()
+        return outcome
+
+    async def follow(self, told: Callable[[SyncOutcome], None], *, reach: Reach | None = None) -> NoReturn:
         """Stay in touch with helm until cancelled, syncing whenever it says so; ``told`` hears of every sync.
+
+        Tunnels of this client that are up go by what comes at once, and what lives in them is not ended by it.
 
         Raises: HelmRefusedError — this device was revoked.
         """
-        await follow(self._store, random=random.random, told=told)
 
-    def connect(self, node: str | None = None) -> AbstractAsyncContextManager[Tunnel]:
-        """Return a context manager that runs a tunnel to a node, by id or name; None takes the first that is known.
+        from pharos.caravel.follow import follow
 
-        Raises: NoSuchNodeError — the profile has no such node. NodeRefusedError — it is not the one that was known, or
-        the fleet lock has not signed it.
+        def note(outcome: SyncOutcome) -> None:
+            self._refresh()
+            told(outcome)
+
+        await follow(self._store, random=random.random, told=note, reach=reach)
+
+    def connect(
+        self,
+        node: str | None = None,
+        *,
+        protocol: str | None = None,
+        inner: InnerKind | str | Inner = FAST,
+        tun_fd: int | None = None,
+        protect: Protect | None = None,
+        options: ConnectOptions | None = None,
+    ) -> AbstractAsyncContextManager[Tunnel]:
+        """Return a context manager that keeps a connection up: to the node of that id or name, or to whichever is best.
+
+        ``protocol``: `AMNEZIAWG` or `VLESS_REALITY` alone. ``inner`` says who makes packets of what is sent, or is an
+        inner side that exists already; with ``tun_fd`` it is a device of the host's, whose packets go through.
+        ``protect`` is called with each socket that has to stay outside the tunnel.
+
+        Raises: NoSuchNodeError — the profile has no such node, or none that is known and may be used. NodeRefusedError
+        — it is not the one that was known, or the fleet lock has not signed it. Opened, also what `open_inner` raises.
         """
-        profile = self.profile()
-        found = examine(profile.fleet, choose_node(profile, self.standings(), node)).node
-        return open_node_tunnel(profile, found, self._store.enrolled().secrets)
+        from pharos.caravel.tunnel.connection import ConnectionPlan
+        from pharos.caravel.tunnel.options import ConnectOptions
+
+        options = options or ConnectOptions()
+        if self._managed is not None and self._managed.floor is not None:
+            options = attrs.evolve(options, floor=self._managed.floor)
+        source = self.source(protect=protect, options=options)
+        plan = ConnectionPlan(
+            source=source, wanted=node, protocol=protocol, inner=inner, tun_fd=tun_fd, protect=protect, options=options
+        )
+        plan.check()
+        return self._connected(plan)
+
+    def source(self, *, protect: Protect | None = None, options: ConnectOptions | None = None) -> FleetSource:
+        """Return the nodes of this device's profile as ways to choose from, for `open_session`."""
+        from pharos.caravel.tunnel.candidates import FleetSource, Outside
+        from pharos.caravel.tunnel.options import ConnectOptions
+        from pharos.caravel.tunnel.resolving import Resolver
+
+        resolve = Resolver((options or ConnectOptions()).resolve)
+        return FleetSource(self._store, self.standings, Outside(protect=protect, resolve=resolve))
+
+    @asynccontextmanager
+    async def _connected(self, plan: ConnectionPlan) -> AsyncIterator[Tunnel]:
+        from pharos.caravel.reach import Reach
+        from pharos.caravel.tunnel.connection import offer_while_up, open_connection
+        from pharos.caravel.tunnel.memory import FILE_NAME, NetworkMemory
+
+        memory = NetworkMemory(self._store.path / FILE_NAME) if plan.options.remember else None
+        async with open_connection(plan, memory=memory) as tunnel, AsyncExitStack() as stack:
+            stack.callback(self._tunnels.remove, tunnel)
+            self._tunnels.append(tunnel)
+            if self._store.is_stale(datetime.datetime.now(datetime.UTC)):
+                tunnel.tell_stale()
+            if plan.options.follow:
+                reach = Reach(protect=plan.protect)
+                await stack.enter_async_context(open_background(functools.partial(self._stay_in_touch, reach)))
+                await stack.enter_async_context(open_background(functools.partial(offer_while_up, tunnel, reach)))
+            yield tunnel
+
+    async def _stay_in_touch(
+        self, reach: Reach, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        task_status.started()
+        try:
+            await self.follow(lambda _outcome: None, reach=reach)
+        except HelmRefusedError as error:
+            # The nodes say so themselves, and nobody else's connection ends for it.
+            log.warning("helm is not asked any more: %s", error)
+
+    def _refresh(self) -> None:
+        for tunnel in self._tunnels:
+            tunnel.refresh()
 
     def connect_reality(self, node: str | None = None) -> AbstractAsyncContextManager[RealityTunnel]:
         """Return a context manager that holds a REALITY tunnel to a node, for streams and datagrams; as `connect`.
@@ -81,14 +216,20 @@ class Client:
 
         Raises: NoSuchNodeError — the profile has no such node, or it offers no REALITY. NodeRefusedError.
         """
+        from pharos.caravel.tunnel.realityways import open_node_reality
+
         profile, believed = self._reality_node(node)
         return open_node_reality(profile, believed, self._store.enrolled().secrets)
 
     def share_link(self, node: str) -> ShareLink:
         """Return a link by which another program is this device to a node, with the secret in it.
 
-        Raises: as `connect_reality`.
+        Raises: as `connect_reality`. ManagedError — an organisation has locked the profiles.
         """
+        from pharos.caravel.tunnel.realityways import link_of_node
+
+        if self._managed is not None:
+            self._managed.check_unlocked("export anything")
         profile, believed = self._reality_node(node)
         return link_of_node(profile, believed, self._store.enrolled().secrets)
 
@@ -108,10 +249,11 @@ class Client:
         """
         now = datetime.datetime.now(datetime.UTC)
         profile, pins, denied = self._store.profile(now), self._store.pins(now), self._store.denied()
+        wait = WAIT if self._managed is None else self._managed.new_node_wait
         return {
             node.id: Standing.DENIED
             if denied.denies_node(node.id, node.awg_key)
-            else pins.standing(profile.fleet, node, now=microseconds(now))
+            else pins.standing(profile.fleet, node, now=microseconds(now), wait=wait)
             for node in profile.nodes
         }
 
@@ -126,57 +268,32 @@ class Client:
     def confirm(self, node: str) -> None:
         """Take a node, by id or name, for known with the keys that it has: the user has asked its owner.
 
-        Raises: NoSuchNodeError.
+        Raises: NoSuchNodeError. ManagedError — an organisation has locked the profiles.
         """
+        if self._managed is not None:
+            self._managed.check_unlocked("confirm a node")
         self._store.confirm(find_node(self.profile(), node), datetime.datetime.now(datetime.UTC))
 
 
 @asynccontextmanager
-async def open_client(path: Path) -> AsyncIterator[Client]:
-    """Open the store of an enrolled device.
+async def open_client(
+    path: Path,
+    fleet: str | None = None,
+    *,
+    unlocking: Unlocking | None = None,
+    managed: Managed | None = None,
+) -> AsyncIterator[Client]:
+    """Open the store of an enrolled device: of its default fleet, or of the one with that name or beginning of its id.
 
-    Raises: NotEnrolledError — it is in no fleet. StateFileError — a file is damaged; it was left as it is.
+    ``unlocking`` says how a store with a passphrase is opened; without it, files that the environment names are used.
+    ``managed`` is what an organisation decides (`pharos.caravel.managedfile.read_managed`); None: nobody does.
+
+    Raises: NotEnrolledError — it is in no fleet. NoSuchFleetError. LockedStoreError. StateFileError — a file is
+    damaged; it was left as it is.
     """
-    store = ProfileStore(path)
+    if fleet is None and managed is not None and not split(path)[1]:
+        # A path of one fleet's own has named it already.
+        fleet = managed.default_fleet or None
+    store = ProfileStore(path, unlocking=unlocking) if fleet is None else Fleets(path, unlocking).open(fleet)
     store.enrolled()
-    yield Client(store)
-
-
-def choose_node(
-    profile: Profile, standings: Mapping[NodeId, Standing], wanted: str | None, *, protocol: str = AMNEZIAWG
-) -> ProfileNode:
-    """Return the node with that id or name; None takes the first that is known, one with ``protocol`` if there is one.
-
-    Raises: NoSuchNodeError — there is none. NodeRefusedError — it is there, and not to be trusted.
-    """
-    if wanted is None:
-        # One that no tunnel leads to is better than none to say so.
-        nodes = sorted(profile.nodes, key=lambda node: not (node.amneziawg if protocol == AMNEZIAWG else node.reality))
-        known = [node for node in nodes if standings[node.id] is Standing.KNOWN]
-        if known or not profile.nodes:
-            return known[0] if known else find_node(profile, None)
-        others = ", ".join(f"{node.name} ({standings[node.id].value})" for node in profile.nodes)
-        raise NoSuchNodeError(f"no node of the profile is known for a day; name one of them yourself: {others}")
-    node = find_node(profile, wanted)
-    if standings[node.id] is Standing.CHANGED:
-        raise NodeRefusedError(
-            f"node {node.name} has other keys than this device knows; ask its owner, then:"
-            f" caravel profiles --confirm {node.name}"
-        )
-    if standings[node.id] is Standing.UNSIGNED:
-        raise NodeRefusedError(f"node {node.name} is not signed by the fleet lock; its owner has to: helm lock sign")
-    if standings[node.id] is Standing.DENIED:
-        raise NodeRefusedError(f"node {node.name} was put out of the fleet; sync for a profile without it")
-    return node
-
-
-def find_node(profile: Profile, wanted: str | None) -> ProfileNode:
-    """Return the node with that id or name; None takes the first.
-
-    Raises: NoSuchNodeError.
-    """
-    found = [node for node in profile.nodes if wanted is None or wanted in (node.id, node.name)]
-    if not found:
-        known = ", ".join(node.name for node in profile.nodes) or "none"
-        raise NoSuchNodeError(f"the profile has no node {wanted!r}; it has: {known}")
-    return found[0]
+    yield Client(store, managed=managed)

@@ -21,10 +21,11 @@ import attrs
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from pharos.caravel.enroll import keep, make_claim, prepare
+from pharos.caravel.enrolment import keep, make_claim, prepare
 from pharos.caravel.errors import TryLaterError, WrongPassphraseError
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
-from pharos.caravel.relays import open_stranger_channel
+from pharos.caravel.reach import Reach
+from pharos.caravel.relays import open_as_stranger
 from pharos.caravel.sync import CALL_TIMEOUT, failures_as_no_answer
 from pharos.wire.gen.pharos.account.v1 import account_grpc
 from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
@@ -118,7 +119,7 @@ class Login:
         Raises: AlreadyEnrolledError — this store belongs to a fleet. HelmRefusedError — the user has as many devices as
         they may have, or is kept out. NoAnswerError. PeerRejectedError — what came is not of this fleet.
         """
-        secrets = prepare(store)
+        secrets = prepare(store, self._link.fleet)
         with _failures():
             challenge = await self._stub.Challenge(pb.ChallengeRequest(), timeout=CALL_TIMEOUT)
             claim = make_claim(secrets, ephemeral=challenge.ephemeral, handshake_hash=self._passage.handshake_hash)
@@ -127,22 +128,27 @@ class Login:
 
 
 @asynccontextmanager
-async def open_login(link: FleetLink) -> AsyncIterator[Login]:
+async def open_login(link: FleetLink, reach: Reach | None = None) -> AsyncIterator[Login]:
     """Open a login passage through the first beacon of ``link`` that answers. The caller owns timeouts.
 
     Raises: NoAnswerError, HelmRefusedError — nobody answered, or not to strangers. PeerRejectedError, ManifestError —
     who answered is not the fleet of the link.
     """
+
+    @asynccontextmanager
+    async def use(outer: Channel) -> AsyncIterator[Passage]:
+        told = await fleet_grpc.FleetStub(outer).Manifest(fleet_pb2.ManifestRequest(), timeout=CALL_TIMEOUT)
+        now = datetime.datetime.now(datetime.UTC)
+        manifest = verify_manifest(told.manifest, root_hash=link.root_hash, now=now)
+        async with open_passage(outer, purpose=Purpose.LOGIN, fleet=link.fleet, helm_key=manifest.noise_key) as passage:
+            yield passage
+
     with failures_as_no_answer():
-        async with open_stranger_channel(link.beacons, fleet=link.fleet, root_hash=link.root_hash) as outer:
-            told = await fleet_grpc.FleetStub(outer).Manifest(fleet_pb2.ManifestRequest(), timeout=CALL_TIMEOUT)
-            now = datetime.datetime.now(datetime.UTC)
-            manifest = verify_manifest(told.manifest, root_hash=link.root_hash, now=now)
-            async with (
-                open_passage(outer, purpose=Purpose.LOGIN, fleet=link.fleet, helm_key=manifest.noise_key) as passage,
-                passage.channel() as inner,
-            ):
-                yield Login(link, passage, inner)
+        async with (
+            open_as_stranger(link.beacons, fleet=link.fleet, root_hash=link.root_hash, use=use, reach=reach) as passage,
+            passage.channel() as inner,
+        ):
+            yield Login(link, passage, inner)
 
 
 @contextmanager

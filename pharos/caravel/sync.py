@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Final
 
 import attrs
@@ -16,10 +16,13 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from pharos.caravel.errors import HelmRefusedError, NoAnswerError
 from pharos.caravel.profiles.denied import Denied
-from pharos.caravel.profiles.store import DeviceSecrets, Enrolled, ProfileStore
-from pharos.caravel.relays import open_member_channel
+from pharos.caravel.profiles.given import note_given
+from pharos.caravel.profiles.store import DeviceSecrets, Enrolled, ProfileStore, microseconds
+from pharos.caravel.reach import Reach
+from pharos.caravel.relays import open_as_member
 from pharos.caravel.renew import renew
 from pharos.caravel.tunnel.amnezia import pairing_of
+from pharos.caravel.tunnel.parts import Protect, StreamOpener
 from pharos.wire.errors import (
     BundleRollbackError,
     DenyListError,
@@ -35,6 +38,7 @@ from pharos.wire.passage.metadata import Purpose
 from pharos.wire.passage.notes import Note
 from pharos.wire.pki.manifest import Manifest, verify_manifest
 from pharos.wire.profile import Profile, ProfileNode, parse_profile
+from pharos.wire.rpc.client import Channel
 from pharos.wire.seal.blind import commitment, derive_psk
 from pharos.wire.seal.denylist import verify_deny_list
 from pharos.wire.seal.freshness import NONCE_LENGTH, verify_freshness
@@ -57,22 +61,35 @@ class SyncOutcome:
     revision: int
     owes: bool = False
     """A node waits for this device to say what it derived for its next generation: to ask once more says so."""
+    skew: float | None = None
+    """Seconds by which this device's clock is ahead of helm's, the way of the answer included; None: it did not say."""
 
 
-async def sync(store: ProfileStore) -> SyncOutcome:
+async def sync(
+    store: ProfileStore,
+    through: StreamOpener | None = None,
+    protect: Protect | None = None,
+    *,
+    reach: Reach | None = None,
+) -> SyncOutcome:
     """Ask for the newest bundle and keep it; once more where that brought a generation to acknowledge.
 
-    Raises: NoAnswerError — nobody answered. BundleError — what came cannot be used; what is kept stays.
+    The fleet's relays are raced, each directly, with ``protect`` for the sockets, and then ``through`` the tunnel that
+    this device has up. Whoever syncs again and again gives a ``reach`` of its own instead, which remembers.
+
+    Raises: NoAnswerError — nobody answered. HelmRefusedError — helm said no. BundleError — what came cannot be used;
+    what is kept stays. LockedStoreError — what is kept cannot be read.
     """
-    outcome = await _sync_once(store)
+    ways = reach or Reach(protect=protect, through=through)
+    outcome = await _sync_once(store, ways)
     if not outcome.owes:
         return outcome
-    return attrs.evolve(await _sync_once(store), changed=True)
+    return attrs.evolve(await _sync_once(store, ways), changed=True)
 
 
-async def _sync_once(store: ProfileStore) -> SyncOutcome:
+async def _sync_once(store: ProfileStore, reach: Reach) -> SyncOutcome:
     with failures_as_no_answer():
-        async with open_device_passage(store) as passage:
+        async with open_device_passage(store, reach=reach) as passage:
             answer = await ask(passage, store)
     return answer.keep()
 
@@ -172,17 +189,20 @@ def _keep(
         signing_keys=manifest.signing_keys,
     )
     store.save_heard(now)
+    note_given(store.path, desk=reply.desk)
+    skew = (microseconds(now) - reply.now) / 1e6 if reply.now else None
     if not reply.bundle:
         if newest != order:
             raise BundleRollbackError(f"helm says that {newest} is the newest bundle, and this device holds {order}")
-        return SyncOutcome(changed=False, epoch=order[0], revision=order[1])
+        return SyncOutcome(changed=False, epoch=order[0], revision=order[1], skew=skew)
     bundle = enrolled.open(reply.bundle, manifest, newest=order)
     if bundle.header.order != newest:
         raise BundleRollbackError(f"helm says that {newest} is the newest bundle, and {bundle.header.order} came")
     store.save_bundle(bundle, reply.bundle)
     epoch, revision = bundle.header.order
     owes = any(node.next_generation for node in parse_profile(bundle.profile).nodes)
-    return SyncOutcome(changed=bundle.header.order != order, epoch=epoch, revision=revision, owes=owes)
+    changed = bundle.header.order != order
+    return SyncOutcome(changed=changed, epoch=epoch, revision=revision, owes=owes, skew=skew)
 
 
 def _keep_denied(store: ProfileStore, manifest: Manifest, blob: bytes) -> None:
@@ -197,8 +217,10 @@ def _keep_denied(store: ProfileStore, manifest: Manifest, blob: bytes) -> None:
 
 
 @asynccontextmanager
-async def open_device_passage(store: ProfileStore, *, beside: bool = False) -> AsyncIterator[Passage]:
-    """Open this device's passage through the first beacon that answers; light until somebody calls.
+async def open_device_passage(
+    store: ProfileStore, *, beside: bool = False, reach: Reach | None = None
+) -> AsyncIterator[Passage]:
+    """Open this device's passage through the first beacon that leads to helm; light until somebody calls.
 
     ``beside``: it says nothing of bundles and takes no other passage's place, for an admin's device; somebody has to
     call at once.
@@ -208,17 +230,26 @@ async def open_device_passage(store: ProfileStore, *, beside: bool = False) -> A
     now = datetime.datetime.now(datetime.UTC)
     enrolled = store.enrolled()
     manifest = enrolled.verified_manifest(now)
-    async with (
-        open_member_channel(enrolled, manifest, _beacons(store, enrolled, now)) as outer,
-        open_passage(
-            outer,
+    reach = reach or Reach()
+
+    def use(channel: Channel) -> AbstractAsyncContextManager[Passage]:
+        # Without a word of bundles: helm takes notice of the winner alone, which says so then.
+        return open_passage(
+            channel,
             purpose=Purpose.DEVICE,
             fleet=manifest.trust.fleet,
             helm_key=manifest.noise_key,
             static=enrolled.secrets.noise,
-            holds=None if beside else Note(*kept_order(store)),
-        ) as passage,
-    ):
+        )
+
+    beacons = _beacons(store, enrolled, now, reach.random)
+    async with open_as_member(beacons, enrolled=enrolled, manifest=manifest, use=use, reach=reach) as (beacon, passage):
+        store.save_relay(beacon.relay)
+        if not beside:
+            try:
+                await passage.send_note(Note(*kept_order(store)))
+            except trio.BrokenResourceError as error:
+                raise LinkLostError(f"the passage broke at once: {error}") from error
         yield passage
 
 
@@ -242,12 +273,24 @@ def failures_as_no_answer() -> Iterator[None]:
         raise failure from error
 
 
-def _beacons(store: ProfileStore, enrolled: Enrolled, now: datetime.datetime) -> list[BeaconAddress]:
-    """Return where to try, the profile's own relays first; a damaged bundle must not keep us from asking."""
+def _beacons(
+    store: ProfileStore, enrolled: Enrolled, now: datetime.datetime, random: Callable[[], float]
+) -> list[BeaconAddress]:
+    """Return where to try: what led to helm last, then the profile's own relays, then where the fleet was joined.
+
+    Otherwise in no order, so that a fleet's devices spread over its relays. A damaged bundle must not keep us from
+    asking, and whom the deny list names is not dialled.
+    """
     try:
         relays = store.profile(now).relays
     except WireError:
         relays = ()
     fresh = [BeaconAddress(relay=relay.id, host=relay.host, port=relay.port) for relay in relays]
-    denied = store.denied().relays
-    return [b for b in (*fresh, *(b for b in enrolled.beacons if b not in fresh)) if b.relay not in denied]
+    known = [*_shuffled(fresh, random), *_shuffled([b for b in enrolled.beacons if b not in fresh], random)]
+    denied, last = store.denied().relays, store.heard_through()
+    # A stable sort: the rest stays as it is.
+    return sorted((b for b in known if b.relay not in denied), key=lambda beacon: beacon.relay != last)
+
+
+def _shuffled(beacons: Sequence[BeaconAddress], random: Callable[[], float]) -> list[BeaconAddress]:
+    return sorted(beacons, key=lambda _beacon: random())

@@ -157,5 +157,11 @@ def free_port(kind: socket.SocketKind) -> int:
 
 def _environment() -> dict[str, str]:
     # Lines reach the log as they are written, so that a failure can be shown at once. A packaged command has libraries
-    # of its own, which another Python does not look for by itself.
-    return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # of its own, which another Python does not look for by itself. The demo's devices are gone with it, and leave
+    # nothing in the keyring of whoever runs it.
+    return {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
+    }

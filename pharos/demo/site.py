@@ -1,4 +1,4 @@
-"""What REALITY needs around it, on loopback: a site that the nodes stand before, and a page to fetch through them."""
+"""What the tunnels need around them, on loopback: a site that the nodes stand before, and a page to fetch by them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAME: Final = "localhost"
 """What the site's certificate is for, and devices' hellos ask for."""
 MAX_HEAD: Final = 8 * KIB
 """Octets of a request's or an answer's head; ours have a hundred."""
-_PAGE: Final = "you have come through REALITY: {}\n"
+_PAGE: Final = "you have come through a node: {}\n"
 
 
 @attrs.frozen(kw_only=True)
@@ -39,12 +39,16 @@ class Site:
     """HTTP."""
     page: bytes
 
-    async def fetch(self, open_tcp: Callable[[str, int], Awaitable[trio.abc.HalfCloseableStream]]) -> int:
+    async def fetch(
+        self, open_tcp: Callable[[str, int], Awaitable[trio.abc.HalfCloseableStream]], host: str = HOST
+    ) -> int:
         """Get the page over whatever opens a stream; return how many octets it has.
+
+        ``host`` is what this machine is called where the stream comes out.
 
         Raises: DemoError — what came is not the page.
         """
-        async with await open_tcp(HOST, self.page_port) as stream:
+        async with await open_tcp(host, self.page_port) as stream:
             await stream.send_all(b"GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % NAME.encode())
             answer = b""
             while len(answer) < MAX_HEAD and (piece := await stream.receive_some()):

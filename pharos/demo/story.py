@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import socket
 import time
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +15,15 @@ import trio
 
 from pharos.caravel.client import Client, find_node, open_client
 from pharos.caravel.errors import NoAnswerError
-from pharos.caravel.tunnel.amnezia import Tunnel
+from pharos.caravel.tunnel.inner import InnerKind
+from pharos.caravel.tunnel.session import Tunnel
 from pharos.demo.errors import DemoError
 from pharos.demo.feed import Feed, open_feed, wait_status
 from pharos.demo.processes import Crew, Daemon, free_port, run_command, run_json
 from pharos.demo.site import NAME, Site
 from pharos.demo.steps import Steps
 from pharos.wire.files import write_atomic
+from pharos.wire.profile import AMNEZIAWG
 from pharos.wire.units import MILLISECONDS, SECONDS
 
 ECHOES: Final = 20
@@ -30,8 +33,8 @@ NODES: Final = ("a", "b")
 TUNNEL_TIMEOUT: Final = 12 * SECONDS
 # A node tells helm its REALITY key when they first talk, and helm seals new profiles then.
 PROFILE_INTERVAL: Final = 100 * MILLISECONDS
-# Engines inside the agents: no root, no interface, and nothing that outlives the demo. What devices reach by REALITY is
-# on this machine, and nodes let nobody go there unless they are told to.
+# Engines inside the agents: no root, no interface, and nothing that outlives the demo. What devices reach through them
+# is on this machine, and nodes let nobody go there unless they are told to.
 BUOY_CONFIG: Final = """\
 awg_driver = "embedded"
 reality_driver = "embedded"
@@ -84,15 +87,18 @@ class Story:
             await step("enrol-device", self._enrol_device)
             async with open_client(self._state("laptop")) as client:
                 await step("bundle", lambda: self._sync(client))
-                async with client.connect("a") as a:
+                async with _by_amneziawg(client, "a") as a:
                     await step("tunnel-a", lambda: _use(a))
                     await step("live-event", lambda: self._see_handshake(client, feed))
-                    async with client.connect("b") as b:
+                    async with _by_amneziawg(client, "b") as b:
                         await step("tunnel-b", lambda: _use(b))
+                        await step("http-a", lambda: self._fetch_inside(client, a))
+                        await step("http-b", lambda: self._fetch_inside(client, b))
                         await step("reality-a", lambda: self._fetch(client, "a"))
                         await step("reality-b", lambda: self._fetch(client, "b"))
                         await step("revoke", self._revoke_phone)
                         await step("helm-stopped", lambda: self._stop_helm(a, b))
+                        await step("http-helm-stopped", lambda: self._fetch_inside_all(client, a, b))
                         await step("reality-helm-stopped", lambda: self._fetch_everywhere(client))
                 await step("cold-start", lambda: self._cold_start(client))
 
@@ -221,6 +227,16 @@ class Story:
     async def _fetch_everywhere(self, client: Client) -> str:
         return "; ".join([f"{name}: {await self._fetch_through(client, name)}" for name in NODES])
 
+    async def _fetch_inside(self, client: Client, tunnel: Tunnel) -> str:
+        """Fetch the page by TCP of our own; the node's address inside the tunnel is this machine."""
+        [address, *_] = find_node(client.profile(), tunnel.name).addresses
+        start = time.perf_counter()
+        size = await self._site.fetch(tunnel.open_tcp_stream, address)
+        return f"page of {size} octets from {address} in {(time.perf_counter() - start) * 1000:.1f} ms, without root"
+
+    async def _fetch_inside_all(self, client: Client, *tunnels: Tunnel) -> str:
+        return "; ".join([f"{tunnel.name}: {await self._fetch_inside(client, tunnel)}" for tunnel in tunnels])
+
     async def _fetch_through(self, client: Client, name: str) -> str:
         async with client.connect_reality(name) as tunnel:
             handshake = await tunnel.wait_up(TUNNEL_TIMEOUT)
@@ -235,7 +251,7 @@ class Story:
         await run_json("caravel", "enroll", "-", "--state", str(self._state("phone")), stdin=answer["link"])
         async with open_client(self._state("phone")) as phone:
             await self._wait_peers(2)
-            async with phone.connect("a") as tunnel:
+            async with _by_amneziawg(phone, "a") as tunnel:
                 await tunnel.wait_up(TUNNEL_TIMEOUT)
                 await _echo(tunnel, 3)
                 revoked_at = time.perf_counter()
@@ -257,7 +273,7 @@ class Story:
     async def _stop_helm(self, *tunnels: Tunnel) -> str:
         assert self._helm is not None, "the story began with it"
         await self._helm.stop()
-        return "; ".join([f"{tunnel.node.name}: {await _echo(tunnel)}" for tunnel in tunnels])
+        return "; ".join([f"{tunnel.name}: {await _echo(tunnel)}" for tunnel in tunnels])
 
     async def _cold_start(self, client: Client) -> str:
         buoy = self._buoys["a"]
@@ -266,7 +282,7 @@ class Story:
         start = time.perf_counter()
         while True:
             self._crew.check()
-            async with client.connect("a") as tunnel:
+            async with _by_amneziawg(client, "a") as tunnel:
                 # A handshake that meets a closed port is lost; a fresh tunnel does not wait for its next try.
                 with contextlib.suppress(NoAnswerError):
                     await tunnel.wait_up(0.5 * SECONDS)
@@ -277,6 +293,11 @@ class Story:
         return self._folder / name
 
 
+def _by_amneziawg(client: Client, node: str) -> AbstractAsyncContextManager[Tunnel]:
+    # What every machine can do: no namespaces are asked for.
+    return client.connect(node, protocol=AMNEZIAWG, inner=InnerKind.NETSTACK)
+
+
 async def _use(tunnel: Tunnel) -> str:
     await tunnel.wait_up(TUNNEL_TIMEOUT)
     return await _echo(tunnel)
@@ -285,13 +306,13 @@ async def _use(tunnel: Tunnel) -> str:
 async def _echo(tunnel: Tunnel, count: int = ECHOES) -> str:
     report = await tunnel.ping(count)
     if report.received != count:
-        raise DemoError(f"{report.received} of {count} echoes came back from node {tunnel.node.name}")
+        raise DemoError(f"{report.received} of {count} echoes came back from node {tunnel.name}")
     middle = report.median or 0.0
     return f"{report.received} of {count} echoes, {middle * 1000:.1f} ms"
 
 
 async def _expect_refusal(client: Client) -> None:
-    async with client.connect("a") as tunnel:
+    async with _by_amneziawg(client, "a") as tunnel:
         try:
             await tunnel.wait_up(REFUSAL_PATIENCE)
         except NoAnswerError:

@@ -12,6 +12,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from pharos.wire.errors import (
+    DeniedError,
     LinkLostError,
     LinkRefusedError,
     PeerRejectedError,
@@ -44,6 +45,7 @@ class CommandError(click.ClickException):
 _CODES: tuple[tuple[type[WireError], Exit], ...] = (
     (LinkRefusedError, Exit.REFUSED),
     (PeerRejectedError, Exit.REFUSED),
+    (DeniedError, Exit.REFUSED),
     (LinkLostError, Exit.UNREACHABLE),
     (WireError, Exit.FAILED),
 )

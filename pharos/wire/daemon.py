@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -50,6 +50,11 @@ class Notifier:
                 log.debug("systemd could not be notified: %s", error)
 
 
+def is_supervised() -> bool:
+    """Whether systemd has started this process and waits to hear of it; to be asked before `run_daemon`."""
+    return "NOTIFY_SOCKET" in os.environ
+
+
 def set_up_logging(*, verbose: bool = False) -> None:
     """Log to standard error, one line a record; ``verbose`` adds DEBUG of our own packages."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr, force=True)
@@ -83,7 +88,7 @@ def tune_collector() -> None:
 
 
 def run_daemon(main: Callable[..., Awaitable[None]]) -> None:
-    """Run ``main(task_status=…)`` until SIGTERM or SIGINT; blocks.
+    """Run ``main(task_status=…)`` until SIGTERM or SIGINT, or to its own end; blocks.
 
     systemd hears READY once ``main`` has called ``started``, and from then on that the loop still turns. Exceptions of
     ``main`` propagate: systemd restarts us.
@@ -95,7 +100,12 @@ def run_daemon(main: Callable[..., Awaitable[None]]) -> None:
     async def supervise() -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(_watch_signals, nursery.cancel_scope, notifier)
-            await nursery.start(main)
+
+            async def run_to_end(*, task_status: trio.TaskStatus[Any]) -> None:
+                await main(task_status=task_status)
+                nursery.cancel_scope.cancel()
+
+            await nursery.start(run_to_end)
             notifier.send("READY=1")
             if notifier.watchdog:
                 nursery.start_soon(_reassure, notifier)

@@ -7,6 +7,7 @@
     │   └── TruncatedError          the peer's stream ended without an authenticated end
     ├── LinkLostError               the peer went away: redial
     ├── LinkRefusedError            the peer answered and said no: tell the operator
+    ├── DeniedError                 it takes a secret or a right that is not here
     ├── PeerRejectedError           a certificate does not prove the role or the id we need
     ├── ManifestError               a trust manifest is damaged, outdated or another fleet's
     ├── DenyListError               a list of revoked members is damaged, outdated or not the fleet's
@@ -14,6 +15,7 @@
     │   ├── BundleFormatError
     │   ├── BundleNotForUsError
     │   ├── BundleSignatureError
+    │   ├── BundlePassphraseError
     │   └── BundleRollbackError
     ├── LockError                   a fleet lock's key, or a signature on a node's keys, does not fit
     ├── LinkFormatError             a ticket or fleet link does not parse
@@ -58,6 +60,10 @@ class LinkRefusedError(WireError):
     """The peer answered and refused us; check that both belong to this fleet."""
 
 
+class DeniedError(WireError):
+    """It takes a secret or a right that is not here; the message says which."""
+
+
 class PeerRejectedError(WireError):
     """The peer's certificate does not prove who it has to be; check the address and the fleet."""
 
@@ -84,6 +90,10 @@ class BundleNotForUsError(BundleError):
 
 class BundleSignatureError(BundleError):
     """The profile bundle is not signed by this fleet; somebody tampered with it."""
+
+
+class BundlePassphraseError(BundleError):
+    """The file is closed with a passphrase, and this is not the one; ask whoever made it."""
 
 
 class BundleRollbackError(BundleError):

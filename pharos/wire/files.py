@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +21,10 @@ PRIVATE_DIRECTORY: Final = 0o700
 PRIVATE_FILE: Final = 0o600
 # 10,000 peers at some 400 bytes of JSON each are 4 MB; sixteen times that is no state of ours.
 MAX_STATE_SIZE: Final = 64 * MIB
+# What Windows has no word for.
+_CLOSED_TO_CHILDREN: Final = getattr(os, "O_CLOEXEC", 0)
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
+_AS_IT_IS: Final = getattr(os, "O_BINARY", 0)
 
 Json = dict[str, Any]
 
@@ -35,7 +39,7 @@ def open_state_directory(path: Path) -> Path:
     except (FileExistsError, NotADirectoryError):
         raise StateFileError(f"{path} is not a directory; name another with --state") from None
     mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    if os.name == "posix" and mode & 0o077:
         raise StateFileError(f"{path} is open to other users (mode {mode:04o}); run: chmod 700 {path}")
     return path.resolve()
 
@@ -46,18 +50,50 @@ def lock_state_directory(path: Path) -> Iterator[None]:
 
     Raises: StateFileError — another process holds it; the message names its pid.
     """
-    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | _CLOSED_TO_CHILDREN, PRIVATE_FILE)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            raise StateFileError(f"{path} is in use by process {holder}; stop it first") from None
+        if not lock_nowait(descriptor):
+            holder = _holder(descriptor)
+            raise StateFileError(f"{path} is in use by process {holder}; stop it first")
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    """Return who has written into the file of a lock."""
+    try:
+        return os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+    except OSError:
+        # Of a locked file Windows lets nobody else read.
+        return "unknown"
+
+
+def lock_nowait(descriptor: int) -> bool:
+    """Hold an open file for this process alone until it is closed, and return True; False: another one holds it.
+
+    Raises: OSError — the file system has no locks.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    try:
+        import fcntl
+    except ImportError:
+        # A system without it runs one program at a time.
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
@@ -67,10 +103,12 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
     """
     # One writer per file is the rule of every state directory, so a fixed name cannot collide and leaves no litter.
     scratch = path.with_name(f".{path.name}.new")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _CLOSED_TO_CHILDREN | _NO_LINK | _AS_IT_IS
+    descriptor = os.open(scratch, flags, mode)
     try:
-        os.fchmod(descriptor, mode)
-        if os.geteuid() == 0:
+        if hasattr(os, "fchmod"):
+            os.fchmod(descriptor, mode)
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
             # `sudo buoy csr` writes for the service whose directory it is, not for root.
             owner = path.parent.stat()
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
@@ -81,7 +119,15 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
     finally:
         os.close(descriptor)
     scratch.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make durable which files a directory has, and by what names."""
+    if not hasattr(os, "O_DIRECTORY"):
+        # Windows opens none, and keeps names by a journal of its own.
+        return
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CLOSED_TO_CHILDREN)
     try:
         os.fsync(directory)
     finally:
@@ -103,6 +149,11 @@ class StateFile:
 
         Raises: StateFileError — the file is damaged, foreign or too large; it is left as it is.
         """
+        found = self.load_any(self.format)
+        return None if found is None else found[1]
+
+    def load_any(self, *formats: str) -> tuple[str, Json] | None:
+        """Return which of several formats the document has, and the document; as `load`."""
         try:
             raw = self.path.read_bytes()
         except FileNotFoundError:
@@ -117,12 +168,12 @@ class StateFile:
             raise self._corrupt("it is not JSON") from None
         if not isinstance(document, dict) or document.keys() != {"format", "sha256", "body"}:
             raise self._corrupt("it is not a Pharos state file")
-        if document["format"] != self.format:
-            raise self._corrupt(f"it has the format {document['format']!r}, not {self.format!r}")
+        if document["format"] not in formats:
+            raise self._corrupt(f"it has the format {document['format']!r}, not {' or '.join(map(repr, formats))}")
         body = document["body"]
         if not isinstance(body, dict) or document["sha256"] != checksum(body):
             raise self._corrupt("its checksum does not match")
-        return body
+        return document["format"], body
 
     def save(self, body: Json) -> None:
         """Replace the document; durable when this returns."""

@@ -58,10 +58,11 @@ def naming_address(host: str, port: int, transport: str) -> Iterator[None]:
 
 def file_limit() -> int:
     """Return how many descriptors this process may have (RLIMIT_NOFILE)."""
-    if sys.platform == "win32":
+    try:
+        import resource
+    except ImportError:
+        # Windows has no such limit.
         return sys.maxsize
-    import resource
-
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 

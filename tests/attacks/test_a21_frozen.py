@@ -26,7 +26,7 @@ from grpclib.server import Stream
 from pharos.caravel import client as clients
 from pharos.caravel.cli import main
 from pharos.caravel.client import open_client
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.caravel.errors import NoAnswerError
 from pharos.caravel.profiles import store as stores
 from pharos.caravel.profiles.store import ProfileStore

@@ -16,7 +16,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.caravel.errors import HelmRefusedError, NoAnswerError
 from pharos.helm.accounts import claim as claims
 from pharos.helm.store.devices import list_devices

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.caravel.errors import HelmRefusedError, NoAnswerError
 from pharos.caravel.sync import sync
 from pharos.helm.accounts import claim

@@ -7,6 +7,8 @@ tests/beacon/test_ingress.py.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from pharos.beacon.sanitize import PASSAGE_PATH
-from pharos.caravel.relays import open_stranger_channel
+from pharos.caravel.relays import open_as_stranger
 from pharos.helm.relay import link as links
 from pharos.wire.errors import LinkLostError
 from pharos.wire.gen.pharos.account.v1 import account_grpc, account_pb2
@@ -24,6 +26,7 @@ from pharos.wire.gen.pharos.relay.v1 import orders_pb2
 from pharos.wire.passage.client import open_passage
 from pharos.wire.passage.metadata import PURPOSE_HEADER, Purpose
 from pharos.wire.passage.notes import Note
+from pharos.wire.rpc.client import Channel
 from pharos.wire.rpc.h2core import Accept
 from pharos.wire.rpc.h2stream import H2Stream, Headers
 from tests.attacks.test_a18_own_fingerprint import Unlimited
@@ -102,10 +105,16 @@ async def test_a26_what_is_no_grpc_opens_no_passage(tmp_path: Path, kind: str) -
         assert fleet.refusals() == [], "nobody looked at its first message"
 
 
+@asynccontextmanager
+async def itself(channel: Channel) -> AsyncIterator[Channel]:
+    """Open nothing over a channel."""
+    yield channel
+
+
 async def is_heard_after(fleet: RelayFleet, notes: int) -> bool:
     """Open a login passage, send frames of 277 octets in it, and tell whether helm still answers a call."""
     link = await fleet.invite()
-    async with open_stranger_channel(link.beacons, fleet=link.fleet, root_hash=link.root_hash) as outer:
+    async with open_as_stranger(link.beacons, fleet=link.fleet, root_hash=link.root_hash, use=itself) as outer:
         try:
             async with open_passage(outer, purpose=Purpose.LOGIN, fleet=link.fleet, helm_key=link.helm_key) as passage:
                 for number in range(notes):

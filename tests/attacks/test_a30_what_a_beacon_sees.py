@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.caravel.sync import sync
 from pharos.wire.noise.symmetric import TAG_LENGTH, CipherState
 from pharos.wire.passage import records

@@ -2,12 +2,14 @@
 
 Countermeasures: the list stands inside the signed bundle; and a device speaks two protocols only, so that no list,
 however it came about, leads to a third: a node that offers neither is not reached at all. AmneziaWG with the parameters
-of plain WireGuard is below a device's floor, whoever signs them.
+of plain WireGuard is below a device's floor, whoever signs them; and so is AmneziaWG for a device whose owner or whose
+organisation has set its floor to REALITY.
 """
 
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -16,10 +18,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pharos.caravel.errors import NoSuchNodeError
+from pharos.caravel.managed import Floor
 from pharos.caravel.profiles import ways
+from pharos.caravel.profiles.pins import Standing
 from pharos.caravel.profiles.store import generate_secrets
 from pharos.caravel.profiles.ways import examine
+from pharos.caravel.tunnel import choosing as choosing_module
 from pharos.caravel.tunnel.amnezia import open_node_tunnel
+from pharos.caravel.tunnel.candidates import FleetSource
+from pharos.caravel.tunnel.choosing import Choosing
 from pharos.wire import profile as profiles
 from pharos.wire.awg.params import PLAIN
 from pharos.wire.errors import BundleSignatureError
@@ -109,3 +116,69 @@ def test_a31_parameters_that_hide_nothing_are_below_the_floor(
     # Red: a device without a floor dials what helm signs.
     monkeypatch.setattr(ways, "PLAIN", None)
     assert examine(found.fleet, node(bare)).node.amneziawg == (bare,)
+
+
+@attrs.frozen
+class Kept:
+    """What a device's store says."""
+
+    told: Profile
+
+    def profile(self, _now: object) -> Profile:
+        return self.told
+
+    def enrolled(self) -> Any:
+        return SimpleNamespace(secrets=generate_secrets())
+
+    def bundle(self) -> None:
+        return None
+
+
+def dialled(access: list[dict[str, Any]], floor: Floor | None = None) -> set[str]:
+    """Return the protocols by which a device that is told this list would go to the node by itself."""
+    found = parse_profile(told(access))
+    source = FleetSource(Kept(found), lambda: {found.nodes[0].id: Standing.KNOWN})  # type: ignore[arg-type]
+    choosing = Choosing(source, wanted=None, protocol=None, floor=floor)
+    try:
+        choosing.read_first(asks=False)
+    except NoSuchNodeError:
+        return set()
+    return {way.protocol for way in choosing.known}
+
+
+def test_a31_floor_of_the_device_holds_whatever_list_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    amneziawg, reality = ACCESS
+    bare = amneziawg | {"parameters": PLAIN.as_mapping()}
+    assert dialled(ACCESS) == {AMNEZIAWG, VLESS_REALITY}
+    assert dialled([bare]) == set()
+    assert dialled([bare, reality]) == {VLESS_REALITY}
+    # A device whose owner, or whose organisation, wants REALITY alone does not fall below it, whatever is left.
+    assert dialled([amneziawg], Floor.REALITY) == set()
+    assert dialled(ACCESS, Floor.REALITY) == {VLESS_REALITY}
+    # Not even `any` brings back what a profile must not say.
+    assert dialled([bare], Floor.ANY) == set()
+    # Red: a device that has a floor and does not look at it.
+    monkeypatch.setattr(choosing_module, "admits", lambda _floor, _way: True)
+    assert dialled([amneziawg], Floor.REALITY) == {AMNEZIAWG}
+
+
+def test_a31_floor_is_looked_at_in_each_profile_that_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    amneziawg, reality = ACCESS
+    whole, fewer = parse_profile(told([reality])), parse_profile(told([amneziawg]))
+    kept = [whole]
+    store = SimpleNamespace(
+        profile=lambda _now: kept[0],
+        enrolled=lambda: SimpleNamespace(secrets=generate_secrets()),
+        bundle=lambda: None,
+    )
+    source = FleetSource(store, lambda: {whole.nodes[0].id: Standing.KNOWN})  # type: ignore[arg-type]
+    choosing = Choosing(source, wanted=None, protocol=None, floor=Floor.REALITY)
+    choosing.read_first(asks=False)
+    assert [way.protocol for way in choosing.known] == [VLESS_REALITY]
+    kept[0] = fewer
+    choosing.read()
+    assert choosing.known == ()
+    # Red.
+    monkeypatch.setattr(choosing_module, "admits", lambda _floor, _way: True)
+    choosing.read()
+    assert [way.protocol for way in choosing.known] == [AMNEZIAWG]

@@ -20,9 +20,10 @@ import pytest
 
 from pharos.caravel.client import Client
 from pharos.caravel.errors import NodeRefusedError, NoSuchNodeError
-from pharos.caravel.profiles import pins, ways
+from pharos.caravel.profiles import ways
 from pharos.caravel.profiles.pins import Pins, Standing
 from pharos.caravel.profiles.store import Enrolled, ProfileStore, generate_secrets
+from pharos.caravel.tunnel.realityplan import RealityPlan
 from pharos.helm.ca.authority import Authority
 from pharos.helm.fleet.lock import begin_lock, sign_nodes
 from pharos.helm.model.devices import Device
@@ -91,9 +92,15 @@ class Helm:
 
     def chosen(self) -> str:
         """Return the node that the device connects to when nobody names one."""
-        tunnel = self.client.connect()
-        node = tunnel.args[1]  # type: ignore[attr-defined]
-        return str(node.name)
+        self.client.connect()
+        return self.client.source().choices().known[0].name
+
+    def reality_keys(self, name: str) -> set[bytes]:
+        """Return by which REALITY keys the device would dial a node that is named."""
+        plans = [way.plan for way in self.client.source().choices(name).known]
+        return {
+            way.endpoint.settings.public_key for plan in plans if isinstance(plan, RealityPlan) for way in plan.ways
+        }
 
 
 @contextmanager
@@ -136,7 +143,7 @@ def named(helm: Helm, name: str) -> Node:
 @pytest.fixture
 def weak(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weakened: whatever helm has signed is known."""
-    monkeypatch.setattr(Pins, "standing", lambda _pins, _fleet, _node, *, now: Standing.KNOWN)
+    monkeypatch.setattr(Pins, "standing", lambda _pins, _fleet, _node, **_: Standing.KNOWN)
 
 
 def test_a72_added_node_is_not_chosen(tmp_path: Path) -> None:
@@ -158,7 +165,7 @@ def test_a72_without_pins_it_would_be(tmp_path: Path) -> None:
 
 
 def test_a72_without_the_wait_it_would_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pins, "WAIT", 0)
+    monkeypatch.setattr("pharos.caravel.client.WAIT", 0)
     with enemy(tmp_path) as helm:
         helm.add("false")
         helm.drop(named(helm, "true"))
@@ -210,7 +217,7 @@ def test_a72_reality_key_of_the_enemys_for_a_known_node_is_not_used(tmp_path: Pa
         assert all("is not signed by the node" in refused for refused in examined.refused)
         # By AmneziaWG, whose key is pinned, it is the node that it was.
         assert helm.chosen() == "true"
-        assert helm.client.connect("true").args[1].reality == ()  # type: ignore[attr-defined]
+        assert helm.reality_keys("true") == set()
 
 
 def test_a72_without_the_nodes_word_the_enemys_key_would_be_used(
@@ -221,14 +228,13 @@ def test_a72_without_the_nodes_word_the_enemys_key_would_be_used(
         pair = KeyPair.generate()
         helm.hand_out(named(helm, "true"), pair)
         helm.tell()
-        found = helm.client.connect("true").args[1].reality  # type: ignore[attr-defined]
-        assert {way.public_key for way in found} == {pair.public}
+        assert helm.reality_keys("true") == {pair.public}
 
 
 def test_a72_where_there_is_a_lock_the_enemys_node_is_refused_by_name_and_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pins, "WAIT", 0)
+    monkeypatch.setattr("pharos.caravel.client.WAIT", 0)
     lock = LockKey.create()
     with enemy(tmp_path, lock=lock) as helm:
         false = helm.add("false")
@@ -254,7 +260,7 @@ def test_a72_without_the_lock_a_day_is_all_that_the_enemy_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is lost without one: the wait gives its owner a day to see the node, and no more."""
-    monkeypatch.setattr(pins, "WAIT", 0)
+    monkeypatch.setattr("pharos.caravel.client.WAIT", 0)
     with enemy(tmp_path) as helm:
         helm.add("false")
         helm.tell()

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.caravel.errors import HelmRefusedError
 from pharos.caravel.profiles.store import DeviceSecrets, ProfileStore, generate_secrets
 from pharos.caravel.sync import sync

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -162,11 +163,14 @@ class TestCommands:
             assert UUID not in done.output
         assert LinkStore(state).all() == ()
 
-    def test_a_file_without_end_is_not_read_to_its_end(self, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pharos.caravel.cli.links.MAX_FILE", 1024)
-        done = caravel(state, "import", "/dev/zero")
-        assert done.exit_code == Exit.FAILED
-        assert "at most 1 KiB" in done.stderr
+    def test_what_is_no_file_is_not_read(self, state: Path, tmp_path: Path) -> None:
+        pipe, linked = tmp_path / "pipe", tmp_path / "linked"
+        os.mkfifo(pipe)
+        linked.symlink_to("/dev/zero")
+        for path, why in (("/dev/zero", "is no file"), (pipe, "is no file"), (linked, "symbolic link")):
+            done = caravel(state, "import", str(path))
+            assert done.exit_code == Exit.FAILED
+            assert why in done.stderr
 
     def test_a_qr_code_says_the_link_under_the_name_that_it_has_here(self, state: Path) -> None:
         caravel(state, "import", LINK, "--name", "cafe")

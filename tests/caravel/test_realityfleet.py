@@ -98,9 +98,9 @@ async def test_doctor_asks_a_node_that_is_open_by_reality_alone(tmp_path: Path) 
         await fleet.wait_settled(peers=1)
         done = await caravel(fleet, "doctor", "--json")
         assert done.exit_code == Exit.DONE, done.output
-        [_, finding] = json.loads(done.stdout)
-        assert (finding["what"], finding["ok"]) == ("a", True)
-        assert finding["detail"].startswith("REALITY lets this device in, ")
+        [finding] = [one for one in json.loads(done.stdout)["findings"] if one["id"].startswith("node:")]
+        assert (finding["id"], finding["level"]) == ("node:a:reality", "ok")
+        assert finding["says"].startswith("REALITY lets this device in, ")
         [node] = json.loads((await caravel(fleet, "profiles", "--no-sync", "--json")).stdout)["nodes"]
         assert {text.partition(" ")[0] for text in node["access"]} == {"vless-reality"}
         await fleet.buoys["a"].stop()

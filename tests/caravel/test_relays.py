@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,14 +12,16 @@ import pytest
 import trio
 
 from pharos.caravel.errors import NoAnswerError
-from pharos.caravel.relays import open_member_channel
+from pharos.caravel.reach import Reach
+from pharos.caravel.relays import open_as_member
 from pharos.helm.ca.authority import Authority
-from pharos.wire.errors import LinkRefusedError
+from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.ids import RelayId
 from pharos.wire.pki.csr import make_csr
 from pharos.wire.pki.keys import generate_key
 from pharos.wire.pki.roles import INGRESS
 from pharos.wire.pki.tls import Credentials, server_context
+from pharos.wire.rpc.client import Channel
 from pharos.wire.rpc.server import Service, serve_connection, turn_away
 from pharos.wire.rpc.transport import SecureStream, StreamHandler, serve_tls
 from pharos.wire.seal.ticket import BeaconAddress
@@ -33,6 +36,12 @@ async def admits(stream: SecureStream) -> None:
 
 async def closes(stream: SecureStream) -> None:
     """Go away without a word, as a relay that breaks does."""
+
+
+@asynccontextmanager
+async def itself(channel: Channel) -> AsyncIterator[Channel]:
+    """Open nothing over a channel."""
+    yield channel
 
 
 class Relays:
@@ -74,7 +83,9 @@ async def dialled(folder: Path, *handlers: StreamHandler) -> AsyncIterator[Relay
             for handler in handlers:
                 await relays.add(handler)
             manifest = enrolled.verified_manifest(now())
-            async with open_member_channel(enrolled, manifest, relays.addresses):
+            async with open_as_member(
+                relays.addresses, enrolled=enrolled, manifest=manifest, use=itself, reach=Reach(random=lambda: 0.5)
+            ):
                 yield relays
             nursery.cancel_scope.cancel()
 
@@ -95,3 +106,31 @@ async def test_device_that_nobody_answers_hears_why_of_each(tmp_path: Path) -> N
     with meets(NoAnswerError, match=r"127\.0\.0\.1:[0-9]+: .*; 127\.0\.0\.1:"):
         async with dialled(tmp_path, closes, closes):
             pytest.fail("somebody took it")
+
+
+ALERT = bytes.fromhex("15030300020228")
+"""handshake_failure, fatal (RFC 8446 §6): whoever is on the way can send it, and no relay has to be there."""
+
+
+async def test_alert_of_whoever_is_on_the_way_is_no_refusal_of_the_fleets(tmp_path: Path) -> None:
+    async def refuse(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(ALERT)
+
+    with fleet_in_memory() as (_, authority), trio.fail_after(30):
+        enrolled = enrolled_device(tmp_path, authority).enrolled()
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(functools.partial(trio.serve_tcp, refuse, 0, host="127.0.0.1"))
+            port = listeners[0].socket.getsockname()[1]
+            beacon = BeaconAddress(relay=RelayId("relay-0"), host="127.0.0.1", port=port)
+            manifest = enrolled.verified_manifest(now())
+            with pytest.raises(LinkLostError, match="refused us"):
+                async with open_as_member([beacon], enrolled=enrolled, manifest=manifest, use=itself):
+                    pytest.fail("somebody took it")
+            # Beside a relay that takes the device, it costs nothing.
+            relays = Relays(authority, nursery)
+            await relays.add(admits)
+            both = [beacon, *(attrs.evolve(one, relay=RelayId("relay-0")) for one in relays.addresses)]
+            async with open_as_member(both, enrolled=enrolled, manifest=manifest, use=itself) as (taken, _):
+                assert taken == both[1]
+            nursery.cancel_scope.cancel()

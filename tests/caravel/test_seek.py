@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from pharos.caravel.tunnel.amnezia import FIRST_LOOK, LOOK_EVERY, SILENT_LOOKS, Try, seek
+from pharos.caravel.tunnel.seeking import FIRST_LOOK, LOOK_EVERY, SILENT_LOOKS, Try, seek
 from pharos.wire.awg.config import PeerConfig
 from pharos.wire.awg.events import PeerStatus
 from pharos.wire.awg.params import ObfuscationParameters

@@ -15,7 +15,7 @@ import trio
 
 from pharos.caravel.errors import NoAnswerError
 from pharos.caravel.profiles.store import DeviceSecrets
-from pharos.caravel.tunnel import amnezia
+from pharos.caravel.tunnel import seeking
 from pharos.caravel.tunnel.amnezia import open_node_tunnel, pairing_of
 from pharos.demo.processes import free_port
 from pharos.wire.awg.config import PeerConfig
@@ -97,8 +97,8 @@ async def echoes(device: Scene) -> int:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(amnezia, "FIRST_LOOK", 0.4)
-    monkeypatch.setattr(amnezia, "LOOK_EVERY", 0.4)
+    monkeypatch.setattr(seeking, "FIRST_LOOK", 0.4)
+    monkeypatch.setattr(seeking, "LOOK_EVERY", 0.4)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -21,10 +21,13 @@ STEPS = [
     "tunnel-a",
     "live-event",
     "tunnel-b",
+    "http-a",
+    "http-b",
     "reality-a",
     "reality-b",
     "revoke",
     "helm-stopped",
+    "http-helm-stopped",
     "reality-helm-stopped",
     "cold-start",
 ]

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 import pharos
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.helm.relay.aboard import FOLDER
 from pharos.helm.relay.identity import NAME
 from pharos.wire.ids import FleetId

@@ -8,7 +8,7 @@ import attrs
 import pytest
 import trio
 
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.caravel.errors import AlreadyEnrolledError, HelmRefusedError, NoAnswerError
 from pharos.caravel.profiles.store import ProfileStore, generate_secrets
 from pharos.wire.errors import PeerRejectedError

@@ -96,19 +96,19 @@ async def test_device_waits_as_long_as_the_relay_says(tmp_path: Path, monkeypatc
     """Its own back-off would have it back within 10 ms."""
     monkeypatch.setitem(ingress._RETRY_AFTER, Refusal.HELM_AWAY, (7.0, 7.0))
     waited: list[float] = []
-    sleep = trio.sleep
+    move_on_after = trio.move_on_after
 
-    async def patient(seconds: float) -> None:
+    def patiently(seconds: float) -> trio.CancelScope:
         waited.append(seconds)
-        await sleep(min(seconds, 0.05))
+        return move_on_after(min(seconds, 0.05))
 
     async with running_fleet(tmp_path) as fleet:
         await fleet.enrol()
         await fleet.helm.stop()
-        monkeypatch.setattr(following_module, "trio", SimpleNamespace(sleep=patient))
+        there = SimpleNamespace(move_on_after=patiently, current_time=trio.current_time, sleep=trio.sleep)
+        monkeypatch.setattr(following_module, "trio", there)
         async with following(fleet):
-            while 7.0 not in waited:
-                await sleep(0.02)
+            await fleet.until(lambda: 7.0 in waited)
             await fleet.helm.start()
 
 

@@ -11,8 +11,8 @@ import trio
 
 from pharos.caravel.follow import follow
 from pharos.caravel.sync import SyncOutcome
-from pharos.caravel.tunnel import amnezia
-from pharos.caravel.tunnel.amnezia import Tunnel
+from pharos.caravel.tunnel import seeking
+from pharos.caravel.tunnel.session import Tunnel
 from pharos.helm.profiles.pairs import move_pairs
 from pharos.helm.profiles.reseal import run_reseal
 from pharos.helm.relay.edge import PassageEdge
@@ -48,8 +48,8 @@ async def test_pair_moves_and_a_tunnel_that_was_open_finds_the_new_secret_by_its
     tmp_path: Path, edges: list[PassageEdge], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An echo that is lost takes 2 s; a look within which nothing was sent says nothing.
-    monkeypatch.setattr(amnezia, "LOOK_EVERY", 2.2)
-    monkeypatch.setattr(amnezia, "FIRST_LOOK", 0.5)
+    monkeypatch.setattr(seeking, "LOOK_EVERY", 2.2)
+    monkeypatch.setattr(seeking, "FIRST_LOOK", 0.5)
     async with running_fleet(tmp_path) as fleet:
         enrolled = await fleet.enrol()
         await fleet.wait_settled(peers=1)

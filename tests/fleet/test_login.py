@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from pharos.caravel.cli import main as caravel
 from pharos.caravel.devices import Account, open_account
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.caravel.errors import HelmRefusedError, WrongPassphraseError
 from pharos.caravel.login import Login, Method, open_login
 from pharos.caravel.profiles.store import Enrolled

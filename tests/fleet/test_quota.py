@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 import trio
 
 from pharos.caravel.client import Client
-from pharos.caravel.enroll import enroll
-from pharos.caravel.tunnel.amnezia import Tunnel
+from pharos.caravel.enrolment import enroll
+from pharos.caravel.tunnel.amnezia import NodeTunnel, open_node_tunnel
 from pharos.wire.awg.icmp import Echo, build_echo, parse_echo
 from pharos.wire.seal.ticket import TicketLink
 from tests.support.fleet import running_fleet
@@ -27,9 +28,14 @@ SLOW = 64
 """kbit/s: 8 kB/s."""
 
 
-async def big_echoes(client: Client, tunnel: Tunnel, count: int = ECHOES) -> int:
+def opened(client: Client) -> AbstractAsyncContextManager[NodeTunnel]:
+    profile = client.profile()
+    return open_node_tunnel(profile, profile.nodes[0], client.store.enrolled().secrets)
+
+
+async def big_echoes(client: Client, tunnel: NodeTunnel, count: int = ECHOES) -> int:
     """Send large echoes, a few at a time, and return how many came back: what is beyond a rate is dropped."""
-    link, back = tunnel._inner, 0
+    link, back = tunnel.link, 0
     destination = ipaddress.ip_address(tunnel.node.addresses[0])
     source = ipaddress.ip_interface(client.profile().addresses[0]).ip
     for first in range(0, count, WINDOW):
@@ -56,7 +62,7 @@ async def test_user_with_a_used_up_quota_is_slowed_down_and_not_cut(tmp_path: Pa
         made = await fleet.ask("POST", f"{API}/tickets", ticket)
         await enroll(fleet.device_store("laptop"), TicketLink.parse(made["link"]))
         await fleet.wait_settled(peers=1)
-        async with fleet.client() as client, client.connect("a") as tunnel:
+        async with fleet.client() as client, opened(client) as tunnel:
             await tunnel.wait_up(10)
             # Two thirds of the quota.
             assert await big_echoes(client, tunnel, 5 * WINDOW) == 5 * WINDOW

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from pharos.caravel.errors import NoAnswerError
-from pharos.caravel.tunnel.amnezia import Tunnel
+from pharos.caravel.tunnel.session import Tunnel
 from pharos.helm.backup.archive import Made, make_backup
 from pharos.helm.backup.restore import restore_backup
 from pharos.helm.live.board import now_us

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from pharos.caravel.errors import HelmRefusedError, NoAnswerError
-from pharos.caravel.tunnel.amnezia import Tunnel
+from pharos.caravel.tunnel.session import Tunnel
 from tests.support.fleet import Fleet, running_fleet
 
 UP = 15.0

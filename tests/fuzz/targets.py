@@ -30,7 +30,7 @@ from pharos.wire.profile import (
     render_profile,
 )
 from pharos.wire.reality.serverhello import RETRY_RANDOM
-from tests.fuzz import nodes, proxies, tlsends, tlshellos, tlsrecords, traffic
+from tests.fuzz import machinenames, nodes, proxies, sources, tlsends, tlshellos, tlsrecords, traffic
 
 
 @attrs.frozen
@@ -165,6 +165,9 @@ def _profile() -> bytes:
 
 
 TARGETS = {
+    "name_question": Target(machinenames.question, (machinenames.QUESTION,), (b"\xc0\x0c", b"\0\1\0\1")),
+    "name_answer": Target(machinenames.answer, (machinenames.ANSWER.to_wire(),), (b"\xc0\x0c", b"\0\x41\0\1", b"\0\4")),
+    "resolv_conf": Target(machinenames.resolv_conf, (machinenames.RESOLV_CONF,), (b"nameserver ", b"options ", b"%")),
     "template": Target(
         template, (b"<b 0xc0ff><r 16><t>", b"<rc 5><rd 7><c>"), (b"<b 0x", b"<r ", b"<rc ", b"<rd ", b">")
     ),
@@ -277,5 +280,47 @@ TARGETS = {
         nodes.control,
         nodes.requests(),
         (b"set=1\n", b"get=1\n", b"\n\n", b"user=", b"id=", b"true", b"[::1]:443", b"::/0"),
+    ),
+    "source": Target(
+        sources.source,
+        sources.sources(),
+        (
+            b"[Interface]\n",
+            b"[Peer]\n",
+            b"PostUp = x\n",
+            b"vless://",
+            b"pharosvpn://",
+            b"://",
+            b"PK\3\4",
+            b"\xef\xbb\xbf",
+        ),
+    ),
+    "deep_link": Target(
+        sources.deep_link,
+        sources.links(),
+        (b"pharosvpn://enroll?", b"pharosvpn://fleet?", b"vless://", b"&b=", b"\n", b"../"),
+    ),
+    "image": Target(
+        sources.image,
+        sources.images(),
+        (
+            b"IHDR",
+            b"IDAT",
+            b"acTL",
+            b"zTXt",
+            b"PLTE",
+            b"VP8X",
+            b"VP8L",
+            b"ANIM",
+            b"\xff\xc0\0\x11",
+            b"\xff\xda",
+            b"\xff\xff\xff\xff",
+        ),
+    ),
+    "pharos_file": Target(sources.pharos_file, sources.files(), sources.words()),
+    "managed_file": Target(
+        sources.managed_file,
+        (sources.MANAGED,),
+        (b"[split]\n", b"[enrolment]\n", b"fleet_link = ", b"true", b"[]", b'"wait"', b"1e9", b"\n"),
     ),
 }

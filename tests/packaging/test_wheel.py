@@ -98,6 +98,7 @@ def test_wheel_carries_what_takes_tools_to_build(built: Built) -> None:
         "share/bash-completion/completions/helm",
         "share/zsh/site-functions/_helm",
         "share/fish/vendor_completions.d/helm.fish",
+        "share/pharos/caravel-up.service",
     } <= shared
     foreign = ("pharos/", f"{built.wheel.name.rpartition('-py3')[0]}.d")
     assert not [name for name in names if not name.startswith(foreign)]

@@ -22,7 +22,7 @@ from pharos.beacon.ingress import serve_ingress
 from pharos.beacon.limiter import PassageLimiter
 from pharos.beacon.tunnel import serve_tunnel
 from pharos.beacon.upstream import Upstreams
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.caravel.profiles.store import ProfileStore
 from pharos.demo.processes import free_port
 from pharos.helm.accounts.tickets import invite_device

@@ -19,6 +19,12 @@ from typing import Any, Final
 import outcome
 import trio
 
+from pharos.caravel.profiles import fleets, layout
+from pharos.caravel.profiles.fleets import Fleets
+from pharos.caravel.profiles.sealedfile import seal_all
+from pharos.caravel.profiles.store import generate_secrets
+from pharos.caravel.profiles.unlocking import Protection
+from pharos.caravel.profiles.vault import Vault
 from pharos.helm.errors import BusyError
 from pharos.helm.store import connections, database, writer
 from pharos.helm.store.changes import Act
@@ -26,7 +32,12 @@ from pharos.helm.store.copies import make_copy
 from pharos.helm.store.database import Database, Store, open_store
 from pharos.helm.store.records import change_record, get_record
 from pharos.helm.store.users import USERS
+from pharos.wire import files
 from pharos.wire.files import write_atomic
+from pharos.wire.ids import FleetId
+from pharos.wire.seal.atrest import StoreKey
+from pharos.wire.seal.passphrase import KeyCost
+from tests.support import devices
 from tests.support.faultfs import Fate, FaultFS
 
 Acknowledge = Callable[..., None]
@@ -120,6 +131,73 @@ def migrate(state: Path, acknowledge: Acknowledge) -> None:
             break
 
 
+def keep_bundles(state: Path, acknowledge: Acknowledge) -> None:
+    """Keep one bundle after another, as a device does that syncs."""
+    store = devices.open_store(state)
+    for revision in range(1, WRITES + 1):
+        store.save_bundle(devices.bundle(revision), devices.blob(revision))
+        acknowledge(revision)
+
+
+def seal_store(state: Path, acknowledge: Acknowledge) -> None:
+    """Write to a store that an earlier version left in the clear."""
+    devices.open_store(state).save_heard(devices.HEARD)
+    acknowledge("sealed")
+
+
+def change_protection(state: Path, acknowledge: Acknowledge) -> None:
+    """Let one keeper after another have the store's key."""
+    KeyCost.fresh = devices.cheap_cost  # type: ignore[method-assign,assignment]
+    for to in devices.KEEPERS:
+        store = devices.open_store(state)
+        store.vault.change_protection(to, passphrase=devices.PASSPHRASE)
+        acknowledge(to.value)
+
+
+def join_second(state: Path, acknowledge: Acknowledge) -> None:
+    """Begin to join a second fleet, and a third."""
+    for fleet in devices.OTHERS:
+        store = Fleets(state, devices.unlocking(state)).store_for(fleet)
+        store.save_secrets(generate_secrets(), fleet)
+        acknowledge(fleet)
+
+
+def forget_fleets(state: Path, acknowledge: Acknowledge) -> None:
+    """Forget the other fleets, one after another."""
+    for fleet in devices.OTHERS:
+        Fleets(state, devices.unlocking(state)).forget(fleet)
+        acknowledge(fleet)
+
+
+def write_in_place(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Weakened: a file is overwritten."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    os.write(descriptor, data)
+    os.close(descriptor)
+
+
+def move_one_by_one(root: Path, fleet: FleetId) -> None:
+    """Weakened: files are moved as they come, and what says so is written first."""
+    made = layout.make_directory(root, fleet)
+    layout.Chosen(default=fleet, moved=fleet).save(root)
+    for name in layout.OF_A_FLEET:
+        if (root / name).exists():
+            (root / name).replace(made / name)
+
+
+def change_at_once(vault: Vault, to: Protection, *, passphrase: str = "") -> None:
+    """Weakened: the old key is given up before everything is sealed by the new one."""
+    with vault.writing():
+        old, store = vault.current()
+        key = StoreKey.fresh()
+        changed = vault._entrust(key, to, store=store, passphrase=passphrase)
+        vault._file.save(changed.as_json())
+        vault.unlocking.remember(key)
+        real = Vault.key
+        Vault.key = lambda self, check: (old, store) if check == old.check else real(self, check)  # type: ignore[method-assign]
+        seal_all(vault)
+
+
 def open_lazily(path: Path, migrations: Any, **options: Any) -> Any:
     """Weakened: SQLite does not sync each commit."""
     return connections.open_writing(path, migrations, **options | {"synchronous": "NORMAL"})
@@ -131,11 +209,19 @@ WORKS: Final[dict[str, Callable[[Path, Acknowledge], None]]] = {
     "files": write_files,
     "copies": make_copies,
     "migrate": migrate,
+    "bundles": keep_bundles,
+    "seal": seal_store,
+    "protect": change_protection,
+    "second": join_second,
+    "forget": forget_fleets,
 }
 WEAK: Final[dict[str, tuple[Any, str, Any]]] = {
     "later": (writer, "transact_together", commit_later),
     "apart": (writer, "transact_together", audit_later),
     "lazy": (database, "open_writing", open_lazily),
+    "in place": (files, "write_atomic", write_in_place),
+    "one by one": (fleets, "move_apart", move_one_by_one),
+    "at once": (Vault, "change_protection", change_at_once),
 }
 
 

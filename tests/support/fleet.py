@@ -17,7 +17,7 @@ from pharos.beacon.config import BeaconConfig
 from pharos.buoy.app import run_buoy
 from pharos.buoy.config import BuoyConfig
 from pharos.caravel.client import Client, open_client
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
 from pharos.demo.processes import free_port
 from pharos.helm.app import run_helm

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,3 +244,26 @@ def test_lock_is_given_back_when_the_block_fails(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with lock_state_directory(tmp_path):
         assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o600
+
+
+def test_a_system_without_flock_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with lock_state_directory(tmp_path), lock_state_directory(tmp_path):
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_windows_locks_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
+    def locking(descriptor: int, how: int, count: int) -> None:
+        assert (how, count) == (2, 1)
+        if held:
+            raise PermissionError
+        held.append(descriptor)
+
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
+    with lock_state_directory(tmp_path):
+        with pytest.raises(StateFileError, match="is in use by process"):
+            with lock_state_directory(tmp_path):
+                raise AssertionError("it is held")

@@ -87,6 +87,8 @@ class AwgPlan:
     networks: tuple[str, ...] = ()
     """Of all devices, CIDR: what is routed into the tunnel."""
     peers: Mapping[DeviceId, AwgPeer] = attrs.field(factory=dict)
+    policy: Policy = attrs.field(factory=Policy)
+    """What devices may reach, for an engine that dials for them; elsewhere the firewall sees to it."""
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,6 @@ import attrs
 from pharos.buoy.config import BuoyConfig
 from pharos.buoy.dataplane.base import AwgDriver, AwgPlan, EngineError, OnEvent, Publish, RealityDriver
 from pharos.buoy.dataplane.choose import EMBEDDED, KERNEL, USERSPACE, XRAY, choose
-from pharos.buoy.dataplane.embedded import open_embedded_awg
 from pharos.buoy.dataplane.kernel import make_kernel_awg
 from pharos.buoy.dataplane.links import link_by_helper, main_link
 from pharos.buoy.dataplane.outside import interfaces_from
@@ -119,6 +118,9 @@ def _interfaces(config: BuoyConfig, name: str) -> tuple[str, ...]:
 @contextmanager
 def _open_awg(config: BuoyConfig, name: str, helper: RootHelper, on_event: OnEvent) -> Iterator[AwgDriver]:
     if name == EMBEDDED:
+        # No other node needs to load a TCP/IP stack.
+        from pharos.buoy.dataplane.embedded import open_embedded_awg
+
         interface = config.embedded_interface
         by_helper = link_by_helper(helper)
 
@@ -128,7 +130,13 @@ def _open_awg(config: BuoyConfig, name: str, helper: RootHelper, on_event: OnEve
         # Every address is those of IPv6, too.
         host = None if config.host == EVERY_IPV4 else config.host
         with open_embedded_awg(
-            host=host, port=config.awg_port, on_event=on_event, interface=interface, set_link=set_link
+            host=host,
+            port=config.awg_port,
+            on_event=on_event,
+            interface=interface,
+            set_link=set_link,
+            rootless_exit=config.rootless_exit,
+            allowed=config.reality_allowed,
         ) as driver:
             yield driver
     elif name == KERNEL:

@@ -1,7 +1,8 @@
 """The AmneziaWG engine inside this process, for the demo, for tests, and for machines without systemd.
 
-Its inside is a TUN interface where this process may make one, and else a link in memory that answers pings at the
-node's own addresses. It ends with the agent; an engine in a process of its own does not (`userspace`).
+Its inside is a TUN interface where this process may make one, and else an exit by sockets of this process; or, where
+the operator wants neither, what answers pings at the node's own addresses. It ends with the agent; an engine in a
+process of its own does not (`userspace`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final, NoReturn
 
@@ -18,6 +19,7 @@ import trio
 
 from pharos.buoy.dataplane.awgchange import NOTHING, change_for, state_after
 from pharos.buoy.dataplane.base import NO_REASONS, AwgPlan, EngineError, OnEvent, PeerCounters
+from pharos.buoy.dataplane.rootless import ExitRules, IpNetwork, RootlessExit
 from pharos.buoy.dataplane.roster import Roster, Sighting
 from pharos.wire.awg.device import DEFAULT_MTU
 from pharos.wire.awg.echo import EchoEnd
@@ -40,13 +42,15 @@ class EmbeddedAwg:
     def __init__(
         self,
         engine: Engine,
-        inner: EchoEnd | Tun,
+        inner: EchoEnd | Tun | RootlessExit,
         network: HostNetwork | None,
         roster: Roster,
         set_link: SetLink | None,
+        allowed: Sequence[IpNetwork],
     ) -> None:
         self._engine = engine
         self._inner = inner
+        self._allowed = allowed
         self._network = network
         self._roster = roster
         self._set_link = set_link
@@ -67,6 +71,8 @@ class EmbeddedAwg:
         async with trio.open_nursery() as nursery:
             if self._network is not None:
                 await nursery.start(self._network.run)
+            if isinstance(self._inner, RootlessExit):
+                await nursery.start(self._inner.run)
             nursery.start_soon(self._engine.run)
             task_status.started()
         raise AssertionError("an engine ends by cancellation or an error only")
@@ -79,6 +85,10 @@ class EmbeddedAwg:
         self._told = plan
         if isinstance(self._inner, EchoEnd):
             self._inner.set_addresses([ipaddress.ip_address(address) for address in plan.addresses])
+        elif isinstance(self._inner, RootlessExit):
+            self._inner.set_rules(
+                ExitRules.of(plan.policy, own=plan.addresses, allowed=self._allowed, devices=plan.networks)
+            )
         elif self._set_link is not None:
             await self._set_link(plan)
 
@@ -130,13 +140,21 @@ def _on_port(plan: AwgPlan, port: int) -> AwgPlan:
 
 @contextmanager
 def open_embedded_awg(
-    *, host: str | None, port: int, on_event: OnEvent, interface: str = "", set_link: SetLink | None = None
+    *,
+    host: str | None,
+    port: int,
+    on_event: OnEvent,
+    interface: str = "",
+    set_link: SetLink | None = None,
+    rootless_exit: bool = False,
+    allowed: Sequence[IpNetwork] = (),
 ) -> Iterator[EmbeddedAwg]:
     """Have an engine on one UDP port while the block lasts; `EmbeddedAwg.run` makes it carry packets.
 
     It listens on ``host``, or on every address there is.
 
-    With ``interface`` its inside is a TUN interface of that name, which ``set_link`` gives its addresses.
+    With ``interface`` its inside is a TUN interface of that name, which ``set_link`` gives its addresses. Without one
+    and with ``rootless_exit`` this process dials for devices, to the Internet and to the networks that are ``allowed``.
 
     Raises: OSError — the port or the interface cannot be had.
     """
@@ -147,11 +165,12 @@ def open_embedded_awg(
 
     network = HostNetwork(lambda _index, _mtu: None) if interface else None
     with ExitStack() as stack:
-        inner: EchoEnd | Tun = EchoEnd([])
+        inner: EchoEnd | Tun | RootlessExit = RootlessExit() if rootless_exit else EchoEnd([])
         if network is not None:
             inner = stack.enter_context(open_tun(interface, mtu=DEFAULT_MTU, is_local=network.is_local))
-        engine = stack.enter_context(open_engine(inner, host=host, on_event=hear))
+        end = inner.far if isinstance(inner, RootlessExit) else inner
+        engine = stack.enter_context(open_engine(end, host=host, on_event=hear))
         number = engine.apply(DeviceChange(listen_port=port))
         if number:
             raise OSError(number, f"UDP port {port}: {os.strerror(number)}")
-        yield EmbeddedAwg(engine, inner, network, roster, set_link)
+        yield EmbeddedAwg(engine, inner, network, roster, set_link, allowed)

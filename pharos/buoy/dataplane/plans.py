@@ -73,7 +73,7 @@ class Planner:
         made = self._make(desired)
         # Without parameters nothing was ever ordered, and a tunnel that looks like WireGuard is not served.
         if desired.awg is None:
-            return AwgPlan(private_key=self._awg_private, addresses=desired.addresses)
+            return AwgPlan(private_key=self._awg_private, addresses=desired.addresses, policy=desired.policy)
         before = (AwgEndpoint(port=one.port, parameters=one.awg) for one in desired.previous if one.awg is not None)
         peers = {device_id: one.awg for device_id, one in made.items() if _may(one.peer, AMNEZIAWG)}
         return AwgPlan(
@@ -82,6 +82,7 @@ class Planner:
             addresses=desired.addresses,
             networks=tuple(map(str, self._networks)),
             peers=peers,
+            policy=desired.policy,
         )
 
     def reality(self, desired: Desired) -> RealityPlan:

@@ -1,7 +1,7 @@
 """The sign-in that commands use at the desk: a session's cookie or a token, in a file of this device's directory.
 
-The file has mode 0600 in a directory of mode 0700, as the device's own keys do, and with them alone it is of use:
-helm binds a session to the device over whose passage it began.
+The file is sealed as the device's own keys are, and with them alone it is of use: helm
+binds a session to the device over whose passage it began.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import attrs
 
 from pharos.caravel.admin.link import Headers
 from pharos.caravel.errors import NotSignedInError
+from pharos.caravel.profiles.sealedfile import SealedFile
 from pharos.caravel.profiles.store import ProfileStore
 from pharos.wire.errors import StateFileError
-from pharos.wire.files import StateFile
 
 LIFETIME: Final = datetime.timedelta(hours=12)
 """As long as helm lets a session live; a token kept here is forgotten as soon."""
@@ -48,12 +48,12 @@ class KeptSignIn:
 
     def __init__(self, store: ProfileStore) -> None:
         remedy = "remove it and sign in again"
-        self._file = StateFile(store.path / "desk.json", "pharos/device-desk/v1", remedy)
+        self._file = SealedFile(store.vault, store.path / "desk.json", "pharos/device-desk/v1", remedy)
 
     def load(self, now: datetime.datetime) -> SignedIn:
         """Return what is kept and has not ended.
 
-        Raises: NotSignedInError. StateFileError — the file is damaged.
+        Raises: NotSignedInError. LockedStoreError. StateFileError — the file is damaged.
         """
         body = self._file.load()
         if body is None:

@@ -25,7 +25,7 @@ from pharos.wire.tasks import open_background
 from pharos.wire.units import SECONDS
 
 DIAL_TIMEOUT: Final = 30 * SECONDS
-"""Three beacons that do not answer (`pharos.caravel.relays.DIAL_TIMEOUT`)."""
+"""A relay on a bad mobile link, and helm behind it (`pharos.caravel.relays`)."""
 ANSWER_TIMEOUT: Final = 60 * SECONDS
 """For the head of an answer: helm gives a node 30 s to do as it is told."""
 LANES: Final = INNER_STREAMS - 2

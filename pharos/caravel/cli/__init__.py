@@ -14,31 +14,34 @@ from rich.table import Table
 
 import pharos
 from pharos.caravel.cli.admin import admin
-from pharos.caravel.cli.common import json_option, run, state_option, with_client
-from pharos.caravel.cli.links import export, import_, link_facts
+from pharos.caravel.cli.common import fleet_option, json_option, run, state_option, unlocking, with_client
+from pharos.caravel.cli.doctor import doctor_
+from pharos.caravel.cli.exports import export, key
+from pharos.caravel.cli.fleets import fleets, protect
+from pharos.caravel.cli.links import conf_facts, import_, link_facts
+from pharos.caravel.cli.links import forget as forget_kept
 from pharos.caravel.cli.login import confirm, devices_, login_
+from pharos.caravel.cli.managed import managed
+from pharos.caravel.cli.open import open_
+from pharos.caravel.cli.posture import PostureGroup, refuse_if_locked
 from pharos.caravel.cli.proxy import proxy_
-from pharos.caravel.client import Client, find_node
-from pharos.caravel.enroll import ENROLMENT_TIMEOUT, enroll
+from pharos.caravel.cli.status import STALE, status_, switch_, watch_
+from pharos.caravel.cli.up import down_, up_
+from pharos.caravel.client import Client, KnownNode
+from pharos.caravel.enrolment import ENROLMENT_TIMEOUT, enroll
 from pharos.caravel.errors import CaravelError, NoAnswerError, NotEnrolledError
+from pharos.caravel.profiles.confs import ConfStore
+from pharos.caravel.profiles.fleets import Fleets
 from pharos.caravel.profiles.links import LinkStore
-from pharos.caravel.profiles.pins import Standing
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
-from pharos.caravel.profiles.ways import Examined
-from pharos.caravel.tunnel.amnezia import FIRST_LOOK
-from pharos.wire.console import CommandError, Exit, completion_command, print_facts, print_json, reports_errors
-from pharos.wire.errors import WireError
-from pharos.wire.ids import NodeId
-from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY, Access, AmneziaWgAccess, ProfileNode
+from pharos.wire.console import completion_command, print_json, reports_errors
+from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY, Access, AmneziaWgAccess
 from pharos.wire.seal.ticket import TicketLink
-from pharos.wire.units import SECONDS
-
-HANDSHAKE_TIMEOUT = 5 * SECONDS
-STALE = "helm was not heard for more than seven days: this profile may be stale, or somebody keeps a newer one from us"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=PostureGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(pharos.__version__, prog_name="caravel")
+@fleet_option
 def main() -> None:
     """Connect this device to a Pharos fleet.
 
@@ -53,11 +56,22 @@ def main() -> None:
 main.add_command(completion_command("caravel"))
 main.add_command(import_)
 main.add_command(export)
+main.add_command(key)
+main.add_command(open_)
+main.add_command(managed)
+main.add_command(up_)
+main.add_command(down_)
+main.add_command(status_)
+main.add_command(watch_)
+main.add_command(switch_)
+main.add_command(doctor_)
 main.add_command(proxy_)
 main.add_command(admin)
 main.add_command(login_)
 main.add_command(devices_)
 main.add_command(confirm)
+main.add_command(fleets)
+main.add_command(protect)
 
 
 @main.command("enroll")
@@ -75,7 +89,8 @@ def enroll_(link: str, state: Path, name: str, *, as_json: bool) -> None:
     """
     text = sys.stdin.readline().strip() if link == "-" else link
     ticket = TicketLink.parse(text)
-    store = ProfileStore(state)
+    # Beside the fleets that this device is in already.
+    store = Fleets(state, unlocking()).store_for(ticket.fleet)
 
     async def join() -> Enrolled:
         with trio.move_on_after(ENROLMENT_TIMEOUT):
@@ -103,11 +118,11 @@ def enroll_(link: str, state: Path, name: str, *, as_json: bool) -> None:
 @state_option
 @click.option("--sync/--no-sync", default=True, help="Ask helm for the newest profile first.")
 @click.option("--confirm", help="Trust this node, by id or name, with the keys that it has: you have asked its owner.")
-@click.option("--forget", help="Forget the share link of this name.")
+@click.option("--forget", help="Forget the share link or configuration of this name.")
 @json_option
 @reports_errors
 def profiles(state: Path, *, sync: bool, confirm: str | None, forget: str | None, as_json: bool) -> None:
-    """List the nodes this device may use and what it makes of each, and the share links it keeps.
+    """List the nodes this device may use and what it makes of each, and the links and configurations it keeps.
 
     \b
     Example:
@@ -115,17 +130,24 @@ def profiles(state: Path, *, sync: bool, confirm: str | None, forget: str | None
       caravel profiles --confirm amsterdam
       caravel profiles --forget cafe
     """
-    store = LinkStore(state)
+    store = LinkStore(state, unlocking=unlocking())
+    if confirm is not None:
+        refuse_if_locked("confirm a node")
     if forget is not None:
-        store.remove(forget)
+        forget_kept(state, forget)
     links = [link_facts(kept) for kept in store.all()]
+    confs = [conf_facts(kept) for kept in ConfStore(state, unlocking()).all()]
     # Links need no fleet around them.
-    fleet = _fleet_facts(state, sync=sync, confirm=confirm) if _in_fleet(state) or not (links or forget) else _NO_FLEET
+    fleet = (
+        _fleet_facts(state, sync=sync, confirm=confirm)
+        if _in_fleet(state) or not (links or confs or forget)
+        else _NO_FLEET
+    )
     if as_json:
-        print_json({**fleet, "links": links})
+        print_json({**fleet, "links": links, "configurations": confs})
         return
     console = Console()
-    if fleet["nodes"] or not links:
+    if fleet["nodes"] or not (links or confs):
         table = Table("node", "standing", "tags", "access", box=None, pad_edge=False)
         for node in fleet["nodes"]:
             table.add_row(node["name"], node["standing"], ", ".join(node["tags"]), ", ".join(node["access"]))
@@ -135,6 +157,11 @@ def profiles(state: Path, *, sync: bool, confirm: str | None, forget: str | None
         for link in links:
             table.add_row(link["name"], link["address"], link["server_name"], link["fingerprint"])
         console.print(table)
+    if confs:
+        table = Table("configuration", "node", "protocol", box=None, pad_edge=False)
+        for conf in confs:
+            table.add_row(conf["name"], f"{conf['host']} port {conf['port']}", conf["protocol"])
+        console.print(table)
 
 
 _NO_FLEET: Final[dict[str, Any]] = {"fleet": None, "device": None, "synced": False, "stale": False, "nodes": []}
@@ -142,35 +169,36 @@ _NO_FLEET: Final[dict[str, Any]] = {"fleet": None, "device": None, "synced": Fal
 
 def _in_fleet(state: Path) -> bool:
     try:
-        ProfileStore(state).enrolled()
+        ProfileStore(state, unlocking=unlocking()).enrolled()
     except NotEnrolledError:
         return False
     return True
 
 
 def _fleet_facts(state: Path, *, sync: bool, confirm: str | None) -> dict[str, Any]:
-    async def read(client: Client) -> tuple[str | None, dict[NodeId, Standing], dict[NodeId, Examined]]:
+    async def read(client: Client) -> tuple[str | None, tuple[KnownNode, ...]]:
         trouble = await _try_sync(client) if sync else None
         if confirm is not None:
             client.confirm(confirm)
-        return trouble, client.standings(), client.examined()
+        return trouble, client.profiles()
 
-    trouble, standings, examined = with_client(state, read)
+    trouble, known = with_client(state, read)
     if trouble is not None:
         click.echo(f"{trouble}; this is the kept profile", err=True)
-    now, store = datetime.datetime.now(datetime.UTC), ProfileStore(state)
+    now, store = datetime.datetime.now(datetime.UTC), ProfileStore(state, unlocking=unlocking())
     profile, stale = store.profile(now), store.is_stale(now)
     _warn_if(stale=stale)
     nodes = [
         {
-            "id": node.id,
-            "name": node.name,
-            "tags": list(node.tags),
-            "access": list(dict.fromkeys(map(_named, examined[node.id].node.access))),
-            "standing": standings[node.id].value,
-            "refused": list(examined[node.id].refused),
+            "id": one.node.id,
+            "name": one.node.name,
+            "tags": list(one.node.tags),
+            "addresses": list(one.node.addresses),
+            "access": list(dict.fromkeys(map(_named, one.node.access))),
+            "standing": one.standing.value,
+            "refused": list(one.refused),
         }
-        for node in profile.nodes
+        for one in known
     ]
     synced = trouble is None
     return {"fleet": profile.fleet, "device": profile.device_id, "synced": synced, "stale": stale, "nodes": nodes}
@@ -179,95 +207,6 @@ def _fleet_facts(state: Path, *, sync: bool, confirm: str | None) -> dict[str, A
 def _warn_if(*, stale: bool) -> None:
     if stale:
         click.echo(f"{STALE}; connect as usual, and ask whoever runs the fleet", err=True)
-
-
-@main.command()
-@state_option
-@json_option
-@reports_errors
-def status(state: Path, *, as_json: bool) -> None:
-    """Show who this device is and how fresh its profile is.
-
-    \b
-    Example:
-      caravel status
-    """
-    store = ProfileStore(state)
-    enrolled = store.enrolled()
-    kept, heard_at = store.bundle(), store.heard_at()
-    stale = store.is_stale(datetime.datetime.now(datetime.UTC))
-    _warn_if(stale=stale)
-    print_facts(
-        {
-            "device": enrolled.device_id,
-            "fleet": enrolled.root_hash.hex()[:16],
-            "certificate_ends": enrolled.credentials().certificate.not_valid_after_utc.isoformat(),
-            "bundle": "none" if kept is None else f"{kept[0][0]}.{kept[0][1]}",
-            "helm_heard": "never" if heard_at is None else heard_at.isoformat(timespec="seconds"),
-            "stale": stale,
-        },
-        as_json=as_json,
-    )
-
-
-@main.command()
-@state_option
-@click.option("--node", "wanted", help="Id or name of one node (default: all of them).")
-@click.option("--count", type=click.IntRange(1, 1000), default=5, show_default=True, help="Echoes per node.")
-@json_option
-@reports_errors
-def doctor(state: Path, wanted: str | None, count: int, *, as_json: bool) -> None:
-    """Try helm, and send echoes through a tunnel to each node; fails if a node does not answer.
-
-    A node that is open by REALITY alone is asked whether it lets this device in.
-
-    \b
-    Example:
-      caravel doctor
-      caravel doctor --node amsterdam --count 20 --json
-    """
-
-    async def examine(client: Client) -> list[dict[str, Any]]:
-        trouble = await _try_sync(client)
-        findings: list[dict[str, Any]] = [{"what": "helm", "ok": trouble is None, "detail": trouble or "in sync"}]
-        profile = client.profile()
-        nodes = profile.nodes if wanted is None else (find_node(profile, wanted),)
-        for node in nodes:
-            try:
-                # A node that has REALITY alone answers no echoes.
-                if node.reality and not node.amneziawg:
-                    ok, detail = await _look_by_reality(client, node)
-                else:
-                    ok, detail = await _echo(client, node, count)
-            except WireError as error:
-                ok, detail = False, str(error)
-            findings.append({"what": node.name, "ok": ok, "detail": detail})
-        return findings
-
-    findings = with_client(state, examine)
-    if as_json:
-        print_json(findings)
-    else:
-        for finding in findings:
-            click.echo(f"{'ok' if finding['ok'] else 'no':<4}{finding['what']:<20}{finding['detail']}")
-    # helm may be away, and that harms nothing; a node that does not answer is why one calls the doctor.
-    if not all(finding["ok"] for finding in findings[1:]):
-        raise CommandError("a node did not answer", Exit.UNREACHABLE)
-
-
-async def _echo(client: Client, node: ProfileNode, count: int) -> tuple[bool, str]:
-    async with client.connect(node.id) as tunnel:
-        await tunnel.wait_up(HANDSHAKE_TIMEOUT + FIRST_LOOK * (len(node.amneziawg) - 1))
-        report = await tunnel.ping(count)
-    middle = report.median
-    detail = f"{report.received} of {count} echoes" + ("" if middle is None else f", {middle * 1000:.1f} ms")
-    return report.received == count, detail
-
-
-async def _look_by_reality(client: Client, node: ProfileNode) -> tuple[bool, str]:
-    async with client.connect_reality(node.id) as tunnel:
-        seconds = await tunnel.wait_up(HANDSHAKE_TIMEOUT)
-    return True, f"REALITY lets this device in, {seconds * 1000:.1f} ms"
 
 
 def _named(way: Access) -> str:

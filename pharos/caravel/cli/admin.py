@@ -18,7 +18,7 @@ from pharos.caravel.admin.acts import DeskSession, by_token, sign_in
 from pharos.caravel.admin.kept import KeptSignIn, SignedIn
 from pharos.caravel.admin.link import Lane, open_desk_link
 from pharos.caravel.admin.page import PORT, open_admin
-from pharos.caravel.cli.common import json_option, run, state_option, stop_on_signal
+from pharos.caravel.cli.common import json_option, run, state_option, stop_on_signal, unlocking
 from pharos.caravel.client import open_client
 from pharos.caravel.errors import DeskError, NotSignedInError
 from pharos.wire.console import CommandError, Exit, print_facts, print_json, reports_errors
@@ -67,7 +67,7 @@ def ui(state: Path, *, port: int, opens: bool, as_json: bool) -> None:
     async def serve() -> None:
         with trio.CancelScope() as scope:
             async with (
-                open_client(state) as client,
+                open_client(state, unlocking=unlocking()) as client,
                 open_background(functools.partial(stop_on_signal, scope)),
                 open_admin(client, port=port, opened=lambda: tell(page.address, page.link)) as page,
             ):
@@ -114,7 +114,7 @@ def login(name: str | None, state: Path, *, token: bool, from_stdin: bool, as_js
     facts = {"name": signed.name or "token", "role": signed.role or "the token's", "until": signed.until.isoformat()}
 
     async def keep() -> None:
-        async with open_client(state) as client:
+        async with open_client(state, unlocking=unlocking()) as client:
             KeptSignIn(client.store).save(signed)
 
     _run(keep)
@@ -237,7 +237,7 @@ def _as_admin(state: Path, act: Callable[[DeskSession], Awaitable[Any]]) -> Any:
     """
 
     async def main() -> Any:
-        async with open_client(state) as client:
+        async with open_client(state, unlocking=unlocking()) as client:
             signed = KeptSignIn(client.store).load(datetime.datetime.now(datetime.UTC))
             async with open_desk_link(client.store) as link, link.open_lane() as lane:
                 return await act(DeskSession(lane, signed))
@@ -247,7 +247,11 @@ def _as_admin(state: Path, act: Callable[[DeskSession], Awaitable[Any]]) -> Any:
 
 def _at_desk(state: Path, act: Callable[[Lane], Awaitable[Any]]) -> Any:
     async def main() -> Any:
-        async with open_client(state) as client, open_desk_link(client.store) as link, link.open_lane() as lane:
+        async with (
+            open_client(state, unlocking=unlocking()) as client,
+            open_desk_link(client.store) as link,
+            link.open_lane() as lane,
+        ):
             return await act(lane)
 
     return _run(main)
@@ -255,7 +259,7 @@ def _at_desk(state: Path, act: Callable[[Lane], Awaitable[Any]]) -> Any:
 
 def _forget(state: Path) -> None:
     async def main() -> None:
-        async with open_client(state) as client:
+        async with open_client(state, unlocking=unlocking()) as client:
             KeptSignIn(client.store).forget()
 
     _run(main)

@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pharos.caravel.cli.common import json_option, run, state_option
+from pharos.caravel.cli.common import json_option, run, state_option, unlocking
 from pharos.caravel.devices import Account, OwnDevice, open_account
-from pharos.caravel.enroll import ENROLMENT_TIMEOUT, prepare
+from pharos.caravel.enrolment import ENROLMENT_TIMEOUT, prepare
 from pharos.caravel.errors import NoAnswerError, WrongPassphraseError
 from pharos.caravel.login import CONFIRM_TIMEOUT, Begun, Login, Method, open_login
+from pharos.caravel.profiles.fleets import Fleets
 from pharos.caravel.profiles.store import Enrolled, ProfileStore
 from pharos.wire.console import CommandError, Exit, print_facts, print_json, reports_errors
 from pharos.wire.seal.ticket import BeaconAddress, FleetLink
@@ -66,9 +67,10 @@ def login_(
       caravel login 'pharosvpn://fleet?v=1&b=…'
       caravel login 'pharosvpn://fleet?v=1&b=…' --email ada@example.org --method code
     """
-    fleet, way, store = _fleet_link(link, beacons, root), Method(method), ProfileStore(state)
-    # Before anything is asked: a store that is in a fleet is in no second one.
-    prepare(store)
+    fleet, way = _fleet_link(link, beacons, root), Method(method)
+    # Before anything is asked: whoever is in this fleet already need not say who they are.
+    store = Fleets(state, unlocking()).store_for(fleet.fleet)
+    prepare(store, fleet.fleet)
     if email is None and way is not Method.OIDC:
         email = _ask("Mail address", hide=False)
     passphrase = _ask("Passphrase", hide=True) if way is Method.PASSPHRASE else ""
@@ -174,7 +176,7 @@ def list_(state: Path, *, as_json: bool) -> None:
     """
 
     async def act() -> Any:
-        async with open_account(ProfileStore(state)) as account:
+        async with open_account(ProfileStore(state, unlocking=unlocking())) as account:
             return await account.devices()
 
     found = run(act)
@@ -272,7 +274,7 @@ def confirm(code: str, state: Path, *, yes: bool, as_json: bool) -> None:
 
 def _with_account(state: Path, act: Any) -> Any:
     async def main() -> Any:
-        async with open_account(ProfileStore(state)) as account:
+        async with open_account(ProfileStore(state, unlocking=unlocking())) as account:
             return await act(account)
 
     return run(main)

@@ -9,8 +9,11 @@ from typing import Any, Final
 import attrs
 
 from pharos.caravel.errors import LinkNameTakenError, NoSuchLinkError
+from pharos.caravel.profiles.layout import split
+from pharos.caravel.profiles.sealedfile import SealedFile
+from pharos.caravel.profiles.unlocking import Unlocking
+from pharos.caravel.profiles.vault import Vault
 from pharos.wire.errors import LinkFormatError, StateFileError, WireError
-from pharos.wire.files import StateFile, open_state_directory
 from pharos.wire.reality.options import DEFAULT_OPTIONS, DialOptions, parse_version, render_version
 from pharos.wire.reality.sharelink import ShareLink
 
@@ -19,6 +22,7 @@ MAX_LINKS: Final = 1000
 MAX_NAME: Final = 64
 """Characters, as many as a table shows beside other columns."""
 SCHEME: Final = "vless://"
+"""Of a link where a name may stand as well."""
 
 
 @attrs.frozen(kw_only=True)
@@ -31,24 +35,37 @@ class KeptLink:
     options: DialOptions = DEFAULT_OPTIONS
 
     def __attrs_post_init__(self) -> None:
-        if not (0 < len(self.name) <= MAX_NAME and self.name.isprintable() and self.name == self.name.strip()):
-            raise LinkFormatError(f"a link's name has 1 to {MAX_NAME} printable characters; choose one with --name")
-        if self.name.startswith((SCHEME, "-")):
-            raise LinkFormatError("a link's name begins with no - and is no link; choose one with --name")
+        check_name(self.name)
+
+
+def check_name(name: str) -> str:
+    """Return what somebody calls a link or a configuration, if it can be shown and typed.
+
+    Whatever moves the cursor, turns the direction of writing or is not seen at all is not printable to Python; it is
+    never a part of a path.
+
+    Raises: LinkFormatError.
+    """
+    if not (0 < len(name) <= MAX_NAME and name.isprintable() and name == name.strip()):
+        raise LinkFormatError(f"a name has 1 to {MAX_NAME} printable characters; choose one with --name")
+    if name.startswith("-") or "://" in name:
+        raise LinkFormatError("a name begins with no - and is no link; choose one with --name")
+    return name
 
 
 class LinkStore:
     """The links in a device's directory, which need not be enrolled. One process writes at a time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = open_state_directory(path)
+    def __init__(self, path: Path, unlocking: Unlocking | None = None) -> None:
+        vault = Vault(split(path)[0], unlocking)
+        self.path = vault.root
         remedy = "restore it from a copy, or remove it and import the links again"
-        self._file = StateFile(self.path / "links.json", "pharos/device-links/v1", remedy)
+        self._file = SealedFile(vault, self.path / "links.json", "pharos/device-links/v1", remedy)
 
     def all(self) -> tuple[KeptLink, ...]:
         """Return the links in the order of their import.
 
-        Raises: StateFileError — the file is damaged; it was left as it is.
+        Raises: LockedStoreError. StateFileError — the file is damaged; it was left as it is.
         """
         body = self._file.load()
         if body is None:
@@ -84,6 +101,10 @@ class LinkStore:
         if len(kept) > MAX_LINKS:
             raise LinkFormatError(f"a device keeps {MAX_LINKS} links at most; forget some: caravel profiles --forget")
         self._save(kept.values())
+
+    def restore(self, links: tuple[KeptLink, ...]) -> None:
+        """Keep these and no others: those of before a change that could not be completed."""
+        self._save(links)
 
     def remove(self, name: str) -> None:
         """Forget a link. Raises: NoSuchLinkError."""

@@ -42,6 +42,8 @@ class Standing(enum.Enum):
 
     DENIED = "denied"
     """The fleet's deny list has it: refused."""
+    NOT_ALLOWED = "not-allowed"
+    """It is new, and the organisation that manages this device takes no new ones: refused."""
 
     @property
     def refused(self) -> bool:
@@ -93,19 +95,23 @@ class Pins:
             return self
         return attrs.evolve(self, nodes={**self.nodes, node.id: Pin(keys=keys, seen_at=ALWAYS)})
 
-    def standing(self, fleet: FleetId, node: ProfileNode, *, now: int) -> Standing:
-        """Return what to make of a node of the profile that these pins have seen."""
+    def standing(self, fleet: FleetId, node: ProfileNode, *, now: int, wait: int | None = WAIT) -> Standing:
+        """Return what to make of a node of the profile that these pins have seen.
+
+        ``wait`` is how long one is new, in microseconds; None: for ever, and then it is not even used when it is named.
+        """
         pin, keys = self.nodes.get(node.id), keys_of(node)
         if pin is None or keys is None:
-            return Standing.NEW
+            return Standing.NEW if wait is not None else Standing.NOT_ALLOWED
         if pin.keys != keys:
             return Standing.CHANGED
         signed = self._is_signed(fleet, node, keys)
         if self.lock_key and not signed:
             return Standing.UNSIGNED
-        if _is_settled(pin.seen_at, now) or (signed and _is_settled(self.lock_seen_at, now)):
+        # A lock that came later than the enrolment could be an enemy's: it waits as nodes do.
+        if _is_settled(pin.seen_at, now, wait) or (signed and _is_settled(self.lock_seen_at, now, WAIT)):
             return Standing.KNOWN
-        return Standing.NEW
+        return Standing.NEW if wait is not None else Standing.NOT_ALLOWED
 
     def _is_signed(self, fleet: FleetId, node: ProfileNode, keys: NodeKeys) -> bool:
         if not self.lock_key:
@@ -155,8 +161,8 @@ def keys_of(node: ProfileNode) -> NodeKeys | None:
     return NodeKeys(awg=node.awg_key, derive=node.derive_key) if node.awg_key else None
 
 
-def _is_settled(seen_at: int, now: int) -> bool:
-    return seen_at == ALWAYS or now - seen_at >= WAIT
+def _is_settled(seen_at: int, now: int, wait: int | None) -> bool:
+    return seen_at == ALWAYS or (wait is not None and now - seen_at >= wait)
 
 
 def _follows(fleet: FleetId, node: ProfileNode, before: NodeKeys, after: NodeKeys) -> bool:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,10 +16,14 @@ import attrs
 
 from pharos.caravel.errors import NotEnrolledError
 from pharos.caravel.profiles.denied import Denied
+from pharos.caravel.profiles.layout import Chosen, directory_of, make_directory, split
 from pharos.caravel.profiles.pins import ALWAYS, Pins
+from pharos.caravel.profiles.sealedfile import IDENTITY, SealedFile
+from pharos.caravel.profiles.unlocking import Unlocking
+from pharos.caravel.profiles.vault import Vault, check_private
 from pharos.wire.errors import BundleError, StateFileError, WireError
 from pharos.wire.files import StateFile, open_state_directory
-from pharos.wire.ids import DeviceId
+from pharos.wire.ids import FLEET_ID_LENGTH, DeviceId, FleetId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.keys import certificate_from_der, generate_key, key_from_der, key_to_der
 from pharos.wire.pki.manifest import Manifest, verify_manifest
@@ -30,6 +35,8 @@ from pharos.wire.seal.words import safety_words
 
 T = TypeVar("T")
 
+_REMEDY: Final = "restore it from a copy, or move the directory away and enrol anew"
+_SYNC: Final = "remove it and sync again"
 STALE_AFTER: Final = datetime.timedelta(days=7)
 """A helm on a laptop may be away for a holiday's first week."""
 
@@ -47,6 +54,16 @@ class DeviceSecrets:
 
 
 @attrs.frozen(kw_only=True)
+class Member:
+    """What a store says of itself while it is locked."""
+
+    fleet: FleetId
+    """Empty where an enrolment is under way that an earlier version began."""
+    device: DeviceId
+    """Empty while the enrolment is under way."""
+
+
+@attrs.frozen(kw_only=True)
 class Enrolled:
     """A device that belongs to a fleet."""
 
@@ -59,6 +76,11 @@ class Enrolled:
     manifest: bytes
     beacons: tuple[BeaconAddress, ...]
     """Where the fleet was joined; the profile's own list is used first."""
+
+    @property
+    def fleet(self) -> FleetId:
+        """The fleet's id."""
+        return FleetId(self.root_hash.hex()[:FLEET_ID_LENGTH])
 
     @property
     def words(self) -> str:
@@ -93,25 +115,69 @@ class Enrolled:
 
 
 class ProfileStore:
-    """One device's directory; a second fleet is a second directory."""
+    """What one device keeps of one fleet, in a directory that may have several.
 
-    def __init__(self, path: Path) -> None:
-        self.path = open_state_directory(path)
-        remedy = "restore it from a copy, or move the directory away and enrol anew"
-        self._identity = StateFile(self.path / "device.json", "pharos/device/v1", remedy)
-        self._bundle = StateFile(self.path / "bundle.json", "pharos/device-bundle/v1", "remove it and sync again")
-        self._pins = StateFile(self.path / "pins.json", "pharos/device-pins/v1", remedy)
-        self._denied = StateFile(self.path / "denied.json", "pharos/device-denied/v1", "remove it and sync again")
-        self._heard = StateFile(self.path / "heard.json", "pharos/device-heard/v1", "remove it and sync again")
+    ``path`` is the device's directory, for the default fleet, or the fleet's own within it (see `Fleets`). Everything
+    in here blocks: for some milliseconds, or until somebody has typed a passphrase.
+
+    Raises: StateFileError — the directory, or a file in it, is open to others.
+    """
+
+    def __init__(self, path: Path, *, unlocking: Unlocking | None = None) -> None:
+        self.vault = Vault(path, unlocking)
+        self.root = self.vault.root
+        """The device's directory, which has what belongs to no fleet besides."""
+        _, self._fleet = split(path)
+        self._alone = Chosen.load(self.root) is None
+        if self.path != self.root and self.path.exists():
+            check_private(open_state_directory(self.path))
+
+    @property
+    def path(self) -> Path:
+        """The directory of the fleet."""
+        if self._alone and (chosen := Chosen.load(self.root)) is not None:
+            # Another process has given it a directory of its own, while this one had it open.
+            self._alone, self._fleet = False, chosen.moved
+        return directory_of(self.root, self._fleet)
+
+    @property
+    def _identity(self) -> SealedFile:
+        return SealedFile(self.vault, self.path / "device.json", IDENTITY, _REMEDY)
+
+    @property
+    def _bundle(self) -> StateFile:
+        return StateFile(self.path / "bundle.json", "pharos/device-bundle/v1", _SYNC)
+
+    @property
+    def _pins(self) -> StateFile:
+        return StateFile(self.path / "pins.json", "pharos/device-pins/v1", _REMEDY)
+
+    @property
+    def _denied(self) -> StateFile:
+        return StateFile(self.path / "denied.json", "pharos/device-denied/v1", _SYNC)
+
+    @property
+    def _heard(self) -> StateFile:
+        return StateFile(self.path / "heard.json", "pharos/device-heard/v1", _SYNC)
+
+    @property
+    def member(self) -> Member | None:
+        """Which device of which fleet this is, as far as it may be known without the key; None: of none."""
+        hints = self._identity.hints()
+        return None if hints is None else Member(fleet=FleetId(hints["fleet"]), device=DeviceId(hints["device"]))
 
     def secrets(self) -> DeviceSecrets | None:
         """Return the keys, made for an enrolment that may still be under way; None where there are none."""
         body = self._identity.load()
         return None if body is None else self._read(_secrets_from, body)
 
-    def save_secrets(self, secrets: DeviceSecrets) -> None:
-        """Keep fresh keys before they are shown to anybody: a repeated claim has to come with the same ones."""
-        self._identity.save(_secrets_to(secrets) | {"enrolled": None})
+    def save_secrets(self, secrets: DeviceSecrets, fleet: str = "") -> None:
+        """Keep fresh keys before they are shown to anybody: a repeated claim has to come with the same ones.
+
+        ``fleet``: which is about to be joined with them.
+        """
+        with self._writing():
+            self._identity.save(_secrets_to(secrets) | {"enrolled": None, "fleet": fleet})
 
     def enrolled(self) -> Enrolled:
         """Return the device.
@@ -121,11 +187,15 @@ class ProfileStore:
         body = self._identity.load()
         if body is None or body.get("enrolled") is None:
             raise NotEnrolledError(f"this device is in no fleet yet ({self.path}); run: caravel enroll LINK")
-        return self._read(_enrolled_from, body)
+        enrolled = self._read(_enrolled_from, body)
+        if self.path != self.root and enrolled.fleet != self.path.name:
+            raise StateFileError(f"{self.path} has the keys of a device of fleet {enrolled.fleet}; {_REMEDY}")
+        return enrolled
 
     def save_enrolled(self, enrolled: Enrolled) -> None:
         """Keep the certificate and the manifest."""
-        self._identity.save(_secrets_to(enrolled.secrets) | {"enrolled": _enrolled_to(enrolled)})
+        with self._writing():
+            self._identity.save(_secrets_to(enrolled.secrets) | {"enrolled": _enrolled_to(enrolled)})
 
     def bundle(self) -> tuple[tuple[int, int], bytes] | None:
         """Return (epoch, revision) and the sealed bundle; None before the first sync."""
@@ -139,16 +209,23 @@ class ProfileStore:
 
         What nodes it names, and their keys, is noted first, so that no node is ever used that was not.
 
+        One that is older than what another process has kept meanwhile is not kept.
+
         Raises: BundleFormatError — there is no profile in it.
         """
         profile = parse_profile(bundle.profile)
         now = datetime.datetime.now(datetime.UTC)
-        known = self._known_pins(now)
-        pins = (known or Pins()).after(profile, now=microseconds(now), first=known is None)
-        if pins != known:
-            self._pins.save(pins.as_json())
-        epoch, revision = bundle.header.order
-        self._bundle.save({"epoch": epoch, "revision": revision, "bundle": _encode(blob)})
+        with self._writing():
+            kept, member = self.bundle(), self.member
+            # What an earlier fleet of this directory has left is no measure for the first bundle of another.
+            if kept is not None and kept[0] > bundle.header.order and member is not None and member.device:
+                return
+            known = self._known_pins(now)
+            pins = (known or Pins()).after(profile, now=microseconds(now), first=known is None)
+            if pins != known:
+                self._pins.save(pins.as_json())
+            epoch, revision = bundle.header.order
+            self._bundle.save({"epoch": epoch, "revision": revision, "bundle": _encode(blob)})
 
     def profile(self, now: datetime.datetime) -> Profile:
         """Open the kept bundle and read its profile; needs nobody.
@@ -169,18 +246,32 @@ class ProfileStore:
 
     def save_denied(self, denied: Denied) -> None:
         """Keep whom a newer list denies."""
-        self._denied.save(denied.as_json())
+        with self._writing():
+            self._denied.save(denied.as_json())
 
     def heard_at(self) -> datetime.datetime | None:
         """Return when helm last said, for this device alone, what the newest profile is; None if it never did."""
         body = self._heard.load()
-        if body is None:
+        if body is None or body.get("at") is None:
             return None
         return self._read(lambda body: datetime.datetime.fromtimestamp(body["at"] / 1e6, datetime.UTC), body)
 
     def save_heard(self, now: datetime.datetime) -> None:
         """helm has just said so."""
-        self._heard.save({"at": microseconds(now)})
+        with self._writing():
+            self._heard.save({"at": microseconds(now), "relay": self.heard_through()})
+
+    def heard_through(self) -> str:
+        """Return the relay that led to helm last; an empty text if it is not known."""
+        body = self._heard.load()
+        return "" if body is None else str(body.get("relay", ""))
+
+    def save_relay(self, relay: str) -> None:
+        """This relay has led to helm just now."""
+        if relay == self.heard_through():
+            return
+        with self._writing():
+            self._heard.save({**(self._heard.load() or {"at": None}), "relay": relay})
 
     def is_stale(self, now: datetime.datetime) -> bool:
         """Whether helm has not been heard for so long that somebody may keep it from us (security.md row 21).
@@ -199,7 +290,8 @@ class ProfileStore:
 
     def confirm(self, node: ProfileNode, now: datetime.datetime) -> None:
         """Keep that the user knows this node, with these keys."""
-        self._pins.save(self.pins(now).confirmed(node).as_json())
+        with self._writing():
+            self._pins.save(self.pins(now).confirmed(node).as_json())
 
     def _known_pins(self, now: datetime.datetime) -> Pins | None:
         """Return the pins; None before the first profile. What an earlier version kept was not questioned then."""
@@ -213,6 +305,17 @@ class ProfileStore:
         except (BundleError, NotEnrolledError):
             return None
         return Pins().after(kept, now=ALWAYS, first=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Take a turn; in it, the files are where they are said to be."""
+        with self.vault.writing():
+            if self.path != self.root:
+                make_directory(self.root, FleetId(self.path.name))
+            elif self.vault.keeping() is None and (self.path / "device.json").exists():
+                # An earlier version wrote it in the clear.
+                self.vault.current()
+            yield
 
     def _read(self, reader: Callable[[dict[str, Any]], T], body: dict[str, Any]) -> T:
         try:

@@ -1,4 +1,4 @@
-"""SOCKS 5 and HTTP CONNECT on loopback, over one tunnel."""
+"""SOCKS 5 and HTTP CONNECT on loopback, over one tunnel of any kind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 import attrs
 import trio
 
-from pharos.caravel.tunnel.reality import RealityTunnel
+from pharos.caravel.tunnel.parts import StreamOpener
 from pharos.wire.reality.front import LOOPBACK
 from pharos.wire.reality.httpproxy import serve_http_proxy
 from pharos.wire.reality.socks import Credentials
@@ -34,7 +34,7 @@ class ProxyPlan:
 
 
 async def serve_proxies(
-    tunnel: RealityTunnel,
+    tunnel: StreamOpener,
     plan: ProxyPlan,
     *,
     task_status: trio.TaskStatus[dict[str, Place]] = trio.TASK_STATUS_IGNORED,

@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from pharos.caravel.errors import NoAnswerError
+from pharos.caravel.tunnel.parts import Protect
 from pharos.caravel.tunnel.retrying import RetryingStream
 from pharos.wire.errors import LinkLostError, LinkRefusedError, ParameterError, RemoteProtocolError
 from pharos.wire.link import Backoff
@@ -34,6 +35,7 @@ from pharos.wire.reality.vlessstream import VlessStream, request_over
 from pharos.wire.reality.vlessudp import VlessDatagrams
 from pharos.wire.reality.xudp import GLOBAL_ID_OCTETS, Frame, Status, XudpEnd
 from pharos.wire.tasks import open_background
+from pharos.wire.tcpdial import Resolve
 from pharos.wire.units import MILLISECONDS, SECONDS
 
 log = logging.getLogger(__name__)
@@ -65,7 +67,14 @@ class RealityTunnel:
     """Ways to one node and the ids by which it may know this device; ``open_reality_tunnel`` makes it."""
 
     def __init__(
-        self, name: str, ways: Sequence[Way], user_ids: Sequence[bytes], strangers: Strangers, random: Random
+        self,
+        name: str,
+        ways: Sequence[Way],
+        user_ids: Sequence[bytes],
+        strangers: Strangers,
+        random: Random,
+        protect: Protect | None = None,
+        resolve: Resolve | None = None,
     ) -> None:
         self.name = name
         """The node's or the link's."""
@@ -73,11 +82,25 @@ class RealityTunnel:
         self._ids = tuple(user_ids)
         self._strangers = strangers
         self._random = random
+        self._protect = protect
+        self._resolve = resolve
         self._current = 0
         self._asked_lock = trio.Lock()
         self._asked_until = 0.0
         self._seconds = 0.0
         """The last handshake took."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it is dialled first: the way that led there last."""
+        return self._ways[0].endpoint
+
+    def adopt(self, ways: Sequence[Way], user_ids: Sequence[bytes]) -> None:
+        """Go by these from now on; streams that are open go on as they are."""
+        known = self._ids[self._current]
+        self._ways, self._ids = tuple(ways), tuple(user_ids)
+        self._current = self._ids.index(known) if known in self._ids else 0
+        self._asked_until = 0.0
 
     async def wait_up(self, timeout: float) -> float:
         """Wait until the node has shown that it lets this device in; return how many seconds its handshake took.
@@ -143,6 +166,8 @@ class RealityTunnel:
             clock=time.time,
             random=self._random,
             take_stranger=self._strangers.take,
+            protect=self._protect,
+            resolve=self._resolve,
         )
         self._seconds = trio.current_time() - start
         if index:
@@ -198,14 +223,20 @@ class RealityTunnel:
 
 @asynccontextmanager
 async def open_reality_tunnel(
-    name: str, ways: Sequence[Way], user_ids: Sequence[bytes], *, random: Random = os.urandom
+    name: str,
+    ways: Sequence[Way],
+    user_ids: Sequence[bytes],
+    *,
+    random: Random = os.urandom,
+    protect: Protect | None = None,
+    resolve: Resolve | None = None,
 ) -> AsyncIterator[RealityTunnel]:
     """Yield a tunnel; nothing is dialled yet. Its streams are their openers', and may outlive the block.
 
     ``ways`` are tried in their order, ``user_ids`` in theirs: 16 octets each. There is at least one of both.
     """
     async with open_background(functools.partial(run_strangers, random=random)) as strangers:
-        yield RealityTunnel(name, ways, user_ids, strangers, random)
+        yield RealityTunnel(name, ways, user_ids, strangers, random, protect, resolve)
 
 
 def _address(host: str, port: int) -> Address:

@@ -10,7 +10,9 @@ from typing import Final
 from pharos.caravel.errors import NoSuchNodeError
 from pharos.caravel.profiles.store import DeviceSecrets
 from pharos.caravel.tunnel.amnezia import pairing_of
+from pharos.caravel.tunnel.parts import Protect
 from pharos.caravel.tunnel.reality import RealityTunnel, Way, open_reality_tunnel
+from pharos.caravel.tunnel.realityplan import RealityPlan
 from pharos.wire.profile import Profile, ProfileNode, RealityAccess
 from pharos.wire.reality.addresses import Address, canonical_host
 from pharos.wire.reality.client import ClientSettings
@@ -34,22 +36,43 @@ _FLOWS: Final = {flow.value: flow for flow in Flow}
 
 
 def open_node_reality(
-    profile: Profile, node: ProfileNode, secrets: DeviceSecrets, *, random: Random = os.urandom
+    profile: Profile,
+    node: ProfileNode,
+    secrets: DeviceSecrets,
+    *,
+    random: Random = os.urandom,
+    protect: Protect | None = None,
 ) -> AbstractAsyncContextManager[RealityTunnel]:
     """Return a context manager that holds a tunnel to ``node``, whose keys were examined.
 
     Raises: NoSuchNodeError — it offers no REALITY that this version speaks.
     """
-    ways = [way for access in node.reality if (way := _way_of(node, access, random)) is not None]
+    plan = plan_of_node(profile, node, secrets, random=random)
+    return open_reality_tunnel(plan.name, plan.ways, plan.user_ids, random=random, protect=protect)
+
+
+def plan_of_node(
+    profile: Profile, node: ProfileNode, secrets: DeviceSecrets, *, random: Random = os.urandom
+) -> RealityPlan:
+    """Return how this device reaches a node, whose keys were examined, by REALITY.
+
+    Raises: NoSuchNodeError — it offers no REALITY that this version speaks.
+    """
+    ways = [(access, way) for access in node.reality if (way := _way_of(node, access, random)) is not None]
     if not ways:
         raise NoSuchNodeError(f"node {node.name} offers no REALITY that this version speaks; see: caravel profiles")
-    # The next one as well: see `pharos.caravel.tunnel.retrying`.
-    ids = [
-        derive_uuid(pairing_of(profile, node, secrets, generation), secrets.derive).bytes
-        for generation in (node.generation, node.generation + 1)
-        if generation < 2**32
-    ]
-    return open_reality_tunnel(f"node {node.name}", ways, ids, random=random)
+    return RealityPlan(
+        name=f"node {node.name}",
+        identity=node.derive_key,
+        access=tuple(access for access, _ in ways),
+        ways=tuple(way for _, way in ways),
+        # The next one as well: see `pharos.caravel.tunnel.retrying`.
+        user_ids=tuple(
+            derive_uuid(pairing_of(profile, node, secrets, generation), secrets.derive).bytes
+            for generation in (node.generation, node.generation + 1)
+            if generation < 2**32
+        ),
+    )
 
 
 def link_of_node(profile: Profile, node: ProfileNode, secrets: DeviceSecrets) -> ShareLink:
@@ -75,11 +98,28 @@ def link_of_node(profile: Profile, node: ProfileNode, secrets: DeviceSecrets) ->
 
 
 def open_link_reality(
-    link: ShareLink, options: DialOptions = DEFAULT_OPTIONS, *, random: Random = os.urandom
+    link: ShareLink,
+    options: DialOptions = DEFAULT_OPTIONS,
+    *,
+    random: Random = os.urandom,
+    protect: Protect | None = None,
 ) -> AbstractAsyncContextManager[RealityTunnel]:
     """Return a context manager that holds a tunnel by a share link; no enrolment is needed."""
-    way = Way(endpoint=endpoint_of(link, options, random=random), flow=link.vless_flow)
-    return open_reality_tunnel(link.name or str(link.address), [way], [link.user_id], random=random)
+    plan = plan_of_link(link, options, random=random)
+    return open_reality_tunnel(plan.name, plan.ways, plan.user_ids, random=random, protect=protect)
+
+
+def plan_of_link(
+    link: ShareLink, options: DialOptions = DEFAULT_OPTIONS, *, random: Random = os.urandom
+) -> RealityPlan:
+    """Return how a share link's node is reached."""
+    return RealityPlan(
+        name=link.name or str(link.address),
+        identity=link.public_key,
+        access=((link, options),),
+        ways=(Way(endpoint=endpoint_of(link, options, random=random), flow=link.vless_flow),),
+        user_ids=(link.user_id,),
+    )
 
 
 def _way_of(node: ProfileNode, access: RealityAccess, random: Random) -> Way | None:

@@ -18,6 +18,7 @@ from pharos.helm.live.board import now_us
 from pharos.helm.model.devices import Device
 from pharos.helm.profiles.pairs import note_commitments
 from pharos.helm.profiles.seal import current_bundle
+from pharos.helm.store.admindevices import find_admin_device
 from pharos.helm.store.bundles import Bundle, note_held
 from pharos.helm.store.changes import Act
 from pharos.helm.store.checkpoints import latest_checkpoint
@@ -88,6 +89,7 @@ class Account(account_grpc.AccountBase):
             context.hub.publish("profile_delivered", at=now_us(), device=self._device_id)
         denied = await context.authorities.deny_lists.current(context.store, authority)
         known = (request.epoch, request.revision) == (bundle.epoch, bundle.revision)
+        desk = await context.store.read(find_admin_device, self._device_id, at=now_us()) is not None
         behind = request.manifest_version < authority.manifest_version
         await stream.send_message(
             pb.SyncReply(
@@ -100,6 +102,8 @@ class Account(account_grpc.AccountBase):
                 revision=bundle.revision,
                 deny_list=denied.blob if denied.order > (request.deny_epoch, request.deny_version) else b"",
                 checkpoint=checkpoint,
+                now=now_us(),
+                desk=desk,
             )
         )
 

@@ -13,7 +13,6 @@ from typing import Final
 import attrs
 
 from pharos.helm.alerts.picture import UNSYNCED_AFTER, Picture
-from pharos.helm.doctor.findings import Finding, Level, size_of
 from pharos.helm.doctor.machines import LEAST_MEMORY, is_disk_low
 from pharos.helm.fleet.care import CLOCK as CLOCK_SKEWED
 from pharos.helm.fleet.care import MOST_SKEW
@@ -22,6 +21,7 @@ from pharos.helm.model.alerts import Severity
 from pharos.helm.model.users import QuotaAction
 from pharos.helm.store.times import moment
 from pharos.helm.store.watched import Life, Member
+from pharos.wire.findings import Finding, Level, size_of
 from pharos.wire.link import LinkState
 from pharos.wire.pki.renewal import RENEW_AT, SPREAD
 from pharos.wire.pki.roles import Role

@@ -11,7 +11,6 @@ import attrs
 
 from pharos.helm.alerts.usage import Use
 from pharos.helm.doctor.files import check_disk
-from pharos.helm.doctor.findings import Finding
 from pharos.helm.doctor.record import check_backups, check_clock
 from pharos.helm.live.board import Sighting
 from pharos.helm.model.fleet import Fleet
@@ -20,6 +19,7 @@ from pharos.helm.store.deliveries import failing_targets
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.times import microseconds, moment
 from pharos.helm.store.watched import Life, Member, certificate_lives, count_unsynced_devices, watched_members
+from pharos.wire.findings import Finding
 from pharos.wire.pki.keys import certificate_from_der
 
 # security.md row 21: a device that helm has not answered for so long shows itself as stale. Microseconds.

@@ -15,7 +15,10 @@ from pharos.helm.cli.options import json_option, state_option
 from pharos.helm.cli.qrcodes import check_qr_file, print_qr, save_qr
 from pharos.helm.cli.records import API, change, do, path_of, print_record, print_table, read_all, read_one
 from pharos.helm.cli.states import print_moved, print_shown
+from pharos.helm.cli.ticketfiles import ask_passphrase, check_ticket_file, save_ticket
 from pharos.wire.console import CommandError, Exit, print_json, reports_errors
+from pharos.wire.seal.ticket import FleetLink, TicketLink
+from pharos.wire.seal.words import fleet_words
 
 
 def read_device(state: Path, id_or_name: str) -> dict[str, Any]:
@@ -45,6 +48,8 @@ def devices() -> None:
 @click.option("--ttl", type=Lifetime(), default="15m", show_default=True, help="How long it can be used, up to 7d.")
 @click.option("--qr/--no-qr", default=None, help="Show a QR code (default: on a terminal).")
 @click.option("--qr-file", type=click.Path(path_type=Path), help="Write the QR code to this .png or .svg, too.")
+@click.option("--file", "ticket_file", type=click.Path(path_type=Path), help="Write it to this .pharos file, too.")
+@click.option("--lock", is_flag=True, help="Close the file with a passphrase, asked for or a line of standard input.")
 @json_option
 @reports_errors
 def invite(
@@ -55,6 +60,8 @@ def invite(
     user: str | None,
     qr: bool | None,
     qr_file: Path | None,
+    ticket_file: Path | None,
+    lock: bool,
     as_json: bool,
 ) -> None:
     """Write a ticket for a new device: one link, shown once, good for one device.
@@ -64,9 +71,15 @@ def invite(
       helm devices invite "Ada's phone" --user ada
       helm devices invite laptop --ttl 2h --json
       helm devices invite tablet --qr-file tablet.png
+      helm devices invite desktop --file desktop.pharos --lock
     """
+    if lock and ticket_file is None:
+        raise click.UsageError("--lock closes a file; say --file")
+    # Before the ticket is made: its link is shown once.
+    passphrase = ask_passphrase() if lock else None
+    if ticket_file is not None:
+        check_ticket_file(ticket_file)
     if qr_file is not None:
-        # Before the ticket is made: its link is shown once.
         check_qr_file(qr_file)
     body: dict[str, Any] = {"device_name": name, "seconds": int(ttl.total_seconds())}
     if user is not None:
@@ -74,12 +87,15 @@ def invite(
     answer = call(state, "POST", f"{API}/tickets", body)
     if qr_file is not None:
         save_qr(answer["link"], qr_file)
+    if ticket_file is not None:
+        save_ticket(answer["link"], ticket_file, passphrase)
     if as_json:
         print_json(answer)
         return
     click.echo(answer["link"])
     if sys.stdout.isatty() if qr is None else qr:
         print_qr(answer["link"])
+    click.echo(f"The fleet's words: {fleet_words(TicketLink.parse(answer['link']).root_hash)}", err=True)
     click.echo(f"On the device: caravel enroll '<link>'   (until {answer['expires_at']})", err=True)
 
 
@@ -102,6 +118,7 @@ def link_(state: Path, *, qr: bool | None, as_json: bool) -> None:
     click.echo(answer["link"])
     if sys.stdout.isatty() if qr is None else qr:
         print_qr(answer["link"])
+    click.echo(f"The fleet's words: {fleet_words(FleetLink.parse(answer['link']).root_hash)}", err=True)
     click.echo("On a device: caravel login '<link>'", err=True)
 
 

@@ -26,7 +26,6 @@ from pharos.helm.doctor.files import (
     found_nothing,
     open_record,
 )
-from pharos.helm.doctor.findings import Finding, Level, is_healthy, note, ok, problem
 from pharos.helm.doctor.machines import check_machines
 from pharos.helm.doctor.reach import check_condition, check_exposure, check_fleet, check_seen, dial_members, members_of
 from pharos.helm.doctor.record import (
@@ -48,6 +47,7 @@ from pharos.helm.store.relays import list_relays
 from pharos.wire.console import CommandError, Exit, print_json, reports_errors
 from pharos.wire.errors import StateFileError, WireError
 from pharos.wire.files import lock_state_directory
+from pharos.wire.findings import Finding, Level, is_healthy, note, ok, problem
 
 _MARKS: Final = {Level.OK: "ok", Level.NOTE: "note", Level.PROBLEM: "PROBLEM"}
 

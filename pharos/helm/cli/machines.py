@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pharos.helm.doctor.findings import size_of
+from pharos.wire.findings import size_of
 
 
 def said_engine(engine: dict[str, Any]) -> str:

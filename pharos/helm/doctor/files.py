@@ -15,11 +15,11 @@ import sqlite_utils
 
 from pharos.helm.ca.providers import Provider, provider_of
 from pharos.helm.ca.vault import Vault, open_vault
-from pharos.helm.doctor.findings import Finding, age_of, note, ok, problem, size_of
 from pharos.helm.store.checks import CORE, TELEMETRY, check_private, corrupt_error, find_damage, list_copies
 from pharos.helm.store.copies import INTERVAL, SPARE
 from pharos.helm.store.migrations import core_migrations
 from pharos.wire.errors import WireError
+from pharos.wire.findings import Finding, age_of, note, ok, problem, size_of
 from pharos.wire.units import MIB
 
 # With less than this a week of events may fill the disk.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from pharos.helm.doctor.findings import Finding, note, problem, size_of
 from pharos.helm.doctor.reach import Member
+from pharos.wire.findings import Finding, note, problem, size_of
 from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY
 from pharos.wire.units import MIB
 

@@ -10,11 +10,11 @@ import attrs
 import trio
 
 from pharos.helm.ca.authority import Authority
-from pharos.helm.doctor.findings import Finding, note, ok, problem
 from pharos.helm.fleet.dial import dial_member
 from pharos.helm.model.nodes import LINKED, Node, NodeState
 from pharos.helm.model.relays import TUNNELLED, Relay
 from pharos.wire.errors import LinkLostError, LinkRefusedError
+from pharos.wire.findings import Finding, note, ok, problem
 from pharos.wire.pki.roles import Role
 from pharos.wire.units import SECONDS
 

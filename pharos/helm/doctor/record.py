@@ -9,7 +9,6 @@ from typing import Final
 from cryptography import x509
 
 from pharos.helm.ca.kit import ROOT
-from pharos.helm.doctor.findings import Finding, age_of, note, ok, problem
 from pharos.helm.model.certificates import Certificate, CertificateState
 from pharos.helm.model.fleet import Fleet
 from pharos.helm.model.nodes import NodeState
@@ -21,6 +20,7 @@ from pharos.helm.store.nodes import list_nodes
 from pharos.helm.store.relays import list_relays
 from pharos.helm.store.settings import setting
 from pharos.helm.store.times import moment
+from pharos.wire.findings import Finding, age_of, note, ok, problem
 from pharos.wire.pki.clockfloor import ClockFloor
 from pharos.wire.pki.keys import certificate_from_der
 from pharos.wire.pki.renewal import RENEW_AT

@@ -6,9 +6,9 @@ import datetime
 import sqlite3
 from typing import Final
 
-from pharos.helm.doctor.findings import Finding, age_of, ok, problem
 from pharos.helm.store.sinks import enabled_sinks, health_of
 from pharos.helm.store.times import moment
+from pharos.wire.findings import Finding, age_of, ok, problem
 
 # A receiver that is updated is away for minutes.
 FAILING_FOR: Final = datetime.timedelta(hours=1)

@@ -7,13 +7,13 @@ sleep, whatever the wall clock says.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NoReturn
 
 import trio
 
+from pharos.wire.sleeping import slept
 from pharos.wire.units import SECONDS
 
 log = logging.getLogger(__name__)
@@ -21,14 +21,6 @@ log = logging.getLogger(__name__)
 # product.md: a gap of more than 30 s is a wake. A shorter one no keepalive has noticed.
 GAP: Final = 30 * SECONDS
 LOOK_EVERY: Final = 2 * SECONDS
-
-
-def slept() -> float:
-    """Return the seconds that this machine has slept since it was started; 0 where no clock can tell."""
-    if not hasattr(time, "CLOCK_BOOTTIME"):
-        return 0.0
-    # They are read one after the other.
-    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC), 0.0)
 
 
 class Wakes:

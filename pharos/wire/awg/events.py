@@ -75,6 +75,8 @@ class PeerStatus:
     received_bytes: int
     """Authentic datagrams, with all that surrounds the packets."""
     sent_bytes: int
+    unanswered: bool = False
+    """Whether packets went out that nothing authentic has followed."""
 
 
 @attrs.define(eq=False)

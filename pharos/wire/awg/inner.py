@@ -1,10 +1,14 @@
 """The inner end of a tunnel: where its IP packets come from and go to.
 
-A TUN interface is one, an in-memory link another (``memory``), and so will a TCP stack be.
+An in-memory link is one (``memory``), and a TCP stack sits at the other end of such a link. A TUN interface (``tun``)
+is read and written by calls of its own, which cost less.
 """
 
+import abc
 from collections.abc import Sequence
 from typing import Protocol
+
+from pharos.wire.awg.batches import PacketRows
 
 
 class InnerEnd(Protocol):
@@ -17,3 +21,29 @@ class InnerEnd(Protocol):
     def send_packets_nowait(self, packets: Sequence[bytes]) -> None:
         """Take packets that came through the tunnel. Never blocks; what overflows is the end's own policy."""
         ...
+
+
+class PacketDevice(abc.ABC):
+    """A device of the system whose packets go by without being copied; one task reads and one writes."""
+
+    most: int
+    """Packets that one read brings."""
+
+    @abc.abstractmethod
+    def fileno(self) -> int: ...
+
+    @abc.abstractmethod
+    def read_nowait(self) -> PacketRows:
+        """Return the packets that are there, at least one and at most ``most``; valid until the next read.
+
+        Raises: BlockingIOError — there is none. WireError — the device is gone.
+        """
+
+    @abc.abstractmethod
+    def write_nowait(self, packets: Sequence[memoryview], rows: PacketRows | None = None) -> None:
+        """Take packets, whose bytes may change meanwhile; what the device does not take is dropped.
+
+        ``rows`` is where the first of them stand, if they are of one size and at equal distances.
+
+        Raises: WireError — the device is gone.
+        """

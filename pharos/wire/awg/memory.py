@@ -6,8 +6,11 @@ from typing import Final
 
 import trio
 
-MAX_QUEUED: Final = 256
-"""Packets each way, about 360 kB at full size: some milliseconds at full rate, as much as a network card holds."""
+MAX_QUEUED: Final = 2048
+"""Packets each way, 2.9 MB at full size. A pump hands over 740 at a time (1 MiB), and does so twice before the other
+end has its turn if chance wants it; what has room for fewer loses them."""
+ROOM: Final = 256
+"""Packets that a sender who can wait lets wait there: some milliseconds at full rate. More would only make all late."""
 _BATCH: Final = 64
 
 
@@ -22,8 +25,21 @@ class PacketQueue:
         self.dropped = 0
         """Packets that gave way or came after the end."""
         self._packets: deque[bytes] = deque(maxlen=capacity)
+        self._most = min(capacity, ROOM)
         self._arrived = trio.Event()
+        self._left = trio.lowlevel.ParkingLot()
         self._closed = False
+
+    @property
+    def room(self) -> int:
+        """Packets that whoever can wait should put now at most."""
+        return max(0, self._most - len(self._packets))
+
+    async def wait_room(self) -> None:
+        """Wait until there is room for half as many as ever, or it is closed."""
+        await trio.lowlevel.checkpoint()
+        while 2 * self.room < self._most and not self._closed:
+            await self._left.park()
 
     def put_nowait(self, packets: Sequence[bytes]) -> None:
         if self._closed:
@@ -47,13 +63,20 @@ class PacketQueue:
                 raise trio.EndOfChannel
             self._arrived = trio.Event()
             await self._arrived.wait()
+        return self.get_nowait()
+
+    def get_nowait(self) -> list[bytes]:
+        """Return up to 64 packets, or none."""
         queue = self._packets
-        return [queue.popleft() for _ in range(min(len(queue), _BATCH))]
+        packets = [queue.popleft() for _ in range(min(len(queue), _BATCH))]
+        self._left.unpark_all()
+        return packets
 
     def close(self) -> None:
         """End it: what is queued can still be taken, then the receiver learns."""
         self._closed = True
         self._arrived.set()
+        self._left.unpark_all()
 
 
 class MemoryEnd:
@@ -70,9 +93,22 @@ class MemoryEnd:
         """Raises: trio.EndOfChannel — the link is closed."""
         return await self._incoming.get()
 
+    def receive_packets_nowait(self) -> Sequence[bytes]:
+        """Return what is there of what comes next, or nothing."""
+        return self._incoming.get_nowait()
+
     def send_packets_nowait(self, packets: Sequence[bytes]) -> None:
         """Send; if the other end does not keep up its oldest packets are dropped."""
         self._outgoing.put_nowait(packets)
+
+    @property
+    def room(self) -> int:
+        """Packets that whoever can wait should send now at most; none of them is dropped."""
+        return self._outgoing.room
+
+    async def wait_room(self) -> None:
+        """Wait until there is much room, or the link is closed."""
+        await self._outgoing.wait_room()
 
     def close(self) -> None:
         """End both directions."""

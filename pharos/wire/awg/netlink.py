@@ -29,7 +29,8 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 16, 17, 20, 21, 22
 _REQUEST, _ACKNOWLEDGE, _DUMP = 0x1, 0x4, 0x300
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_IFLA_MTU, _IFLA_GSO_MAX_SIZE = 4, 41
+_IFLA_MTU, _IFLA_TXQLEN, _IFLA_GSO_MAX_SIZE = 4, 13, 41
+_IFF_UP: Final = 0x1
 
 
 @attrs.frozen
@@ -69,6 +70,15 @@ def set_gso_max_size(index: int, size: int) -> bytes:
     """Have packets of at most ``size`` bytes be put together for an interface."""
     attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + _U32.size, _IFLA_GSO_MAX_SIZE) + _U32.pack(size)
     return _message(_RTM_NEWLINK, _REQUEST | _ACKNOWLEDGE, _LINK.pack(0, 0, index, 0, 0) + attribute)
+
+
+def set_link(index: int, *, mtu: int, queue_packets: int) -> bytes:
+    """Turn an interface on, with packets of at most ``mtu`` bytes, of which so many may wait for their reader."""
+    attributes = b"".join(
+        _ATTRIBUTE.pack(_ATTRIBUTE.size + _U32.size, kind) + _U32.pack(value)
+        for kind, value in ((_IFLA_MTU, mtu), (_IFLA_TXQLEN, queue_packets))
+    )
+    return _message(_RTM_NEWLINK, _REQUEST | _ACKNOWLEDGE, _LINK.pack(0, 0, index, _IFF_UP, _IFF_UP) + attributes)
 
 
 def parse_messages(data: bytes) -> list[Message]:

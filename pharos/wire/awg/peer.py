@@ -87,6 +87,7 @@ class Peer(Line):
             session_age=None if session is None else now - session.created_at,
             received_bytes=self.received_bytes,
             sent_bytes=self.sent_bytes,
+            unanswered=self.timers.no_answer != NEVER,
         )
 
     # Packets out

@@ -9,7 +9,8 @@ from pharos.wire.awg.icmp import Echo, InnerAddress, build_echo, parse_echo
 from pharos.wire.awg.inner import InnerEnd
 from pharos.wire.units import MILLISECONDS, SECONDS
 
-_PAYLOAD: Final = bytes(56)  # What ping(8) sends by default.
+PAYLOAD: Final = 56
+"""Octets, what ping(8) sends by default."""
 _MAX_COUNT: Final = 65536  # Sequence numbers there are.
 
 
@@ -41,6 +42,7 @@ async def ping(
     interval: float = 20 * MILLISECONDS,
     patience: float = 2 * SECONDS,
     identifier: int = 1,
+    payload: int = PAYLOAD,
 ) -> PingReport:
     """Send ``count`` echo requests, one every ``interval`` seconds, and report those that were answered.
 
@@ -61,7 +63,7 @@ async def ping(
                 destination=destination,
                 identifier=identifier,
                 sequence=sequence,
-                payload=_PAYLOAD,
+                payload=bytes(payload),
             )
             link.send_packets_nowait([build_echo(request)])
         await trio.sleep(patience)

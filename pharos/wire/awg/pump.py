@@ -14,10 +14,9 @@ from pharos.wire.awg.batches import DatagramBatch, SlicedBuffer
 from pharos.wire.awg.device import Device
 from pharos.wire.awg.events import Event
 from pharos.wire.awg.gather import RECEIVE_BYTES, Gatherer
-from pharos.wire.awg.inner import InnerEnd
+from pharos.wire.awg.inner import InnerEnd, PacketDevice
 from pharos.wire.awg.receiving import Opened
 from pharos.wire.awg.sending import OutgoingBuffer
-from pharos.wire.awg.tun import Tun
 from pharos.wire.awg.udp import UdpPort
 from pharos.wire.units import KIB
 
@@ -32,6 +31,8 @@ SEND_AT_BYTES: Final = 48 * KIB
 
 EventHandler: TypeAlias = Callable[[Event], None]
 """Called in the pump's own time: it must return at once and not raise."""
+PacketsHandler: TypeAlias = Callable[[Sequence[memoryview]], None]
+"""Likewise."""
 
 
 class Pump:
@@ -41,7 +42,12 @@ class Pump:
     """
 
     def __init__(
-        self, device: Device, ports: Sequence[UdpPort], inner: InnerEnd | Tun, *, on_event: EventHandler | None = None
+        self,
+        device: Device,
+        ports: Sequence[UdpPort],
+        inner: InnerEnd | PacketDevice,
+        *,
+        on_event: EventHandler | None = None,
     ) -> None:
         self._device = device
         self._ports = ports
@@ -56,6 +62,8 @@ class Pump:
         self._armed = float("inf")
         self._rearm = trio.Event()
         self._watchers = trio.lowlevel.ParkingLot()
+        self.on_packets: PacketsHandler | None = None
+        """Called with the packets of each batch that came through the tunnel, before they are delivered; only lent."""
 
     @property
     def lost(self) -> int:
@@ -70,7 +78,7 @@ class Pump:
         async with trio.open_nursery() as nursery:
             for port in self._ports:
                 nursery.start_soon(self._run_port, port)
-            if isinstance(self._inner, Tun):
+            if isinstance(self._inner, PacketDevice):
                 nursery.start_soon(self._run_tun, self._inner)
             else:
                 nursery.start_soon(self._run_inner, self._inner)
@@ -100,7 +108,7 @@ class Pump:
                 drained = self._receive(gatherer, port.face, now)
                 if device.next_deadline() <= now:
                     device.tick(now)
-                if isinstance(self._inner, Tun) and not self._reads:
+                if isinstance(self._inner, PacketDevice) and not self._reads:
                     # TCP answers much of what arrives at once; to look saves the turn of the loop that tells of it.
                     await self._read_tun(self._inner, 1)
                 else:
@@ -127,19 +135,21 @@ class Pump:
         return False
 
     def _deliver(self, opened: Opened) -> None:
-        if isinstance(self._inner, Tun):
+        if self.on_packets is not None:
+            self.on_packets(opened.packets)
+        if isinstance(self._inner, PacketDevice):
             self._inner.write_nowait(opened.packets, opened.rows)
         else:
             # The end may keep them; the buffers they are in are needed again.
             self._inner.send_packets_nowait([bytes(packet) for packet in opened.packets])
 
-    async def _run_tun(self, tun: Tun) -> NoReturn:
+    async def _run_tun(self, tun: PacketDevice) -> NoReturn:
         while True:
             await trio.lowlevel.wait_readable(tun)
             while not await self._read_tun(tun, MAX_READ):
                 await trio.lowlevel.checkpoint()
 
-    async def _read_tun(self, tun: Tun, most: int) -> bool:
+    async def _read_tun(self, tun: PacketDevice, most: int) -> bool:
         """Send on what is there, up to a limit; tell whether that was all. One task at a time may do so."""
         device, outgoing, drained = self._device, self._outgoing, False
         self._reads = True

@@ -21,13 +21,14 @@ import attrs
 
 from pharos.wire.awg.batches import MAX_BATCH_BYTES, MAX_BATCH_SEGMENTS, PacketRows, SlicedBuffer
 from pharos.wire.awg.coalesce import Coalescer, IsLocal
+from pharos.wire.awg.inner import PacketDevice
 from pharos.wire.awg.vnet import VNET_BYTES
-from pharos.wire.errors import WireError
+from pharos.wire.errors import ParameterError, WireError
 
 TUN_DEVICE: Final = "/dev/net/tun"
 
 # linux/if_tun.h, linux/sockios.h
-_TUNSETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x400454D0
+_TUNSETIFF, _TUNSETOFFLOAD, _TUNGETIFF = 0x400454CA, 0x400454D0, 0x800454D2
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x4000, 0x8000
 _CSUM, _TSO4, _TSO6, _USO4, _USO6 = 0x01, 0x02, 0x04, 0x20, 0x40
 _SIOCGIFINDEX, _SIOCGIFMTU, _SIOCSIFMTU, _SIOCSIFTXQLEN = 0x8933, 0x8921, 0x8922, 0x8943
@@ -67,7 +68,7 @@ _ATTEMPTS: Final = (
 )
 
 
-class Tun:
+class Tun(PacketDevice):
     """An open interface; ``open_tun`` makes it. One task reads and one writes."""
 
     def __init__(self, descriptor: int, name: str, mtu: int, offloads: Offloads, is_local: IsLocal) -> None:
@@ -114,13 +115,15 @@ class Tun:
         try:
             for slot in self._slots:
                 size = read(slot)
-                if size is None:
+                if not size:
                     break
                 sizes.append(size)
         except OSError as error:
             raise TunGoneError(f"{self.name}: {error.strerror}") from error
         if not sizes:
-            raise BlockingIOError
+            if size is None:
+                raise BlockingIOError
+            raise TunGoneError(f"{self.name}: its other end is closed")
         lead, stride = self._lead, self._stride
         rows = PacketRows(self._frames, lead, stride, [size - lead for size in sizes])
         if max(sizes) == stride:
@@ -170,6 +173,26 @@ def open_tun(
         yield tun
     finally:
         os.close(descriptor)
+
+
+def adopt_tun(descriptor: int, *, mtu: int, is_local: IsLocal = lambda destination: False) -> Tun:
+    """Carry packets by a device that another program has made; the descriptor stays the caller's.
+
+    It becomes non-blocking, for everybody who has it. What is no TUN of Linux has its packets plain, one a read.
+
+    Raises: OSError — it is none of ours. ParameterError — it has Linux's older header, of four bytes.
+    """
+    os.set_blocking(descriptor, False)
+    try:
+        name, flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(descriptor, _TUNGETIFF, _IFREQ_FLAGS.pack(b"", 0)))
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        return Tun(descriptor, f"descriptor {descriptor}", mtu, Offloads(), is_local)
+    if not flags & _IFF_NO_PI:
+        raise ParameterError("tun_fd: a TUN has to be made with IFF_NO_PI")
+    offloads = _probe(descriptor) if flags & _IFF_VNET_HDR else Offloads()
+    return Tun(descriptor, name.rstrip(b"\0").decode(), mtu, offloads, is_local)
 
 
 def set_mtu(name: str, mtu: int) -> None:

@@ -22,6 +22,7 @@ from pharos.wire.awg.pump import EventHandler, Pump
 from pharos.wire.awg.udp import ANY_IPV4, ANY_IPV6, UdpPort, bind_udp, local_address
 from pharos.wire.errors import ParameterError
 from pharos.wire.tasks import open_background
+from pharos.wire.tcpdial import Protect
 
 
 class Tunnel:
@@ -162,13 +163,15 @@ async def open_tunnel(
     port: int = 0,
     further: Sequence[FurtherPort] = (),
     on_event: EventHandler | None = None,
+    protect: Protect | None = None,
 ) -> AsyncIterator[Tunnel]:
     """Run ``device`` on a UDP port of its own, or several, while the block lasts; port 0 takes any free one.
 
-    Raises: OSError — the address is not ours or a port is taken.
+    Raises: OSError — the address is not ours, a port is taken, or a socket cannot be protected.
     """
     with ExitStack() as stack:
-        socks = [stack.enter_context(bind_udp(host, each)) for each in (port, *[each.port for each in further])]
+        ports_wanted = (port, *[each.port for each in further])
+        socks = [stack.enter_context(bind_udp(host, each, protect=protect)) for each in ports_wanted]
         for face, each in enumerate(further, start=1):
             device.set_face(face, each.parameters or device.parameters)
         ports = [UdpPort(sock, face=face) for face, sock in enumerate(socks)]
@@ -187,6 +190,7 @@ async def open_client_tunnel(
     mtu: int = DEFAULT_MTU,
     ways: Sequence[Way] = (),
     on_event: EventHandler | None = None,
+    protect: Protect | None = None,
 ) -> AsyncIterator[ClientTunnel]:
     """Open a tunnel to one peer, whose endpoint must be given; the first handshake begins at once.
 
@@ -203,7 +207,7 @@ async def open_client_tunnel(
     near, far = memory_link()
     host = ANY_IPV6 if any(":" in each for each in (peer.endpoint[0], *[way.host for way in ways])) else ANY_IPV4
     try:
-        async with open_tunnel(device, far, host=host, on_event=on_event) as tunnel:
+        async with open_tunnel(device, far, host=host, on_event=on_event, protect=protect) as tunnel:
             client = ClientTunnel(tunnel, peer.public_key, near)
             async with AsyncExitStack() as stack:
                 if ways:

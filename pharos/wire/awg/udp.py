@@ -14,6 +14,7 @@ from typing import Final
 from pharos.wire.awg.batches import DatagramBatch
 from pharos.wire.awg.endpoint import Address
 from pharos.wire.listen import naming_address
+from pharos.wire.tcpdial import Protect
 from pharos.wire.units import MIB
 
 ANY_IPV4: Final = "0.0.0.0"  # noqa: S104 — peers come by whatever interface routes to us.
@@ -121,10 +122,10 @@ class UdpPort:
         return address
 
 
-def bind_udp(host: str, port: int) -> socket.socket:
+def bind_udp(host: str, port: int, *, protect: Protect | None = None) -> socket.socket:
     """Bind a non-blocking UDP socket; port 0 takes any. ``ANY_IPV6`` serves IPv4 too. The caller closes it.
 
-    Raises: OSError — the address is not ours or the port is taken.
+    Raises: OSError — the address is not ours, the port is taken, or the socket cannot be protected.
     """
     if ipaddress.ip_address(host).version == 4:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -138,6 +139,8 @@ def bind_udp(host: str, port: int) -> socket.socket:
             # Past the system's own limit, for those who may (CAP_NET_ADMIN).
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER_BYTES)
+        if protect is not None:
+            protect(sock)
         sock.settimeout(0.0)
         with naming_address(host, port, "UDP"):
             sock.bind((host, port))

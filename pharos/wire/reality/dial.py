@@ -14,6 +14,7 @@ from pharos.wire.reality.connection import HandshakeCompleted
 from pharos.wire.reality.draws import Random
 from pharos.wire.reality.errors import RealCertificateError
 from pharos.wire.reality.stream import CHUNK, CLOSE_TIMEOUT, RealityStream
+from pharos.wire.tcpdial import Protect, Resolve, open_tcp
 from pharos.wire.units import SECONDS
 
 CONNECT_TIMEOUT: Final = 15 * SECONDS
@@ -50,8 +51,10 @@ async def dial_reality(
     clock: Callable[[], float] = time.time,
     random: Random = os.urandom,
     take_stranger: TakeStranger | None = None,
+    protect: Protect | None = None,
+    resolve: Resolve | None = None,
 ) -> RealityStream:
-    """Dial a node; the stream is the caller's. ``clock``: Unix seconds.
+    """Dial a node; the stream is the caller's. ``clock``: Unix seconds. ``resolve``: the system's, if None.
 
     Raises:
         LinkLostError — nobody is there, or the connection broke before the handshake was done.
@@ -60,7 +63,7 @@ async def dial_reality(
     """
     try:
         with trio.fail_after(connect_timeout):
-            transport = await trio.open_tcp_stream(host, port)
+            transport = await open_tcp(host, port, protect=protect, resolve=resolve)
             return await start_reality(transport, settings, now=clock(), random=random, take_stranger=take_stranger)
     except (OSError, trio.BrokenResourceError) as error:
         raise LinkLostError(f"{host} port {port}: {error}") from error

@@ -5,7 +5,6 @@ A client that vanishes, stalls or talks nonsense ends its own connection and not
 
 from __future__ import annotations
 
-import abc
 import contextlib
 import enum
 import errno
@@ -21,7 +20,9 @@ import trio
 
 from pharos.wire.errors import ConfigError, LinkRefusedError, WireError
 from pharos.wire.listen import BACKLOG, accept_forever, naming_address, refuse
-from pharos.wire.reality.xudp import Datagram
+from pharos.wire.openers import DatagramTunnel as DatagramTunnel
+from pharos.wire.openers import OpenTcp as OpenTcp
+from pharos.wire.openers import OpenUdp as OpenUdp
 from pharos.wire.units import KIB, MINUTES, SECONDS
 
 log = logging.getLogger(__name__)
@@ -31,28 +32,6 @@ READ_BYTES: Final = 128 * KIB
 """At a time, of a stream; with half of it a hop takes twice the processor time (measured), with twice as much it gains
 a tenth. It is also all that waits for a slow reader in here."""
 DISMISS_TIMEOUT: Final = 1 * SECONDS
-
-OpenTcp: TypeAlias = Callable[[str, int], Awaitable[trio.abc.HalfCloseableStream]]
-"""Opens a stream to host and port, which the caller then owns.
-
-Raises: OSError, trio.BrokenResourceError, WireError — it cannot be.
-"""
-
-
-class DatagramTunnel(trio.abc.AsyncResource):
-    """A socket for datagrams at the other end of a tunnel. Failures are those of streams."""
-
-    @abc.abstractmethod
-    async def send_datagram(self, datagram: Datagram) -> None:
-        """Send to the datagram's address; one that cannot be carried is lost, as datagrams may be."""
-
-    @abc.abstractmethod
-    async def receive_datagram(self) -> Datagram:
-        """Return the next one with the address it came from."""
-
-
-OpenUdp: TypeAlias = Callable[[], Awaitable[DatagramTunnel]]
-"""Opens a socket of its own, which the caller then owns. Raises: as `OpenTcp`."""
 
 
 @attrs.frozen(kw_only=True)

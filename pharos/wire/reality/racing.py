@@ -19,6 +19,7 @@ from pharos.wire.reality.draws import Random
 from pharos.wire.reality.errors import RealCertificateError
 from pharos.wire.reality.options import Endpoint
 from pharos.wire.reality.stream import RealityStream
+from pharos.wire.tcpdial import Protect, Resolve
 from pharos.wire.units import MILLISECONDS
 
 NEXT_AFTER: Final = 250 * MILLISECONDS
@@ -33,6 +34,8 @@ async def race_reality(
     clock: Callable[[], float] = time.time,
     random: Random = os.urandom,
     take_stranger: TakeStranger | None = None,
+    protect: Protect | None = None,
+    resolve: Resolve | None = None,
 ) -> tuple[int, RealityStream]:
     """Return the index of the first endpoint whose handshake is done, and its stream, which is the caller's.
 
@@ -59,6 +62,8 @@ async def race_reality(
                 clock=clock,
                 random=random,
                 take_stranger=take_stranger,
+                protect=protect,
+                resolve=resolve,
             )
         except WireError as error:
             failures[index] = error

@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from pharos.wire.addresses import Datagram as Datagram
 from pharos.wire.errors import LocalProtocolError, RemoteProtocolError
 from pharos.wire.reality.addresses import VLESS, Address
 from pharos.wire.reality.innertls import Octets
@@ -134,14 +135,6 @@ def _frame(metadata: bytes, data: bytes | None) -> Frame:
             global_id = metadata[end : end + GLOBAL_ID_OCTETS]
     session = int.from_bytes(metadata[:2], "big")
     return Frame(status=status, session=session, address=address, global_id=global_id, data=data)
-
-
-@attrs.frozen
-class Datagram:
-    """One datagram with the address it goes to, or comes from."""
-
-    address: Address
-    data: bytes
 
 
 class XudpEnd:

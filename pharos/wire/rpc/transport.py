@@ -33,6 +33,7 @@ from pharos.wire.rpc.secure import (
     send_promptly,
 )
 from pharos.wire.rpc.status import is_peer_fault
+from pharos.wire.tcpdial import Protect, Resolve, make_protected, open_tcp
 from pharos.wire.units import KIB, SECONDS
 
 __all__ = ["SecureStream", "SslStream", "TlsAlertError", "TlsStream", "open_tls", "serve_tls"]
@@ -280,6 +281,8 @@ async def open_tls(
     server_hostname: str,
     transport: type[SecureStream] = TlsStream,
     user_timeout: float | None = None,
+    protect: Protect | None = None,
+    resolve: Resolve | None = None,
 ) -> SecureStream:
     """Dial ``host`` and shake hands, expecting a certificate for ``server_hostname`` whatever the address is.
 
@@ -292,7 +295,7 @@ async def open_tls(
     RemoteProtocolError — what answers is not TLS 1.3 with HTTP/2.
     """
     try:
-        tcp = await _connect(host, port)
+        tcp = await _connect(host, port, protect, resolve)
         limit_stall(tcp, user_timeout)
         return await transport.handshake(tcp, context, server_hostname=server_hostname)
     except ssl.SSLCertVerificationError as error:
@@ -307,13 +310,14 @@ async def open_tls(
         raise LinkLostError(f"{host} port {port} cannot be reached: {error}") from error
 
 
-async def _connect(host: str, port: int) -> socket.socket:
+async def _connect(host: str, port: int, protect: Protect | None, resolve: Resolve | None) -> socket.socket:
     """Raises: OSError."""
     family = _family(host)
     if family is None:
-        return socket.socket(fileno=(await trio.open_tcp_stream(host, port)).socket.detach())
+        stream = await open_tcp(host, port, protect=protect, resolve=resolve)
+        return socket.socket(fileno=stream.socket.detach())
     # There is nothing to look up and no second address to race the first (RFC 8305).
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = make_protected(family, protect)
     try:
         sock.settimeout(0)
         with contextlib.suppress(BlockingIOError):

@@ -1,6 +1,7 @@
 """Safety words: what two people read to each other to see that the device on one screen is the one on the other.
 
-Whoever came by a ticket's link first has a device with other keys, and so with other words.
+Whoever came by a ticket's link first has a device with other keys, and so with other words. A fleet has words of its
+own, by which one sees whose link one holds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from pharos.wire.seal.fields import length_prefixed
 
 COUNT: Final = 6
 """Words: 48 bits, and whoever wants others to see the same has to make keys before he has seen any."""
+FLEET_COUNT: Final = 8
+"""Words: 64 bits, for a fleet's words are known to whoever would make keys until they have the same."""
 _LABEL: Final = b"pharos/words/v1"
+_FLEET_LABEL: Final = b"pharos/fleet-words/v1"
 
 # Nouns of everyday that sound unlike each other; each is known by its first four letters. Never changed: both ends say
 # the same only while both have the same list.
@@ -42,3 +46,9 @@ def safety_words(device_id: DeviceId, sealing: bytes, derive: bytes, noise: byte
     """Return the words of a device with these public keys, with blanks between them."""
     content = _LABEL + length_prefixed(device_id.encode(), sealing, derive, noise, awg)
     return " ".join(WORDS[octet] for octet in hashlib.sha256(content).digest()[:COUNT])
+
+
+def fleet_words(root_hash: bytes) -> str:
+    """Return the words of the fleet whose root key has this SHA-256, with blanks between them."""
+    content = _FLEET_LABEL + length_prefixed(root_hash)
+    return " ".join(WORDS[octet] for octet in hashlib.sha256(content).digest()[:FLEET_COUNT])

@@ -105,6 +105,7 @@ def test_sign_in_is_kept_for_half_a_day_and_only_for_its_owner(tmp_path: Path) -
         assert not path.exists()
     kept.save(attrs.evolve(signed, token="t"))
     assert kept.load(NOW).headers == (("authorization", "Bearer t"),)
-    path.write_text(path.read_text().replace("ada", "eve"))
+    assert "ada" not in path.read_text(), "it is sealed"
+    path.write_text(path.read_text().replace('"sealed": "', '"sealed": "AAAA'))
     with pytest.raises(StateFileError):
         kept.load(NOW)

@@ -14,7 +14,7 @@ import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from pharos.caravel.enroll import make_claim
+from pharos.caravel.enrolment import make_claim
 from pharos.caravel.profiles.store import generate_secrets
 from pharos.helm.accounts import hashing, login, oidclogin, throttle, waiting
 from pharos.helm.accounts.confirm import note_confirmed

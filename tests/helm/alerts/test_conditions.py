@@ -10,13 +10,13 @@ import pytest
 from pharos.helm.alerts.conditions import DAY, HELM, SETTLE, Condition, Found, find_conditions
 from pharos.helm.alerts.picture import Picture, Recorded
 from pharos.helm.alerts.usage import Use
-from pharos.helm.doctor.findings import note, ok, problem
 from pharos.helm.live.board import Sighting
 from pharos.helm.model.alerts import Severity
 from pharos.helm.model.nodes import NodeState
 from pharos.helm.model.users import QuotaAction
 from pharos.helm.store.watched import Life, Member
 from pharos.wire.desired import Fence
+from pharos.wire.findings import note, ok, problem
 from pharos.wire.link import LinkState
 from pharos.wire.pki.roles import Role
 from pharos.wire.reports import MachineReport

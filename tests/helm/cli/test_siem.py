@@ -16,10 +16,10 @@ import trio
 from pharos.helm.cli import main
 from pharos.helm.cli.doctor import examine
 from pharos.helm.cli.siem import headers_in
-from pharos.helm.doctor.findings import Level
 from pharos.helm.store.database import open_store
 from pharos.helm.store.sinks import note_failure
 from pharos.wire.console import CommandError, Exit
+from pharos.wire.findings import Level
 from tests.support.commands import invoke, invoke_json
 from tests.support.helm import open_helm
 from tests.support.sinks import own_ca

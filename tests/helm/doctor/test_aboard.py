@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pharos.helm.ca.vault import Vault
-from pharos.helm.doctor.findings import Level
 from pharos.helm.doctor.reach import check_exposure, check_fleet, check_seen, members_of
 from pharos.helm.errors import ConflictError
 from pharos.helm.model.aboard import AboardPlan
 from pharos.helm.onboard.readopt import readopt
 from pharos.helm.relay.identity import settle_aboard
 from pharos.helm.store.relays import list_relays
+from pharos.wire.findings import Level
 from pharos.wire.pki.roles import Role
 from tests.support.helm import fleet_in_memory, relay_request, sample_act
 

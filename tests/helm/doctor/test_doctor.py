@@ -20,11 +20,11 @@ from pharos.helm.ca.authority import Authority, load_authority
 from pharos.helm.ca.vault import open_vault
 from pharos.helm.cli import main
 from pharos.helm.cli.doctor import examine
-from pharos.helm.doctor.findings import Finding, Level, age_of, is_healthy, size_of
 from pharos.helm.doctor.reach import AT_ONCE, Member, check_condition, check_seen, dial_members
 from pharos.helm.store.database import Database, open_store
 from pharos.wire.console import Exit
 from pharos.wire.files import write_atomic
+from pharos.wire.findings import Finding, Level, age_of, is_healthy, size_of
 from pharos.wire.pki.roles import Role
 from pharos.wire.units import GIB, MIB
 from tests.support.commands import invoke, invoke_json

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pharos.helm.doctor.findings import Finding, Level
 from pharos.helm.doctor.machines import LEAST_DISK, LEAST_MEMORY, check_machines
 from pharos.helm.doctor.reach import Member
+from pharos.wire.findings import Finding, Level
 from pharos.wire.pki.roles import Role
 from pharos.wire.units import GIB
 

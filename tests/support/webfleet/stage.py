@@ -12,7 +12,7 @@ from typing import Any, Final
 import trio
 
 from pharos.caravel.client import open_client
-from pharos.caravel.enroll import enroll
+from pharos.caravel.enrolment import enroll
 from pharos.helm.accounts.admins import add_admin, make_link
 from pharos.helm.app import run_helm
 from pharos.helm.context import HelmContext

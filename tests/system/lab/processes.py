@@ -65,6 +65,14 @@ class Process:
         """End it as a power cut would."""
         await self._end(signal.SIGKILL)
 
+    async def wait(self) -> int:
+        """Wait until it has ended by itself; return its exit code, negative for a signal."""
+        assert self._process is not None, "it was started, and not stopped"
+        process = self._process
+        code = await process.wait()
+        self._process = None
+        return code
+
     def check(self) -> None:
         """Raises: ProcessEndedError — it has ended unasked."""
         if self._process is not None and self._process.poll() is not None:

@@ -71,3 +71,30 @@ async def test_closing_wakes_a_waiting_receiver():
 
         await trio.testing.wait_all_tasks_blocked()
         near.close()
+
+
+async def test_a_sender_can_wait_for_room_instead_of_losing_packets():
+    near, far = memory_link(10)
+    near.send_packets_nowait([b"x"] * 8)
+    assert near.room == 2
+    async with trio.open_nursery() as nursery:
+        waited = trio.Event()
+
+        @nursery.start_soon
+        async def _() -> None:
+            await near.wait_room()
+            waited.set()
+
+        await trio.testing.wait_all_tasks_blocked()
+        assert not waited.is_set()
+        await far.receive_packets()
+        await waited.wait()
+        assert near.room == 10
+
+
+async def test_who_waits_for_room_on_a_link_that_is_closed_goes_on():
+    near, _ = memory_link(2)
+    near.send_packets_nowait([b"x"] * 2)
+    near.close()
+    with trio.fail_after(1):
+        await near.wait_room()

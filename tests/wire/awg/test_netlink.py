@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pharos.wire.awg.hostnet import HostNetwork
-from pharos.wire.awg.netlink import AddressSeen, LinkSeen, RequestDone, parse_messages, set_gso_max_size
+from pharos.wire.awg.netlink import AddressSeen, LinkSeen, RequestDone, parse_messages, set_gso_max_size, set_link
 
 LOOPBACK = bytes([127, 0, 0, 1])
 
@@ -38,6 +38,15 @@ def test_answers_end_with_a_result():
     assert parse_messages(message(3, b"\0\0\0\0")) == [RequestDone(0)]
     assert parse_messages(message(2, struct.pack("=i", -1) + bytes(16))) == [RequestDone(1)]
     assert parse_messages(set_gso_max_size(7, 61_000)) == []
+
+
+def test_an_interface_is_turned_on_with_its_sizes():
+    made = set_link(7, mtu=1420, queue_packets=4096)
+    link = struct.pack("=BxHiII", 0, 0, 7, 1, 1)
+    body = link + attribute(4, struct.pack("=I", 1420)) + attribute(13, struct.pack("=I", 4096))
+    assert made == struct.pack("=IHHII", 16 + len(body), 16, 0x5, 1, 0) + body
+    # The kernel tells of links in the same words.
+    assert parse_messages(made) == [LinkSeen(7, 1420)]
 
 
 @given(st.binary(max_size=64), st.integers(0, 30))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from pharos.wire.ids import DeviceId
-from pharos.wire.seal.words import COUNT, WORDS, safety_words
+from pharos.wire.seal.words import COUNT, FLEET_COUNT, WORDS, fleet_words, safety_words
 
 DEVICE = DeviceId("019b7c12-0000-7000-8000-00000000d001")
 KEYS = tuple(bytes([number]) * 32 for number in range(4))
@@ -32,3 +32,10 @@ def test_words_are_frozen_and_each_key_counts() -> None:
         others.add(safety_words(DEVICE, *(b"\xff" * 32 if n == place else key for n, key in enumerate(KEYS))))
     assert len(others) == 6
     assert words not in others
+
+
+def test_words_of_a_fleet_are_frozen_and_depend_on_its_root() -> None:
+    words = fleet_words(bytes(32))
+    assert words == "ruby flute cloud yellow diamond dinner winter yellow"
+    assert len(words.split()) == FLEET_COUNT
+    assert fleet_words(bytes(31) + b"\1") != words

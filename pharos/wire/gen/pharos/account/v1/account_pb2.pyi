@@ -578,6 +578,8 @@ class SyncReply(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     DENY_LIST_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    DESK_FIELD_NUMBER: _builtins.int
     bundle: _builtins.bytes
     """Empty: the device already holds the newest."""
     manifest: _builtins.bytes
@@ -589,6 +591,10 @@ class SyncReply(_message.Message):
     """Signed; empty: the device holds the newest."""
     checkpoint: _builtins.bytes
     """Signed audit checkpoint to keep."""
+    now: _builtins.int
+    """helm's clock, in microseconds since 1970; 0 from an older helm."""
+    desk: _builtins.bool
+    """This device was given to an admin, and helm's desk lets it in: it shows its admin section."""
     def __init__(
         self,
         *,
@@ -599,10 +605,12 @@ class SyncReply(_message.Message):
         revision: _builtins.int = ...,
         deny_list: _builtins.bytes = ...,
         checkpoint: _builtins.bytes = ...,
+        now: _builtins.int = ...,
+        desk: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "epoch", b"epoch", "freshness", b"freshness", "manifest", b"manifest", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "checkpoint", b"checkpoint", "deny_list", b"deny_list", "desk", b"desk", "epoch", b"epoch", "freshness", b"freshness", "manifest", b"manifest", "now", b"now", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

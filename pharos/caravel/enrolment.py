@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from pharos.caravel.errors import AlreadyEnrolledError, NotEnrolledError
+from pharos.caravel.errors import AlreadyEnrolledError
 from pharos.caravel.profiles.store import DeviceSecrets, Enrolled, ProfileStore, generate_secrets
-from pharos.caravel.relays import open_stranger_channel
+from pharos.caravel.reach import Reach
+from pharos.caravel.relays import open_as_stranger
 from pharos.caravel.sync import CALL_TIMEOUT, failures_as_no_answer
 from pharos.wire.errors import PeerRejectedError
 from pharos.wire.gen.pharos.account.v1 import account_grpc
 from pharos.wire.gen.pharos.account.v1 import account_pb2 as pb
-from pharos.wire.ids import DeviceId, check_label
+from pharos.wire.ids import DeviceId, FleetId, check_label
 from pharos.wire.noise.keys import KeyPair
-from pharos.wire.passage.client import open_passage
+from pharos.wire.passage.client import Passage, open_passage
 from pharos.wire.passage.metadata import Purpose
 from pharos.wire.pki.csr import make_csr
 from pharos.wire.pki.keys import certificate_from_der, key_from_der
@@ -22,6 +24,7 @@ from pharos.wire.pki.manifest import verify_manifest
 from pharos.wire.pki.roles import Role
 from pharos.wire.pki.verify import authorize_peer
 from pharos.wire.possession import prove_key
+from pharos.wire.rpc.client import Channel
 from pharos.wire.seal.ticket import BeaconAddress, TicketLink
 from pharos.wire.units import SECONDS
 
@@ -29,34 +32,38 @@ from pharos.wire.units import SECONDS
 ENROLMENT_TIMEOUT: Final = 60 * SECONDS
 
 
-async def enroll(store: ProfileStore, link: TicketLink, *, device_name: str = "") -> Enrolled:
+async def enroll(
+    store: ProfileStore, link: TicketLink, *, device_name: str = "", reach: Reach | None = None
+) -> Enrolled:
     """Join the fleet that wrote ``link``, and keep certificate, manifest and first bundle.
 
-    The keys are kept before they are shown, so that a repeated call after a lost answer claims the ticket again.
+    ``store`` is of this fleet or of none; `Fleets.store_for` gives one beside other fleets. The keys are kept before
+    they are shown, so that a repeated call after a lost answer claims the ticket again.
 
     Raises: AlreadyEnrolledError — this store belongs to a fleet. HelmRefusedError — the ticket is used up, expired or
     unknown. NoAnswerError — nobody answered. PeerRejectedError — who answered is not the fleet of the link.
     """
-    secrets = prepare(store)
-    reply = await _claim(link, secrets, device_name)
+    secrets = prepare(store, link.fleet)
+    reply = await _claim(link, secrets, device_name, reach)
     return keep(store, reply, secrets, root_hash=link.root_hash, beacons=link.beacons)
 
 
-def prepare(store: ProfileStore) -> DeviceSecrets:
-    """Return the keys of a device that is about to join, those of an earlier try if there was one.
+def prepare(store: ProfileStore, fleet: FleetId) -> DeviceSecrets:
+    """Return the keys of a device that is about to join, those of an earlier try at that fleet if there was one.
 
     Raises: AlreadyEnrolledError — this store belongs to a fleet.
     """
-    try:
-        fleet = store.enrolled().root_hash.hex()[:16]
-    except NotEnrolledError:
-        pass
-    else:
-        raise AlreadyEnrolledError(f"this device is in fleet {fleet} already; choose another --state for a second one")
-    secrets = store.secrets()
+    member = store.member
+    if member is not None and member.device:
+        raise AlreadyEnrolledError(
+            f"this device is in fleet {member.fleet} already"
+            if member.fleet == fleet
+            else f"this store is fleet {member.fleet}'s; a second one has its own place: Fleets(path).store_for(fleet)"
+        )
+    secrets = store.secrets() if member is None or member.fleet in (fleet, "") else None
     if secrets is None:
         secrets = generate_secrets()
-        store.save_secrets(secrets)
+        store.save_secrets(secrets, fleet)
     return secrets
 
 
@@ -114,19 +121,22 @@ def keep(
     return enrolled
 
 
-async def _claim(link: TicketLink, secrets: DeviceSecrets, device_name: str) -> pb.ClaimReply:
+async def _claim(link: TicketLink, secrets: DeviceSecrets, device_name: str, reach: Reach | None) -> pb.ClaimReply:
     keys = link.keys()
+
+    def use(channel: Channel) -> AbstractAsyncContextManager[Passage]:
+        return open_passage(
+            channel,
+            purpose=Purpose.ENROL,
+            fleet=link.fleet,
+            helm_key=link.helm_key,
+            psk=keys.psk,
+            ticket_id=link.ticket_id,
+        )
+
     with failures_as_no_answer():
         async with (
-            open_stranger_channel(link.beacons, fleet=link.fleet, root_hash=link.root_hash) as outer,
-            open_passage(
-                outer,
-                purpose=Purpose.ENROL,
-                fleet=link.fleet,
-                helm_key=link.helm_key,
-                psk=keys.psk,
-                ticket_id=link.ticket_id,
-            ) as passage,
+            open_as_stranger(link.beacons, fleet=link.fleet, root_hash=link.root_hash, use=use, reach=reach) as passage,
             passage.channel() as inner,
         ):
             stub = account_grpc.EnrolmentStub(inner)

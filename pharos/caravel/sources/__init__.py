@@ -1,0 +1,1 @@
+"""Where profiles come from: one interface to links, codes, files and accounts."""

@@ -1,0 +1,100 @@
+"""`caravel up` leads a whole machine through a fleet, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.system.lab.fleet import running_fleet
+from tests.system.lab.topology import HOSTS
+from tests.system.leaks import Leaks, count_leaks
+from tests.system.machinehost import CLIENT, NEIGHBOUR, NODES, MachineHost, open_machine_host
+
+pytestmark = pytest.mark.system
+
+FAIL_OVER = 3 * 5
+"""Seconds, with slack."""
+AWG_PORTS = (443, 2053)
+"""The node's own and its spare one."""
+TLS_PORT = 443
+PATIENCE = 30
+SWITCHES = 20
+
+
+@asynccontextmanager
+async def open_host(folder: Path) -> AsyncIterator[MachineHost]:
+    async with running_fleet(folder, buoys=NODES, timeout=180) as fleet, open_machine_host(fleet, folder) as host:
+        yield host
+
+
+def leaks_of(host: MachineHost) -> AbstractAsyncContextManager[Leaks]:
+    """Count what leaves the machine but to its nodes, and to the relay by which it hears of helm."""
+    return count_leaks(
+        host.fleet.lab,
+        CLIENT,
+        nodes=[(HOSTS[node].address4, port) for node in NODES for port in AWG_PORTS],
+        streams=[(HOSTS[name].address4, TLS_PORT) for name in (*NODES, NEIGHBOUR)],
+    )
+
+
+async def inner_address(host: MachineHost, name: str) -> str:
+    """Return a node's own address inside the tunnel, by the device's own profile: helm is not asked."""
+    listed = await host.caravel("profiles", "--no-sync")
+    (node,) = [one for one in listed["nodes"] if one["name"] == name]
+    return str(node["addresses"][0])
+
+
+async def test_up_leads_everything_through_a_node_and_down_puts_all_back(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        before = await host.shape()
+        process = await host.up()
+        status = await host.wait_phase("up")
+        assert (status["system"], status["kill_switch"]) == (True, True)
+        assert await host.reaches(await inner_address(host, status["name"]))
+        assert status["device"] in await host.run("ip", "route", "get", "198.51.100.1")
+        examined = await host.run(*host.program("doctor", "--count", "1", "--json"), check=False)
+        assert json.loads(examined)["healthy"] is True, examined
+        await host.caravel("down")
+        with trio.fail_after(PATIENCE):
+            assert await process.wait() == 0
+        assert await host.shape() == before
+
+
+async def test_a_node_that_dies_is_left_and_nothing_leaks_meanwhile(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.up()
+        first = (await host.wait_phase("up"))["name"]
+        async with leaks_of(host) as leaks:
+            await host.fleet.processes[first].kill()
+            with trio.fail_after(FAIL_OVER):
+                while (status := await host.wait_phase("up"))["name"] == first:
+                    # Traffic is what shows that somebody is silent.
+                    await host.reaches(await inner_address(host, first))
+            assert await host.reaches(await inner_address(host, status["name"]))
+        assert leaks.count == 0, leaks.found
+
+
+async def test_it_comes_up_from_what_it_keeps_with_helm_and_every_relay_gone(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        for name in ("helm", "beacon"):
+            await host.fleet.processes[name].kill()
+        await host.up()
+        with trio.fail_after(3 * 3):
+            status = await host.wait_phase("up")
+        assert await host.reaches(await inner_address(host, status["name"]))
+
+
+async def test_switches_do_not_leak(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await host.up()
+        await host.wait_phase("up")
+        async with leaks_of(host) as leaks:
+            for number in range(SWITCHES):
+                await host.caravel("switch", NODES[number % 2])
+        assert leaks.count == 0, leaks.found
+        assert leaks.carried
