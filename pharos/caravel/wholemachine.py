@@ -14,6 +14,7 @@ import trio
 from pharos.caravel.client import open_client
 from pharos.caravel.config import ANY, ConnectConfig
 from pharos.caravel.managed import Floor, Managed
+from pharos.caravel.profiles.nodes import resolvers_of
 from pharos.caravel.profiles.unlocking import Unlocking
 from pharos.caravel.running import SOCKET_NAME, Json, open_control, running_tunnel
 from pharos.caravel.system import open_system
@@ -72,17 +73,6 @@ class MachinePlan:
             serve=config.serve,
         )
         return self.split.fit(plan)
-
-
-def resolvers_of(profile: Profile) -> tuple[str, ...]:
-    """Return whom to ask for names in the tunnel.
-
-    A node takes questions to itself whomever they are meant for (docs/guide/network.md); where none are named, those to
-    its own address do.
-    """
-    if profile.resolvers:
-        return profile.resolvers
-    return profile.nodes[0].addresses if profile.nodes else ()
 
 
 @attrs.frozen(kw_only=True)

@@ -288,7 +288,7 @@ class Storm:
             # To find the way to a node that has not heard of its re-issue takes a device longer.
             if way.parameters.as_mapping() != self.kept(node)["awg"]:
                 return True
-            async with client.connect(node) as tunnel:
+            async with client.connect(node, inner="netstack") as tunnel:
                 try:
                     await tunnel.wait_up(PATIENCE)
                 except NoAnswerError:

@@ -21,6 +21,7 @@ from pharos.buoy.dataplane.awgchange import NOTHING, change_for, state_after
 from pharos.buoy.dataplane.base import NO_REASONS, AwgPlan, EngineError, OnEvent, PeerCounters
 from pharos.buoy.dataplane.rootless import ExitRules, IpNetwork, RootlessExit
 from pharos.buoy.dataplane.roster import Roster, Sighting
+from pharos.buoy.netkernel import read_machine_resolvers
 from pharos.wire.awg.device import DEFAULT_MTU
 from pharos.wire.awg.echo import EchoEnd
 from pharos.wire.awg.engine import Engine, open_engine
@@ -87,7 +88,13 @@ class EmbeddedAwg:
             self._inner.set_addresses([ipaddress.ip_address(address) for address in plan.addresses])
         elif isinstance(self._inner, RootlessExit):
             self._inner.set_rules(
-                ExitRules.of(plan.policy, own=plan.addresses, allowed=self._allowed, devices=plan.networks)
+                ExitRules.of(
+                    plan.policy,
+                    own=plan.addresses,
+                    allowed=self._allowed,
+                    devices=plan.networks,
+                    machine_resolvers=read_machine_resolvers(),
+                )
             )
         elif self._set_link is not None:
             await self._set_link(plan)

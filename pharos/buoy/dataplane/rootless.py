@@ -47,6 +47,8 @@ class ExitRules:
     """The node's addresses inside the tunnel."""
     resolvers: tuple[IpAddress, ...] = ()
     """Whom devices ask for names; if there are any, whatever they ask of others is asked of these."""
+    machine_resolvers: tuple[IpAddress, ...] = ()
+    """Whom this machine asks, which answer in the node's own name where none are named."""
     devices: tuple[IpNetwork, ...] = ()
     """Networks of devices that reach each other."""
 
@@ -58,6 +60,7 @@ class ExitRules:
         own: Collection[str],
         allowed: Collection[IpNetwork],
         devices: Collection[str] = (),
+        machine_resolvers: Collection[str] = (),
     ) -> ExitRules:
         """Return the rules of a policy; ``allowed`` are reached beside the Internet, ``devices`` are who asks."""
         return cls(
@@ -68,6 +71,7 @@ class ExitRules:
             ),
             own=frozenset(map(ipaddress.ip_address, own)),
             resolvers=tuple(map(ipaddress.ip_address, policy.resolvers)),
+            machine_resolvers=tuple(map(ipaddress.ip_address, machine_resolvers)),
             devices=tuple(map(ipaddress.ip_network, devices)) if policy.peer_to_peer else (),
         )
 
@@ -84,6 +88,9 @@ class ExitRules:
             return self._meant(address)
         if self.resolvers and port == ENCRYPTED_DNS:
             return None
+        if port == DNS and address in self.own and not self.resolvers and self.machine_resolvers:
+            # One of the same version if there is one: a socket of the other may not reach it.
+            return min(self.machine_resolvers, key=lambda one: one.version != address.version)
         meant = self._meant(address)
         return meant if self.routes.permit(meant) else None
 

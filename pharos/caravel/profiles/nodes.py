@@ -50,3 +50,14 @@ def find_node(profile: Profile, wanted: str | None) -> ProfileNode:
         known = ", ".join(node.name for node in profile.nodes) or "none"
         raise NoSuchNodeError(f"the profile has no node {wanted!r}; it has: {known}")
     return found[0]
+
+
+def resolvers_of(profile: Profile) -> tuple[str, ...]:
+    """Return whom to ask for names in the tunnel.
+
+    A node takes questions to itself whomever they are meant for (docs/guide/network.md); where none are named, those to
+    its own address do.
+    """
+    if profile.resolvers:
+        return profile.resolvers
+    return profile.nodes[0].addresses if profile.nodes else ()

@@ -15,7 +15,7 @@ import attrs
 from pharos.caravel.errors import NodeRefusedError, NoSuchNodeError
 from pharos.caravel.profiles.confs import KeptConf
 from pharos.caravel.profiles.links import KeptLink
-from pharos.caravel.profiles.nodes import choose_node
+from pharos.caravel.profiles.nodes import choose_node, resolvers_of
 from pharos.caravel.profiles.pins import Standing
 from pharos.caravel.profiles.store import DeviceSecrets, ProfileStore
 from pharos.caravel.profiles.ways import examine
@@ -114,7 +114,7 @@ class FleetSource:
         profile = self._store.profile(_now())
         return InnerSettings(
             addresses=tuple(map(ipaddress.ip_interface, profile.addresses)),
-            resolvers=tuple(map(ipaddress.ip_address, profile.resolvers)),
+            resolvers=tuple(map(ipaddress.ip_address, resolvers_of(profile))),
         )
 
     def choices(self, wanted: str | None = None) -> Choices:

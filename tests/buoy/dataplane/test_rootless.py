@@ -68,6 +68,18 @@ def test_the_node_own_addresses_are_its_loopback_where_that_is_open(own: str, lo
     assert rules(loopback).target(ip_address(own), 80) == ip_address(loopback)
 
 
+def test_the_node_answers_for_the_machine_where_no_resolvers_are_named() -> None:
+    asks = ["127.0.0.53", "2001:db8::53"]
+    own = ExitRules.of(Policy(), own=OWN, allowed=(), machine_resolvers=asks)
+    assert own.target(ip_address(NODE), 53) == ip_address(asks[0])
+    assert own.target(ip_address(NODE6), 53) == ip_address(asks[1])
+    # No other port of loopback, nor anybody's but the node's own.
+    assert own.target(ip_address(NODE), 80) is None
+    assert own.target(ip_address("10.86.0.9"), 53) is None
+    named = ExitRules.of(Policy(resolvers=("10.9.9.9",)), own=OWN, allowed=(), machine_resolvers=asks)
+    assert named.target(ip_address(NODE), 53) == ip_address("10.9.9.9")
+
+
 def test_questions_for_names_go_to_the_resolvers_of_the_policy() -> None:
     named = rules(resolvers=("10.9.9.9", NODE))
     assert named.target(ip_address("10.9.9.9"), 53) == ip_address("10.9.9.9")

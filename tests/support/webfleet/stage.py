@@ -172,7 +172,7 @@ class Stage(Fleet):
             if any(known.name == node for known in client.profile().nodes):
                 break
             await trio.sleep(0.1)
-        tunnel = await stack.enter_async_context(client.connect(node))
+        tunnel = await stack.enter_async_context(client.connect(node, inner="netstack"))
         await tunnel.wait_up(10)
         assert (await tunnel.ping(1)).received == 1
         self._tunnels[name] = stack
