@@ -23,6 +23,7 @@ from pharos.caravel.errors import CaravelError, NoAnswerError
 from pharos.helm.config import SOCKET_NAME
 from pharos.wire.console import CommandError
 from pharos.wire.errors import WireError
+from pharos.wire.profile import AMNEZIAWG
 from tests.attacks.test_a59_blind_helm import HelmProcess, files_below, found_in, secrets_of
 from tests.sim.strait import Strait
 from tests.support.buoy import orders_on_disk
@@ -288,7 +289,7 @@ class Storm:
             # To find the way to a node that has not heard of its re-issue takes a device longer.
             if way.parameters.as_mapping() != self.kept(node)["awg"]:
                 return True
-            async with client.connect(node, inner="netstack") as tunnel:
+            async with client.connect(node, protocol=AMNEZIAWG, inner="netstack") as tunnel:
                 try:
                     await tunnel.wait_up(PATIENCE)
                 except NoAnswerError:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pharos.wire.errors import StateFileError
-from pharos.wire.files import PRIVATE_FILE
+from pharos.wire.files import PRIVATE_FILE, lock_nowait
 from pharos.wire.units import MILLISECONDS, SECONDS
 
 LOCK_NAME: Final = "writing.lock"
@@ -60,26 +58,9 @@ class Turns:
 
     def _wait(self, descriptor: int) -> None:
         give_up = time.monotonic() + PATIENCE
-        while not _try_lock(descriptor):
+        while not lock_nowait(descriptor):
             if time.monotonic() > give_up:
                 raise StateFileError(
                     f"another program has been writing to {self._path.parent} for {PATIENCE:g} s; stop it first"
                 )
             time.sleep(LOOK_EVERY)
-
-
-def _try_lock(descriptor: int) -> bool:
-    with contextlib.suppress(ImportError):
-        fcntl: Any = importlib.import_module("fcntl")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-    with contextlib.suppress(ImportError):
-        msvcrt: Any = importlib.import_module("msvcrt")
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-    return True

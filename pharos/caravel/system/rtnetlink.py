@@ -5,7 +5,6 @@ All numbers are in the machine's own byte order, but for ports and addresses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
@@ -13,6 +12,7 @@ import attrs
 
 from pharos.caravel.system.plan import IpInterface
 from pharos.caravel.system.routes import MAIN, Route, RouteKind, Rule
+from pharos.wire.awg.netlink import read_attributes
 
 NEWS_GROUPS: Final = 1 << 0 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 18
 """RTNLGRP_LINK, IPV4_ROUTE, IPV4_RULE, IPV6_ROUTE, IPV6_RULE: who listens hears of every change of these."""
@@ -155,7 +155,7 @@ def _parse(kind: int, body: bytes) -> Done | DefaultRoute | Link | None:
     if kind == _NLMSG_ERROR and len(body) >= _ERROR.size:
         return Done(-_ERROR.unpack_from(body)[0])
     if kind == _RTM_NEWLINK and len(body) >= _LINK.size:
-        mtu = _number(dict(_attributes(body[_LINK.size :])), _IFLA_MTU)
+        mtu = _number(dict(read_attributes(body[_LINK.size :])), _IFLA_MTU)
         return None if mtu is None else Link(_LINK.unpack_from(body)[2], mtu)
     if kind == _RTM_NEWROUTE and len(body) >= _ROUTE.size:
         return _default_route(body)
@@ -164,7 +164,7 @@ def _parse(kind: int, body: bytes) -> Done | DefaultRoute | Link | None:
 
 def _default_route(body: bytes) -> DefaultRoute | None:
     family, length, _, _, table, _, _, type_, _ = _ROUTE.unpack_from(body)
-    attributes = dict(_attributes(body[_ROUTE.size :]))
+    attributes = dict(read_attributes(body[_ROUTE.size :]))
     device = _number(attributes, _RTA_OIF)
     version = next((version for version, value in _FAMILIES.items() if value == family), None)
     if length or type_ != RouteKind.UNICAST.value or device is None or version is None:
@@ -222,16 +222,6 @@ def _rule(rule: Rule) -> bytes:
 def _attribute(kind: int, value: bytes) -> bytes:
     size = _ATTRIBUTE.size + len(value)
     return _ATTRIBUTE.pack(size, kind) + value + bytes(_aligned(size) - size)
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        size, kind = _ATTRIBUTE.unpack_from(data, at)
-        if size < _ATTRIBUTE.size:
-            return
-        yield kind, data[at + _ATTRIBUTE.size : at + size]
-        at += _aligned(size)
 
 
 def _message(kind: int, flags: int, body: bytes) -> bytes:

@@ -102,7 +102,7 @@ def _parse(kind: int, body: bytes) -> Message | None:
     if kind == _NLMSG_ERROR and len(body) >= _ERROR.size:
         return RequestDone(-_ERROR.unpack_from(body)[0])
     if kind in (_RTM_NEWADDR, _RTM_DELADDR) and len(body) >= _ADDRESS.size:
-        attributes = dict(_attributes(body[_ADDRESS.size :]))
+        attributes = dict(read_attributes(body[_ADDRESS.size :]))
         # Of a point-to-point line the other attribute is the far end.
         address = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS))
         return None if address is None else AddressSeen(address, kind == _RTM_NEWADDR)
@@ -110,12 +110,13 @@ def _parse(kind: int, body: bytes) -> Message | None:
         _, _, index, _, _ = _LINK.unpack_from(body)
         if kind == _RTM_DELLINK:
             return LinkSeen(index, None)
-        mtu = dict(_attributes(body[_LINK.size :])).get(_IFLA_MTU, b"")
+        mtu = dict(read_attributes(body[_LINK.size :])).get(_IFLA_MTU, b"")
         return LinkSeen(index, _U32.unpack(mtu)[0]) if len(mtu) == _U32.size else None
     return None
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def read_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give kind and value of each attribute (RFC 3549 §2.3.2, linux/rtnetlink.h); what is cut short ends them."""
     at = 0
     while at + _ATTRIBUTE.size <= len(data):
         size, kind = _ATTRIBUTE.unpack_from(data, at)
