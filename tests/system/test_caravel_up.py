@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from pharos.wire.profile import VLESS_REALITY
+from tests.support.sites import SITE_NAME, site_context
 from tests.system.lab.fleet import running_fleet
 from tests.system.lab.topology import HOSTS
 from tests.system.leaks import Leaks, count_leaks
 from tests.system.machinehost import CLIENT, NEIGHBOUR, NODES, MachineHost, open_machine_host
+from tests.wire.reality.nodes import Site
 
 pytestmark = pytest.mark.system
 
@@ -24,6 +27,14 @@ AWG_PORTS = (443, 2053)
 TLS_PORT = 443
 PATIENCE = 30
 SWITCHES = 20
+SITE = "clientb"
+REALITY_WITHIN = 5
+"""Seconds until REALITY carries where AmneziaWG does not, with what a process takes to start."""
+NO_UDP = """
+table inet block {
+  chain input { type filter hook input priority 0; meta l4proto udp drop; }
+}
+"""
 
 
 @asynccontextmanager
@@ -98,3 +109,24 @@ async def test_switches_do_not_leak(tmp_path: Path) -> None:
                 await host.caravel("switch", NODES[number % 2])
         assert leaks.count == 0, leaks.found
         assert leaks.carried
+
+
+async def test_network_that_lets_no_udp_through_is_passed_by_reality(tmp_path: Path) -> None:
+    async with running_fleet(tmp_path, buoys=(), timeout=180) as fleet, trio.open_nursery() as nursery:
+        site = HOSTS[SITE].address4
+        listener = await fleet.lab.namespace(SITE).listen(site, TLS_PORT)
+        nursery.start_soon(trio.serve_listeners, Site(site_context(SITE_NAME)).serve, [listener])
+        targets = {"value": [f"{site}:{TLS_PORT} {SITE_NAME}"]}
+        await fleet.ask("PUT", "/api/v1/settings/reality.targets", targets, version=0)
+        await fleet.add_buoy(NODES[0])
+        await fleet.wait_settled(peers=0)
+        await fleet.wait_reality(NODES[0])
+        async with open_machine_host(fleet, tmp_path) as host:
+            await fleet.lab.run(NODES[0], "nft", "-f", "-", stdin=NO_UDP)
+            async with leaks_of(host) as leaks:
+                await host.up()
+                with trio.fail_after(3 * REALITY_WITHIN):
+                    status = await host.wait_phase("up")
+                assert status["protocol"] == VLESS_REALITY
+            assert leaks.count == 0, leaks.found
+        nursery.cancel_scope.cancel()

@@ -52,9 +52,11 @@ class LabFleet:
         """Take a relay into the fleet under its host's name, and run it."""
         await self._add("beacon", Role.RELAY, host, "/api/v1/relays", {"ingress_port": 443, "tunnel_port": 7444})
 
-    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, version: int | None = None
+    ) -> dict[str, Any]:
         """Ask helm over its Unix socket, which all namespaces share."""
-        return await ask(self._folder / "helm", method, path, body)
+        return await ask(self._folder / "helm", method, path, body, version)
 
     async def revoke(self, name: str) -> None:
         """Revoke the device of that name."""
@@ -72,6 +74,13 @@ class LabFleet:
             picture = await self.ask("GET", "/api/v1/status")
             if holds(picture):
                 return picture
+            await trio.sleep(POLL_INTERVAL)
+
+    async def wait_reality(self, name: str) -> None:
+        """Wait until helm believes by which key a node serves REALITY."""
+        (node,) = (await self.ask("GET", f"/api/v1/nodes?name={name}"))["items"]
+        while not (await self.ask("GET", f"/api/v1/nodes/{node['id']}"))["reality_key"]:
+            self.lab.check()
             await trio.sleep(POLL_INTERVAL)
 
     async def wait_settled(self, peers: int) -> None:
