@@ -38,6 +38,11 @@ def _check_texts(_instance: object, attribute: attrs.Attribute[tuple[str, ...]],
         raise ValueError(f"{attribute.name} = {value!r} is not a list of texts")
 
 
+def _check_table(_instance: object, attribute: attrs.Attribute[dict[str, Any]], value: object) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{attribute.name} = {value!r} is not a table; write [{attribute.name}]")
+
+
 def _check_mtu(_instance: object, attribute: attrs.Attribute[int], value: int) -> None:
     if value and not 1280 <= value <= 65535:
         raise ValueError(f"{attribute.name} = {value} must be 1280 to 65535")
@@ -65,7 +70,9 @@ class ConnectConfig:
     """Whom to ask for names, through the tunnel, instead of those that the profile names."""
     portal_checks: tuple[str, ...] = attrs.field(default=(), converter=_tuple, validator=_check_texts)
     """http:// addresses that tell a network with a login page from one without; empty: nobody is asked."""
-    split: dict[str, Any] = attrs.field(factory=dict)
+    portal: bool = False
+    """Whether people's programs may log in to a network past the kill switch, while it wants that."""
+    split: dict[str, Any] = attrs.field(factory=dict, validator=_check_table)
     """What goes outside, or alone inside: the table ``[split]`` (docs/guide/splitting.md)."""
 
 

@@ -112,7 +112,7 @@ async def open_machine(plan: MachinePlan) -> AsyncIterator[Machine]:
                 options=ConnectOptions(
                     floor=plan.floor,
                     portal_checks=tuple(PortalCheck(url=url) for url in plan.config.portal_checks) or None,
-                    allow_portal=system.allow_portal,
+                    allow_portal=system.allow_portal if plan.config.portal else None,
                     resolve=Endpoints(dns.outside, system.protect),
                     follow=True,
                 ),
