@@ -45,5 +45,9 @@ CARAVEL: Final = Package(
     whole=(PurePosixPath("pharos/caravel"),),
     lock="caravel",
     left_out=NEVER_RUN,
+    # Codes in images take 25 MB for four Pythons; the others are for programs that have the library aboard, and theirs.
+    does_without=frozenset({"PIL", "zxingcpp", "httpx", "httpcore", "anyio"}),
+    # For `caravel up`.
+    recommends=("nftables",),
 )
 PACKAGES: Final = (*AGENTS, HELM, CARAVEL)

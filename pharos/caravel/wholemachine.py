@@ -55,7 +55,7 @@ class MachinePlan:
             return self.managed.floor
         return Floor(self.config.floor) if self.config.floor != ANY else Floor.ANY
 
-    def system(self, profile: Profile) -> SystemPlan:
+    def system_plan(self, profile: Profile) -> SystemPlan:
         """Return what is done to the machine. Raises: ConfigError."""
         config, managed = self.config, self.managed
         kill_switch, lan = config.kill_switch, config.lan
@@ -101,7 +101,7 @@ async def open_machine(plan: MachinePlan) -> AsyncIterator[Machine]:
         client = await stack.enter_async_context(
             open_client(plan.state, unlocking=plan.unlocking, managed=plan.managed)
         )
-        system = await stack.enter_async_context(open_system(plan.system(client.profile()), places=plan.places))
+        system = await stack.enter_async_context(open_system(plan.system_plan(client.profile()), places=plan.places))
         split = await stack.enter_async_context(open_split(plan.split, system))
         dns = await stack.enter_async_context(open_dns(split, system))
         tunnel = await stack.enter_async_context(

@@ -20,14 +20,14 @@ def plan(managed: Managed | None = None, **values: object) -> MachinePlan:
 
 
 def test_what_nobody_says_is_safe() -> None:
-    made = plan().system(DEVICE)
+    made = plan().system_plan(DEVICE)
     assert (made.kill_switch, made.hold, made.lan, made.serve) == (True, False, True, ())
     assert plan().floor is Floor.ANY
 
 
 def test_names_are_asked_of_the_profiles_resolvers_else_of_the_node_unless_the_user_says_otherwise() -> None:
     def asked(made: MachinePlan, **changes: object) -> list[str]:
-        return [str(one) for one in made.system(attrs.evolve(DEVICE, **changes)).resolvers]  # type: ignore[arg-type]
+        return [str(one) for one in made.system_plan(attrs.evolve(DEVICE, **changes)).resolvers]  # type: ignore[arg-type]
 
     assert asked(plan()) == ["10.86.0.1"]
     assert asked(plan(), resolvers=("10.9.9.9",)) == ["10.9.9.9"]
@@ -43,14 +43,14 @@ def test_organisation_wins_over_its_user() -> None:
         split=ManagedSplit(mode=SplitMode.EXCLUDE, routes=("192.0.2.0/24",)),
     )
     made = plan(managed, kill_switch=False, lan=True, floor="any", split={"mode": "off"})
-    system = made.system(DEVICE)
+    system = made.system_plan(DEVICE)
     assert (system.kill_switch, system.lan) == (True, False)
     assert [str(one) for one in system.outside] == ["192.0.2.0/24"]
     assert made.floor is Floor.REALITY
 
 
 def test_user_decides_what_the_organisation_does_not() -> None:
-    made = plan(Managed(organisation="Harbour"), kill_switch=False, lan=False, floor="amneziawg").system(DEVICE)
+    made = plan(Managed(organisation="Harbour"), kill_switch=False, lan=False, floor="amneziawg").system_plan(DEVICE)
     assert (made.kill_switch, made.lan) == (False, False)
 
 

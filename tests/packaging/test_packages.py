@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import attrs
 import pytest
+from packaging.utils import canonicalize_name
 
 import pharos
 from pharos.beacon.config import BeaconConfig
@@ -138,7 +139,7 @@ def test_libraries_are_those_of_the_lock(package: Package) -> None:
     lock = (ROOT / f"requirements/{LOCKS.get(package.command, 'agent')}.txt").read_text()
     for folder in site.glob("*/*.dist-info"):
         name, version = folder.name.removesuffix(".dist-info").split("-")
-        assert f"\n{name.lower().replace('_', '-')}=={version}" in f"\n{lock}"
+        assert f"\n{canonicalize_name(name)}=={version}" in f"\n{lock}"
     if package.command != "helm":
         assert modules.isdisjoint({"quart", "hypercorn", "sqlite_utils", "httpx"})
     assert ("rich" in modules) is (package.command not in AGENTS)
@@ -147,11 +148,12 @@ def test_libraries_are_those_of_the_lock(package: Package) -> None:
 def test_every_library_brings_its_licence(package: Package) -> None:
     copyright_file = (package.tree / f"usr/share/doc/{package.name}/copyright").read_text()
     assert "GNU AFFERO GENERAL PUBLIC LICENSE" in copyright_file
+    lines = re.findall(r"^(\S+) (\S+): ", copyright_file, re.M)
+    named = {(canonicalize_name(name), version) for name, version in lines}
     for folder in (package.tree / f"usr/lib/{package.name}/site").glob("*/*.dist-info"):
         assert [p for p in folder.rglob("*") if p.name.upper().startswith(("LICEN", "COPYING"))], folder
         name, version = folder.name.removesuffix(".dist-info").split("-")
-        line = f"\n{name.lower().replace('_', '-')} {version}: "
-        assert line in copyright_file.lower().replace("_", "-"), line
+        assert (canonicalize_name(name), version) in named
     assert "None" not in copyright_file
 
 

@@ -182,7 +182,7 @@ async def _install(plan: MachinePlan, words: list[str]) -> None:
     from pharos.caravel.system.unit import UP, install
 
     store = ProfileStore(plan.state, unlocking=plan.unlocking)
-    system = plan.system(store.profile(datetime.datetime.now(datetime.UTC)))
+    system = plan.system_plan(store.profile(datetime.datetime.now(datetime.UTC)))
     await install(words, system, boot=system.kill_switch, writable=[plan.state.resolve()])
     await run_command("systemctl", "restart", UP)
 
