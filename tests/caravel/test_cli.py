@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from pharos.caravel.cli import main
 from pharos.wire.console import Exit
+from tests.caravel.test_proxy import running_proxy
 from tests.support.fleet import Fleet, running_fleet
 
 
@@ -97,3 +98,24 @@ def test_device_in_no_fleet_is_told_how_to_join(tmp_path: Path) -> None:
 def test_every_command_has_an_example() -> None:
     for name in main.commands:
         assert "Example:" in CliRunner().invoke(main, [name, "--help"]).output
+
+
+async def test_proxy_goes_through_whichever_node_answers_and_is_looked_at_and_steered(tmp_path: Path) -> None:
+    async with running_fleet(tmp_path, buoys=("a", "b"), timeout=120) as fleet:
+        await fleet.enrol()
+        await fleet.wait_settled(peers=1)
+        assert json.loads((await caravel(fleet, "status", "--json")).stdout)["connection"] is None
+        async with running_proxy(fleet.folder / "device-laptop", "--http", "0") as told:
+            status = json.loads((await caravel(fleet, "status", "--json")).stdout)["connection"]
+            assert (status["phase"], status["name"], status["system"]) == ("up", told["through"], False)
+            shown = (await caravel(fleet, "status")).stdout
+            assert f"Connected to {told['through']} by AmneziaWG" in shown
+            other = "b" if told["through"] == "a" else "a"
+            switched = json.loads((await caravel(fleet, "switch", other, "--json")).stdout)
+            assert switched["name"] == other
+            refused = await caravel(fleet, "switch", "atlantis")
+            assert (refused.exit_code, "atlantis" in refused.stderr) == (Exit.FAILED, True)
+            examined = json.loads((await caravel(fleet, "doctor", "--count", "2", "--json")).stdout)
+            assert {"connection": "ok"}.items() <= {one["id"]: one["level"] for one in examined["findings"]}.items()
+        done = await caravel(fleet, "switch", other)
+        assert (done.exit_code, "no connection is up" in done.stderr) == (Exit.FAILED, True)

@@ -15,12 +15,14 @@ import trio
 
 from pharos.caravel.cli.common import json_option, run, state_option, stop_on_signal, unlocking
 from pharos.caravel.cli.links import read_link
+from pharos.caravel.cli.posture import managed_device
 from pharos.caravel.client import open_client
 from pharos.caravel.errors import AlreadyRunningError
 from pharos.caravel.profiles.confs import KeptConf
 from pharos.caravel.profiles.links import SCHEME
 from pharos.caravel.running import SOCKET_NAME, open_control, running_tunnel
 from pharos.caravel.tunnel.keptways import find_kept, open_kept
+from pharos.caravel.tunnel.options import ConnectOptions
 from pharos.caravel.tunnel.parts import StreamOpener
 from pharos.caravel.tunnel.proxy import SOCKS_PORT, Place, ProxyPlan, serve_proxies
 from pharos.caravel.tunnel.reality import RealityTunnel
@@ -96,12 +98,15 @@ def proxy_(
     )
     by_link = None if link is None else _open_link(state, link)
 
+    managed = managed_device()
+
     async def serve() -> None:
         if by_link is not None:
             await _serve(by_link, plan, as_json=as_json)
             return
-        async with open_client(state, unlocking=unlocking()) as client:
-            await _serve(client.connect_reality(node), plan, as_json=as_json)
+        async with open_client(state, unlocking=unlocking(), managed=managed) as client:
+            opened = client.connect(node, options=ConnectOptions(follow=True))
+            await _serve(_shown(opened, state), plan, as_json=as_json)
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     run(serve)
