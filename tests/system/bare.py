@@ -22,6 +22,7 @@ from pharos.helm.model.reality import PRESETS
 from pharos.wire.tasks import open_background
 from tests.support.sites import authority, site_context
 from tests.system.lab.commands import run_ip
+from tests.system.lab.names import serve_names
 from tests.system.lab.network import Lab
 from tests.system.machines import Machine, open_machine
 from tests.system.trees import BARE, MIRROR, ensure_tree
@@ -70,6 +71,8 @@ async def open_bare_machine(lab: Lab, host: str, release: str, *, key: str) -> A
     async with open_machine(lab, host, release, recipe=BARE) as machine:
         await machine.run("sh", "-euc", _SET_UP)
         await machine.put("/etc/hosts", hosts(lab, host))
+        # A node asks for its devices, who have no file of names there.
+        await machine.put("/etc/resolv.conf", f"nameserver {lab.host(INTERNET).address4}\n")
         await machine.put("/root/.ssh/authorized_keys", key, mode=0o600)
         yield machine
 
@@ -84,6 +87,8 @@ async def open_internet(lab: Lab, release: str) -> AsyncIterator[None]:
         await run_ip([f"route add default via {lab.host(INTERNET).address4}"], lab.namespace(host).name)
     await _serve_mirror(lab, tree / MIRROR)
     async with open_background(_hold) as nursery:
+        zone = {PAGE_NAME: (f"A {PAGE_ADDRESS}",), BORROWED_NAME: (f"A {BORROWED_ADDRESS}",)}
+        await nursery.start(serve_names, lab.namespace(INTERNET), lab.host(INTERNET).address4, zone, [])
         for address, context in (
             (PAGE_ADDRESS, site_context(PAGE_NAME, alpn=("http/1.1",))),
             (BORROWED_ADDRESS, site_context(BORROWED_NAME)),

@@ -16,11 +16,11 @@ from pharos.caravel.system.dnsproxy import ADDRESS
 from pharos.caravel.system.dnsresolved import Resolved, revert_link, set_link
 from pharos.caravel.system.dnstext import Server, is_stub, read_servers
 from pharos.caravel.system.plan import IpAddress, SystemPlan
+from tests.system.lab.names import serve_names
 from tests.system.lab.network import Lab, open_lab
 from tests.system.lab.topology import HOSTS
 from tests.system.machines import Machine, open_machine
 from tests.system.needs import missing_for_machines
-from tests.system.splithost import serve_names
 from tests.system.trees import FULL, Recipe
 
 pytestmark = pytest.mark.system
