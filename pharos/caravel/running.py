@@ -93,7 +93,7 @@ async def open_control(path: Path, running: Running) -> AsyncIterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             path = _of_device(path)
-            listener = stack.enter_context(listen_local(path, directory_mode=0o700))
+            listener = stack.enter_context(listen_local(path, directory_mode=0o700, private=True))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise AlreadyRunningError(
@@ -275,5 +275,5 @@ def _give_to_owner(path: Path) -> None:
     """A connection that root runs for somebody is theirs to look at."""
     owner = path.parent.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
-        os.chown(path, owner.st_uid, owner.st_gid)
-    path.chmod(0o600)
+        # Whose directory it is may have put a link in its place.
+        os.lchown(path, owner.st_uid, owner.st_gid)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,19 +19,26 @@ from pharos.wire.units import KIB
 
 log = logging.getLogger(__name__)
 
+PRIVATE: Final = 0o600
 _BACKLOG: Final = 16
 _READ_BYTES: Final = 64 * KIB
 
 
 @contextmanager
-def listen_local(path: Path, *, directory_mode: int) -> Iterator[trio.SocketListener]:
+def listen_local(path: Path, *, directory_mode: int, private: bool = False) -> Iterator[trio.SocketListener]:
     """Listen while the block lasts; owner and group alone get in. What a killed engine left there gives way.
+
+    ``private``: its owner alone, and nothing is done to the path by name, for a directory that is somebody else's.
 
     Raises: OSError — another engine listens there, or we may not write there.
     """
     path.parent.mkdir(mode=directory_mode, parents=True, exist_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     bound = False
+    if private:
+        # What bind makes takes its mode from the socket (Linux; elsewhere the umask has to do).
+        with contextlib.suppress(OSError):
+            os.fchmod(sock.fileno(), PRIVATE)
     try:
         try:
             sock.bind(str(path))
@@ -39,7 +48,8 @@ def listen_local(path: Path, *, directory_mode: int) -> Iterator[trio.SocketList
             path.unlink()
             sock.bind(str(path))
         bound = True
-        path.chmod(0o660)
+        if not private:
+            path.chmod(0o660)
         sock.listen(_BACKLOG)
         yield trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     finally:

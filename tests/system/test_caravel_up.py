@@ -76,6 +76,20 @@ async def test_up_leads_everything_through_a_node_and_down_puts_all_back(tmp_pat
         assert await host.shape() == before
 
 
+async def test_up_returns_when_it_is_up_and_what_was_killed_is_put_back_by_force(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        before = await host.shape()
+        status = await host.caravel("up", "--no-lan")
+        assert (status["phase"], status["kill_switch"]) == ("up", True)
+        await host.run("pkill", "-KILL", "-f", "up --foreground --state " + str(host.state))
+        assert not await host.reaches(HOSTS[NEIGHBOUR].address4)
+        done = await host.caravel("down", "--force")
+        assert done["ended"] is False
+        assert done["restored"]
+        assert await host.shape() == before
+        assert await host.reaches(HOSTS[NEIGHBOUR].address4)
+
+
 async def test_a_node_that_dies_is_left_and_nothing_leaks_meanwhile(tmp_path: Path) -> None:
     async with open_host(tmp_path) as host:
         await host.up()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import trio
 from rich.console import Console
 from rich.live import Live
 
@@ -108,7 +107,7 @@ def _say(event: Mapping[str, Any], *, as_json: bool) -> None:
 
 async def _show_live(state: Path, console: Console) -> None:
     rates = Rates()
-    with Live(console=console, auto_refresh=False) as picture, trio.CancelScope():
+    with Live(console=console, auto_refresh=False) as picture:
         async with watch_running(state / SOCKET_NAME) as lines:
             async for line in lines:
                 if "status" in line:

@@ -24,12 +24,15 @@ from pharos.caravel.running import SOCKET_NAME, ask_running, running_status, wat
 from pharos.caravel.wholemachine import MachinePlan, open_machine
 from pharos.wire.config import read_config
 from pharos.wire.console import CommandError, Exit, print_json, reports_errors
+from pharos.wire.files import open_state_directory
 from pharos.wire.units import SECONDS
 
 START_TIMEOUT: Final = 30 * SECONDS
 """For a node to let us in; it goes on behind the scenes if none has."""
-LOG_NAME: Final = "up.log"
+LOG: Final = Path("/run/pharos-caravel/up.log")
+"""Of one that was started from a terminal; in a directory of root's own."""
 POLL: Final = 0.1 * SECONDS
+_NAMES: Final[dict[str, tuple[str, ...]]] = {"caravel": (), "pharos": ("caravel",)}
 
 
 @click.command("up")
@@ -158,7 +161,7 @@ def _stay(plan: MachinePlan) -> None:
 
 def _words(state: Path, named: Path | None, overrides: dict[str, Any]) -> list[str]:
     """Return the command that stays, with the same choices and whole paths."""
-    words = [sys.executable, "-m", "pharos", "caravel", "up", "--foreground", "--state", str(state.resolve())]
+    words = [*_program(), "up", "--foreground", "--state", str(state.resolve())]
     if named is not None:
         words += ["--config", str(named.resolve())]
     if overrides["node"] is not None:
@@ -169,11 +172,20 @@ def _words(state: Path, named: Path | None, overrides: dict[str, Any]) -> list[s
     return words
 
 
+def _program() -> list[str]:
+    """Return how this program is called again: a packaged one has its libraries by its own name alone."""
+    program = Path(sys.argv[0]).absolute()
+    if program.name in _NAMES and os.access(program, os.X_OK):
+        return [str(program), *_NAMES[program.name]]
+    return [sys.executable, "-m", "pharos", "caravel"]
+
+
 def _spawn(state: Path, words: list[str]) -> subprocess.Popen[bytes]:
     """Start it as a program of its own, which outlives this terminal."""
     if run(lambda: running_status(state)) is not None:
         raise CommandError("it is up already; see: caravel status, caravel down", Exit.CONFLICT)
-    with (state / LOG_NAME).open("wb") as log:
+    open_state_directory(LOG.parent)
+    with LOG.open("wb") as log:
         return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 -- our own
 
 
@@ -197,16 +209,16 @@ async def _wait_up(state: Path, process: subprocess.Popen[bytes] | None) -> dict
         while status is None or status["phase"] != "up":
             status = await running_status(state) or status
             if process is not None and process.poll() is not None:
-                raise CommandError(_last_words(state), Exit.FAILED)
+                raise CommandError(_last_words(), Exit.FAILED)
             await trio.sleep(POLL)
     if status is None:
-        raise CommandError(f"it did not begin; see {state / LOG_NAME}, or: journalctl -u caravel-up", Exit.FAILED)
+        raise CommandError(f"it did not begin; see {LOG}, or: journalctl -u caravel-up", Exit.FAILED)
     return status
 
 
-def _last_words(state: Path) -> str:
+def _last_words() -> str:
     """Return what one that has ended said last."""
-    lines = (state / LOG_NAME).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = LOG.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return (lines[-1] if lines else "it ended and said nothing").removeprefix("Error: ")
 
 

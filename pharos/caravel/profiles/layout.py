@@ -154,4 +154,5 @@ def own(root: Path, *paths: Path) -> None:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         owner = root.stat()
         for path in paths:
-            os.chown(path, owner.st_uid, owner.st_gid)
+            # By name, and a link in its place is not followed.
+            os.lchown(path, owner.st_uid, owner.st_gid)
