@@ -143,6 +143,6 @@ def test_second_writer_takes_the_firsts_file_away_where_nobody_takes_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weakened."""
-    monkeypatch.setattr(writing, "_try_lock", lambda _descriptor: True)
+    monkeypatch.setattr(writing, "lock_nowait", lambda _descriptor: True)
     with pytest.raises(FileNotFoundError):
         write_in_the_middle_of_a_write(tmp_path / "s", monkeypatch)

@@ -146,6 +146,8 @@ async def test_helm_that_went_back_commands_the_fleet_that_the_newer_one_had(
         with monkeypatch.context() as version:
             version.setattr(database, "core_migrations", newer)
             await fleet.helm.start()
+            # Its relay too has to be up before somebody joins by it.
+            await fleet.wait_settled(peers=1)
             await fleet.enrol("of the newer one")
             await fleet.wait_settled(peers=2)
             await fleet.helm.stop()
