@@ -71,6 +71,10 @@ class Client:
         """Return the newest profile this device holds; needs nobody."""
         return self._inner.profile()
 
+    def profiles(self) -> tuple[trio_client.KnownNode, ...]:
+        """Return the nodes of that profile, each with what this device makes of it."""
+        return self._inner.profiles()
+
     def sync(self) -> SyncOutcome:
         """Ask helm for the newest profile, and keep it."""
         return self._portal.call(self._inner.sync)

@@ -13,10 +13,11 @@ import trio
 
 from pharos.caravel.client import open_client
 from pharos.caravel.config import ANY, ConnectConfig
+from pharos.caravel.errors import AlreadyRunningError
 from pharos.caravel.managed import Floor, Managed
 from pharos.caravel.profiles.nodes import resolvers_of
 from pharos.caravel.profiles.unlocking import Unlocking
-from pharos.caravel.running import SOCKET_NAME, Json, open_control, running_tunnel
+from pharos.caravel.running import SOCKET_NAME, Json, open_control, running_status, running_tunnel
 from pharos.caravel.system import open_system
 from pharos.caravel.system.plan import SystemPlan
 from pharos.caravel.system.split import SplitPlan
@@ -26,6 +27,7 @@ from pharos.caravel.tunnel.session import Tunnel
 from pharos.wire.profile import Profile
 
 if TYPE_CHECKING:
+    from pharos.caravel.system.linux import System
     from pharos.caravel.system.restore import Places
 
 log = logging.getLogger(__name__)
@@ -97,11 +99,15 @@ async def open_machine(plan: MachinePlan) -> AsyncIterator[Machine]:
     from pharos.caravel.system.endpoints import Endpoints
     from pharos.caravel.system.splitting import open_split
 
+    if await running_status(plan.state) is not None:
+        raise AlreadyRunningError("a connection of this device is up already; see: caravel status, caravel down")
+    begun = trio.Event()
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(
             open_client(plan.state, unlocking=plan.unlocking, managed=plan.managed)
         )
         system = await stack.enter_async_context(open_system(plan.system_plan(client.profile()), places=plan.places))
+        stack.callback(_let_go, system, begun)
         split = await stack.enter_async_context(open_split(plan.split, system))
         dns = await stack.enter_async_context(open_dns(split, system))
         tunnel = await stack.enter_async_context(
@@ -134,4 +140,11 @@ async def open_machine(plan: MachinePlan) -> AsyncIterator[Machine]:
             facts = {"system": True, "kill_switch": system.held, "device": system.device}
             running = running_tunnel(tunnel, facts, {"down": down})
             async with open_control(plan.state / SOCKET_NAME, running):
+                begun.set()
                 yield Machine(tunnel=tunnel, release=release)
+
+
+def _let_go(system: System, begun: trio.Event) -> None:
+    """A first try that failed, say for a node that is not there, must not leave the machine cut off."""
+    if not begun.is_set() and not system.held_before:
+        system.release()

@@ -1,4 +1,4 @@
-"""A task beside a block, without the exception groups that a nursery of one's own brings along."""
+"""Tasks beside a block without the exception groups of a nursery of one's own, and blocks for one task at a time."""
 
 from __future__ import annotations
 
@@ -27,3 +27,22 @@ async def open_background(run: Callable[..., Awaitable[object]]) -> AsyncIterato
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+class Turn:
+    """A context that only one task can be in; others are told, as Trio's own streams tell them."""
+
+    __slots__ = ("_what", "taken")
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self.taken = False
+
+    def __enter__(self) -> None:
+        """Raises: trio.BusyResourceError — another task is in it."""
+        if self.taken:
+            raise trio.BusyResourceError(f"another task is {self._what}")
+        self.taken = True
+
+    def __exit__(self, *_: object) -> None:
+        self.taken = False

@@ -8,11 +8,14 @@ import attrs
 import pytest
 
 from pharos.caravel.config import CONFIG_NAME, ConnectConfig, config_file
+from pharos.caravel.errors import AlreadyRunningError
 from pharos.caravel.managed import Floor, Managed, ManagedSplit, SplitMode
-from pharos.caravel.wholemachine import MachinePlan
+from pharos.caravel.running import SOCKET_NAME, open_control
+from pharos.caravel.wholemachine import MachinePlan, open_machine
 from pharos.wire.config import read_config
 from pharos.wire.errors import ConfigError
 from tests.caravel.test_pins import node, profile
+from tests.caravel.test_running import Connection
 
 
 def plan(managed: Managed | None = None, **values: object) -> MachinePlan:
@@ -71,6 +74,13 @@ def test_value_that_does_not_fit_is_told_by_its_key(tmp_path: Path, text: str) -
     path.write_text(text)
     with pytest.raises(ConfigError, match=text.split()[0]):
         read_config(ConnectConfig, path, {})
+
+
+async def test_machine_is_not_touched_while_a_connection_of_the_device_is_up(tmp_path: Path) -> None:
+    async with open_control(tmp_path / SOCKET_NAME, Connection().running()):
+        with pytest.raises(AlreadyRunningError, match="caravel down"):
+            async with open_machine(MachinePlan(state=tmp_path, config=ConnectConfig())):
+                pass
 
 
 DEVICE = attrs.evolve(profile(node("a")), addresses=("10.86.0.2/32",))

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -241,10 +241,10 @@ async def main(setting: dict[str, Any]) -> None:
             await legs.drop()
 
 
-def run(word: str) -> None:
+def run(word: str, be: Callable[[dict[str, Any]], Awaitable[None]] = main) -> None:
     """Be the machine of a setting, or put back what one in this folder has left."""
     if word.startswith("{"):
-        trio.run(main, json.loads(word))
+        trio.run(be, json.loads(word))
     else:
         print(json.dumps(trio.run(restore_system, places_in(Path(word)))))
 

@@ -18,12 +18,11 @@ import trio
 
 from pharos.caravel.system import open_system
 from pharos.caravel.system.dns import open_dns
-from pharos.caravel.system.linux import restore_linux
 from pharos.caravel.system.plan import SystemPlan
 from pharos.caravel.system.split import SplitPlan
 from pharos.caravel.system.splitting import open_split
 from pharos.wire.daemon import Notifier
-from tests.system.caravelhost import CLIENT, NEIGHBOUR, Legs, Machine, Stage, open_stage, places_in
+from tests.system.caravelhost import CLIENT, NEIGHBOUR, Legs, Machine, Stage, open_stage, places_in, run
 from tests.system.lab.names import Zone, serve_names
 from tests.system.lab.processes import Process
 from tests.system.lab.relayprocess import ROOT
@@ -179,13 +178,5 @@ async def main(setting: dict[str, Any]) -> None:
                 await legs.drop()
 
 
-def run(word: str) -> None:
-    """Be the machine of a setting, or put back what one in this folder has left."""
-    if word.startswith("{"):
-        trio.run(main, json.loads(word))
-    else:
-        print(json.dumps(trio.run(restore_linux, places_in(Path(word)))))
-
-
 if __name__ == "__main__":
-    run(sys.argv[1])
+    run(sys.argv[1], main)

@@ -12,6 +12,7 @@ import trio
 
 from pharos.wire.profile import VLESS_REALITY
 from tests.support.sites import SITE_NAME, site_context
+from tests.system.lab.commands import CommandError
 from tests.system.lab.fleet import running_fleet
 from tests.system.lab.topology import HOSTS
 from tests.system.leaks import Leaks, count_leaks
@@ -87,6 +88,27 @@ async def test_up_returns_when_it_is_up_and_what_was_killed_is_put_back_by_force
         assert done["ended"] is False
         assert done["restored"]
         assert await host.shape() == before
+        assert await host.reaches(HOSTS[NEIGHBOUR].address4)
+
+
+@pytest.mark.parametrize("options", [("--node", "atlantis"), ("--config", "/etc/hostname")])
+async def test_a_first_try_that_fails_leaves_the_machine_as_it_was(tmp_path: Path, options: tuple[str, str]) -> None:
+    async with open_host(tmp_path) as host:
+        before = await host.shape()
+        with pytest.raises(CommandError):
+            await host.run(*host.program("up", "--foreground", *options))
+        assert await host.shape() == before
+        assert await host.reaches(HOSTS[NEIGHBOUR].address4)
+
+
+async def test_a_failure_after_a_crash_leaves_the_machine_held(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        process = await host.up("--no-lan")
+        await host.wait_phase("up")
+        await process.kill()
+        await host.run(*host.program("up", "--foreground", "--node", "atlantis"), check=False)
+        assert not await host.reaches(HOSTS[NEIGHBOUR].address4)
+        await host.caravel("down", "--force")
         assert await host.reaches(HOSTS[NEIGHBOUR].address4)
 
 

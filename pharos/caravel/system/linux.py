@@ -44,8 +44,10 @@ _CAP_NET_ADMIN: Final = 12  # linux/capability.h
 class System:
     """This machine in the tunnel; ``open_system`` makes it."""
 
-    def __init__(self, plan: SystemPlan, tun: Tun, journal: Journal, keeper: Keeper) -> None:
+    def __init__(self, plan: SystemPlan, tun: Tun, journal: Journal, keeper: Keeper, *, held_before: bool) -> None:
         self.plan = plan
+        self.held_before = held_before
+        """Whether a kill switch was up already: of one that was killed, or the boot's."""
         self.inner = Inner(far=tun, streams=None)
         """The packets of the whole machine."""
         self.journal = journal
@@ -123,13 +125,14 @@ async def open_system_linux(plan: SystemPlan, places: Places) -> AsyncIterator[S
         if not any(entry.kind == NFT for entry in journal.entries):
             journal.note(NFT, {"table": TABLE})
         # Nobody has asked for its end yet, if there is one already; on a first try a failure changes nothing.
-        stays = plan.kill_switch and (plan.hold or await read_table() is not None)
+        held_before = await read_table() is not None
+        stays = plan.kill_switch and (plan.hold or held_before)
         try:
             # What an earlier one left held until now, and this takes its place without a gap.
             await keeper.put_up()
             await _put_back_leftovers(journal)
             with _tun(plan) as tun:
-                system = System(plan, tun, journal, keeper)
+                system = System(plan, tun, journal, keeper, held_before=held_before)
                 routing = _routing(system)
                 try:
                     routing.set(journal)

@@ -8,6 +8,7 @@ import trio
 from pharos.wire.errors import RemoteProtocolError, TruncatedError
 from pharos.wire.reality.connection import Connection, DataReceived, State
 from pharos.wire.reality.suites import Octets
+from pharos.wire.tasks import Turn
 from pharos.wire.units import KIB, SECONDS
 
 CHUNK: Final = 128 * KIB
@@ -16,24 +17,6 @@ SLICE: Final = 256 * KIB
 """Sealed at once, so that sending a large buffer holds no second one of its size."""
 CLOSE_TIMEOUT: Final = 1 * SECONDS
 """How long a side that closes or fails tries to place its last record: one round trip of a bad mobile link."""
-
-
-class _Turn:
-    """Sees to it that one task at a time does what only one may do."""
-
-    __slots__ = ("_what", "taken")
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self.taken = False
-
-    def __enter__(self) -> None:
-        if self.taken:
-            raise trio.BusyResourceError(f"another task is {self._what} this REALITY stream")
-        self.taken = True
-
-    def __exit__(self, *_: object) -> None:
-        self.taken = False
 
 
 class RealityStream(trio.abc.HalfCloseableStream):
@@ -50,8 +33,8 @@ class RealityStream(trio.abc.HalfCloseableStream):
         self.connection: Final = connection
         self.failure: RemoteProtocolError | None = None
         """Why the connection failed, if the peer's octets were the reason."""
-        self._sending = _Turn("sending into")
-        self._receiving = _Turn("receiving from")
+        self._sending = Turn("sending into this REALITY stream")
+        self._receiving = Turn("receiving from this REALITY stream")
         self._pending = memoryview(b"")
         self._receives_raw = False
         self._sends_raw = False

@@ -16,8 +16,8 @@ import trio
 from pharos.wire.addresses import Address, Datagram
 from pharos.wire.awg.netstack.ip import IpAddress
 from pharos.wire.awg.netstack.resolver import literal_of
-from pharos.wire.awg.netstack.turns import Turn
 from pharos.wire.openers import DatagramRefusedError, DatagramTunnel
+from pharos.wire.tasks import Turn
 from pharos.wire.tcpdial import Protect, open_tcp
 
 MAX_DATAGRAM: Final = 65_535

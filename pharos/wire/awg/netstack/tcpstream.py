@@ -11,7 +11,7 @@ import trio
 from pharos.wire.awg.netstack.driver import Driver
 from pharos.wire.awg.netstack.tcp.states import State
 from pharos.wire.awg.netstack.tcptable import TcpEntry
-from pharos.wire.awg.netstack.turns import Turn
+from pharos.wire.tasks import Turn
 from pharos.wire.units import KIB
 
 READ_BYTES: Final = 128 * KIB

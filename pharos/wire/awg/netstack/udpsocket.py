@@ -14,9 +14,9 @@ from pharos.wire.addresses import Address, Datagram
 from pharos.wire.awg.netstack.driver import Driver
 from pharos.wire.awg.netstack.icmperror import IcmpError, Problem, error_of
 from pharos.wire.awg.netstack.ip import IpAddress
-from pharos.wire.awg.netstack.turns import Turn
 from pharos.wire.awg.netstack.udp import MAX_PAYLOAD, UdpDatagram
 from pharos.wire.openers import DatagramRefusedError, DatagramTunnel
+from pharos.wire.tasks import Turn
 from pharos.wire.units import KIB
 
 MAX_WAITING_BYTES: Final = 208 * KIB
