@@ -373,8 +373,8 @@ async def test_guests_of_the_machine_are_in_the_tunnel_too(tmp_path: Path) -> No
     async with open_stage(tmp_path) as stage:
         run = stage.lab.run
         guest = await stage.lab.start(CLIENT, "unshare", "--net", "sleep", "60", name="guest")
-        space, own = stage.lab.namespace(CLIENT).path, Path(f"/proc/{guest.pid}/ns/net")
-        await wait_that(lambda: own.stat().st_ino != space.stat().st_ino)
+        # Before it is a guest's, its process is in our own network, then in the machine's.
+        await wait_that(lambda: Path(f"/proc/{guest.pid}/comm").read_text() == "sleep\n")
         inside = ("nsenter", f"--net=/proc/{guest.pid}/ns/net", "--")
         await run(
             CLIENT, "ip", "link", "add", "docker0", "type", "veth", "peer", "name", "eth0", "netns", str(guest.pid)

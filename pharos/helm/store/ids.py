@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Final
 
 from pharos.wire.ids import uuid7
 
+_MILLISECOND: Final = 1_000_000
+_STEPS: Final = 4096
+
 
 def fresh_id() -> str:
-    """Return a new UUIDv7: later ones sort later."""
-    return uuid7(time.time_ns(), os.urandom(10))
+    """Return a new UUIDv7: later ones sort later, also within a millisecond (RFC 9562 §6.2, method 3)."""
+    now_ns = time.time_ns()
+    step = now_ns % _MILLISECOND * _STEPS // _MILLISECOND
+    return uuid7(now_ns, step.to_bytes(2, "big") + os.urandom(8))
