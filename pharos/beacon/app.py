@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 
 import attrs
@@ -13,6 +12,7 @@ from pharos.beacon.core import BeaconCore
 from pharos.wire.agent import AgentKeys
 from pharos.wire.files import lock_state_directory, open_state_directory
 from pharos.wire.pki.roles import Role
+from pharos.wire.world import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ async def run_beacon(
     state_directory = open_state_directory(config.state)
     with lock_state_directory(state_directory):
         keys = AgentKeys(state_directory, Role.RELAY)
-        membership = keys.membership(now=datetime.datetime.now(datetime.UTC))
+        membership = keys.membership(now=utc_now())
         core = BeaconCore(config, keys, membership)
         async with trio.open_nursery() as nursery:
             tunnel: tuple[str, int] = await nursery.start(core.serve_tunnels, config.tunnel_port)

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import logging
 import math
-import random
 from contextlib import nullcontext
 from typing import Final, NoReturn
 
@@ -21,6 +20,7 @@ from pharos.beacon.limiter import ENROLMENT_TIME, LOGIN_TIME, STRANGER_OCTETS, P
 from pharos.beacon.sanitize import Headers, Refusal, forwarded_headers
 from pharos.beacon.shares import Device
 from pharos.beacon.upstream import NoUpstreamError, Upstreams
+from pharos.wire.chance import between
 from pharos.wire.errors import PeerRejectedError
 from pharos.wire.passage.metadata import PURPOSE_HEADER, RETRY_HEADER, Purpose
 from pharos.wire.pki.roles import INGRESS
@@ -204,5 +204,5 @@ async def _forward(upstreams: Upstreams, down: H2Stream, headers: Headers, *, oc
 async def _refuse(down: H2Stream, refusal: Refusal) -> None:
     hint: Headers = []
     if (after := _RETRY_AFTER.get(refusal)) is not None:
-        hint = [(RETRY_HEADER, str(round(random.uniform(*after) / MILLISECONDS)))]  # noqa: S311 -- no secret
+        hint = [(RETRY_HEADER, str(round(between(*after) / MILLISECONDS)))]
     await refuse(down, _STATUS[refusal], refusal.value, fields=hint)

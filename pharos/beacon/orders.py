@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import logging
 import re
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -25,6 +24,7 @@ from pharos.wire.passage.metadata import RUN_HEADER
 from pharos.wire.rpc.client import Channel
 from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.units import SECONDS
+from pharos.wire.world import wall_ns
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,9 @@ async def _follow(keeping: Keeping, connection: Connection, announce: Announce |
             log.info("helm's orders ended: %s", error)
         except StreamTerminatedError as error:
             log.info("helm's orders ended: %s", error)
+        except OSError as error:
+            # Passages need no disk, and the tunnel is theirs. What we say that we hold makes helm order it again.
+            log.error("helm's orders wait: the disk does not take them: %s", error)
         await trio.sleep(ASK_AGAIN)
     scope.cancel()
 
@@ -121,7 +124,7 @@ def report_of(keeping: Keeping, *, csr: bytes = b"", deny_list: bytes = b"") -> 
         deny_version=version,
         manifest_version=keeping.manifest_version,
         certificate_fingerprint=keeping.standing.membership.fingerprint,
-        now_us=time.time_ns() // 1000,
+        now_us=wall_ns() // 1000,
         checkpoint=keeping.checkpoint,
         csr=csr,
         deny_list=deny_list,

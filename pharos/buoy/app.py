@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import logging
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from pharos.wire.agent import AgentKeys
 from pharos.wire.files import lock_state_directory, open_state_directory
 from pharos.wire.keeping import Keeping
 from pharos.wire.pki.roles import Role
+from pharos.wire.world import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ async def run_buoy(
     state_directory = open_state_directory(config.state)
     with lock_state_directory(state_directory), ExitStack() as stack:
         keys = AgentKeys(state_directory, Role.NODE)
-        membership = keys.membership(now=datetime.datetime.now(datetime.UTC))
+        membership = keys.membership(now=utc_now())
         keeping = Keeping(state_directory, keys, membership)
         state, meter = DesiredState(state_directory), QuotaMeter(state_directory)
         state.load(mend=True)

@@ -5,7 +5,6 @@ A watcher that comes back says what it took last, and gets what came since: as m
 
 from __future__ import annotations
 
-import secrets
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import trio
 from pharos.wire.convert import EventKind, TunnelEvent
 from pharos.wire.ids import DeviceId
 from pharos.wire.units import MILLISECONDS
+from pharos.wire.world import random_bytes
 
 # Ten seconds of a thousand devices handshaking at once, at some 200 bytes each: 2 MB a watcher.
 QUEUE_SIZE: Final = 10_000
@@ -38,7 +38,7 @@ class EventFeed:
 
     def __init__(self, *, keep_sources: bool = True) -> None:
         self._keep_sources = keep_sources
-        self._id = secrets.token_bytes(_FEED_ID)
+        self._id = random_bytes(_FEED_ID)
         self._sequence = 0
         self._memory: deque[TunnelEvent] = deque(maxlen=MEMORY)
         self._watchers: set[Watcher] = set()

@@ -15,6 +15,7 @@ from typing import Any, Final
 from pharos.wire.errors import StateFileError
 from pharos.wire.files import MAX_STATE_SIZE, PRIVATE_FILE, write_atomic
 from pharos.wire.pki.canonical import encode_canonical
+from pharos.wire.world import this_world
 
 _FORMAT: Final = "pharos/buoy-journal/v1"
 _LINK: Final = 32
@@ -60,6 +61,8 @@ class Journal:
         # What stands behind the last end of a line was being written when we were killed.
         first, *lines = raw.split(b"\n")[:-1] or [b""]
         if first != encode_canonical({"format": _FORMAT, "head": head}):
+            if lines and not _is_of_another(first, lines[0]):
+                raise JournalError(f"{self.path}, line 1, is corrupt", [])
             return []
         self._start(head)
         changes: list[dict[str, Any]] = []
@@ -86,18 +89,18 @@ class Journal:
         line = f"{link} ".encode() + body + b"\n"
         if self._descriptor is None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._descriptor = os.open(self.path, flags, PRIVATE_FILE)
-        end = os.fstat(self._descriptor).st_size
+            self._descriptor = this_world().open(self.path, flags, PRIVATE_FILE)
+        end, world = os.fstat(self._descriptor).st_size, this_world()
         try:
             view = memoryview(line)
             while view:
-                view = view[os.write(self._descriptor, view) :]
-            os.fdatasync(self._descriptor)
+                view = view[world.write(self._descriptor, view) :]
+            world.fdatasync(self._descriptor)
         except OSError:
             # Half a line would make the next one damage.
             self._is_whole = False
-            os.ftruncate(self._descriptor, end)
-            os.fdatasync(self._descriptor)
+            world.truncate(self._descriptor, end)
+            world.fdatasync(self._descriptor)
             self._is_whole = True
             raise
         self._link = link
@@ -107,14 +110,29 @@ class Journal:
         """Let go of the file."""
         self._is_whole = False
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            this_world().close(self._descriptor)
             self._descriptor = None
 
     def _start(self, head: str) -> None:
         self._link, self.size, self._is_whole = head, 0, True
 
     def _next(self, body: bytes) -> str:
-        return hashlib.sha256(self._link.encode() + b"\n" + body).hexdigest()[:_LINK]
+        return _after(self._link, body)
+
+
+def _after(link: str, body: bytes) -> str:
+    """Return the checksum of a line behind one with the checksum ``link``."""
+    return hashlib.sha256(link.encode() + b"\n" + body).hexdigest()[:_LINK]
+
+
+def _is_of_another(first: bytes, line: bytes) -> bool:
+    """Whether a journal goes on from another document, as one does that was left by a kill; else it is damaged."""
+    try:
+        head = str(json.loads(first)["head"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return False
+    link, _, body = line.partition(b" ")
+    return first == encode_canonical({"format": _FORMAT, "head": head}) and link == _after(head, body).encode()
 
 
 class JournalError(StateFileError):

@@ -18,6 +18,7 @@ from pharos.wire.netpolicy import NetworkPlan
 from pharos.wire.netrules import FAMILY, TABLE
 from pharos.wire.netswitches import is_switch
 from pharos.wire.units import KIB, SECONDS
+from pharos.wire.world import this_world
 
 PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"
 """Where nft is looked for; a PATH from outside plays no part."""
@@ -204,7 +205,7 @@ async def _run_nft(*words: str, stdin: bytes = b"") -> str:
     if command is None:
         raise NetworkPolicyError("nft is missing; install it with: apt-get install nftables")
     with trio.move_on_after(NFT_TIMEOUT):
-        done = await trio.run_process(
+        done = await this_world().run_process(
             [command, *words],
             stdin=stdin,
             capture_stdout=True,

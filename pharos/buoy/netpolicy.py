@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import time
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -33,6 +32,7 @@ from pharos.wire.netpolicy import NetworkPlan
 from pharos.wire.netrules import nft_document, removal_document
 from pharos.wire.netswitches import first_seen, is_switch, order_back, sysctls
 from pharos.wire.units import MILLISECONDS, SECONDS
+from pharos.wire.world import this_world
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class NetworkKeeper:
         async with self._lock:
             self._restore()
             await tell_nft(removal_document())
-            self._file.path.unlink(missing_ok=True)
+            this_world().unlink(self._file.path, missing_ok=True)
             self._memory, self._document, self._listing = _Memory(), None, []
 
     async def find_drift(self) -> tuple[str, ...]:
@@ -149,7 +149,7 @@ class NetworkKeeper:
 
     async def _heal(self, *, table: bool) -> None:
         async with self._lock:
-            begun, known = time.monotonic(), self._document is not None
+            begun, known = trio.current_time(), self._document is not None
             try:
                 await self._adopt()
                 drift = await self._find_drift(table=table)
@@ -162,7 +162,7 @@ class NetworkKeeper:
                 return
             self._failed = False
             if drift:
-                taken = (time.monotonic() - begun) / MILLISECONDS
+                taken = (trio.current_time() - begun) / MILLISECONDS
                 said = "was changed under us" if known else "was not set by this process"
                 log.warning("the network policy %s (%s); in force after %.0f ms", said, ", ".join(drift), taken)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn, Protocol
 
@@ -35,6 +34,7 @@ from pharos.wire.netpolicy import NetworkPlan
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.reports import EngineReport
 from pharos.wire.units import SECONDS
+from pharos.wire.world import in_thread, wall_ns
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ LAST_COUNT: Final = 1 * SECONDS
 
 def now_us() -> int:
     """Microseconds since 1970, by the wall clock."""
-    return time.time_ns() // 1000
+    return wall_ns() // 1000
 
 
 class DataPlane(Protocol):
@@ -190,7 +190,7 @@ class Node:
                     await self._apply(desired)
             if self._meter.changed and trio.current_time() - self._saved_at >= KEPT_EVERY:
                 self._saved_at = trio.current_time()
-                await trio.to_thread.run_sync(self._save_usage)
+                await in_thread(self._save_usage)
 
     def _now(self) -> int:
         # Access that has ended is not begun again by a clock that was set back.

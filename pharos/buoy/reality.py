@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-
 import attrs
 
 from pharos.wire.desired import Desired
@@ -12,6 +10,7 @@ from pharos.wire.noise.keys import KeyPair
 from pharos.wire.reports import RealityKey
 from pharos.wire.seal.realitykey import derive_reality_key, prove_reality_key
 from pharos.wire.seal.xeddsa import RANDOM_LENGTH
+from pharos.wire.world import random_bytes
 
 
 @attrs.define
@@ -43,6 +42,6 @@ class RealityKeys:
             node=node,
             generation=generation,
             public_key=public,
-            random=secrets.token_bytes(RANDOM_LENGTH),
+            random=random_bytes(RANDOM_LENGTH),
         )
         return RealityKey(generation=generation, public_key=public, proof=proof)

@@ -39,6 +39,7 @@ from pharos.wire.files import open_state_directory, write_atomic
 from pharos.wire.ids import DeviceId
 from pharos.wire.kept import deny_list_of, load_kept, sound, trust_file
 from pharos.wire.pki.roles import Role
+from pharos.wire.world import this_world
 
 MICROSECONDS: Final = 1_000_000
 """Of a second."""
@@ -84,7 +85,7 @@ def write_awg(path: Path, plan: AwgPlan) -> None:
         if plan.endpoints:
             write_atomic(path, render_conf(conf_of(plan, path.stem)).encode())
         else:
-            path.unlink(missing_ok=True)
+            this_world().unlink(path, missing_ok=True)
 
 
 def conf_of(plan: AwgPlan, interface: str) -> TunnelConf:
@@ -135,7 +136,7 @@ def write_xray(path: Path, plan: RealityPlan, config: BuoyConfig) -> None:
             make_pipe(path.with_name(ACCESS_LOG_NAME))
             write_atomic(path, data, mode=CONFIG_MODE)
         else:
-            path.unlink(missing_ok=True)
+            this_world().unlink(path, missing_ok=True)
 
 
 @contextmanager

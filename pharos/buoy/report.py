@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 from typing import Final, Protocol
 
@@ -17,6 +16,7 @@ from pharos.wire.desired import Desired, peers_digest
 from pharos.wire.ids import DeviceId, NodeId
 from pharos.wire.keeping import Keeping
 from pharos.wire.reports import EngineReport, MachineReport, PeerSummary, RealityKey, RealityReport
+from pharos.wire.world import random_bytes
 
 # WireGuard's Reject-After-Time (wireguard.pdf §6.1).
 _SILENCE: Final = 180_000_000
@@ -117,7 +117,7 @@ class Teller:
         reality, told_keys = report.reality, self._told_keys
         self._told = {peer.device_id: peer for peer in report.peers}
         self._told_keys = () if reality is None else reality.keys
-        self._token = secrets.token_bytes(8)
+        self._token = random_bytes(8)
         if not known:
             return attrs.evolve(report, token=self._token)
         return attrs.evolve(

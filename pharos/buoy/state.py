@@ -12,16 +12,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import trio
-
 from pharos.buoy.journal import Journal, JournalError
 from pharos.wire.awg.params import ObfuscationParameters
 from pharos.wire.desired import Desired, Fence, Peer, Policy, PreviousEndpoint, Push
 from pharos.wire.errors import StateFileError, WireError
-from pharos.wire.files import StateFile, checksum
+from pharos.wire.files import StateFile, checksum, write_atomic
 from pharos.wire.ids import DeviceId
 from pharos.wire.reality.params import RealityParameters
 from pharos.wire.units import MIB
+from pharos.wire.world import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ class DesiredState:
 
         Raises: OSError — the disk takes nothing; what was before is kept and current.
         """
-        await trio.to_thread.run_sync(self._save, desired)
+        await in_thread(self._save, desired)
         self.current = desired
 
     def _save(self, desired: Desired) -> None:
@@ -127,9 +126,12 @@ def _read(file: StateFile, journal: Journal) -> tuple[Desired, bool]:
 
 
 def _set_aside(path: Path) -> None:
-    """Keep a damaged file for whoever wants to look at it."""
+    """Keep a copy of a damaged file for whoever wants to look at it.
+
+    It stays where it is until it is replaced: to whoever starts without it, nothing is desired.
+    """
     with contextlib.suppress(OSError):
-        path.rename(path.with_name(f"{path.name}.corrupt"))
+        write_atomic(path.with_name(f"{path.name}.corrupt"), path.read_bytes())
 
 
 def _change_to(old: Desired, new: Desired) -> dict[str, Any] | None:

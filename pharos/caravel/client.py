@@ -12,10 +12,8 @@ starts should not wait for what it may need later.
 
 from __future__ import annotations
 
-import datetime
 import functools
 import logging
-import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -33,9 +31,11 @@ from pharos.caravel.profiles.pins import WAIT, Standing
 from pharos.caravel.profiles.store import ProfileStore, microseconds
 from pharos.caravel.profiles.unlocking import Unlocking
 from pharos.caravel.profiles.ways import Examined, examine
+from pharos.wire.chance import fraction
 from pharos.wire.ids import NodeId
 from pharos.wire.profile import VLESS_REALITY, Profile, ProfileNode
 from pharos.wire.tasks import open_background
+from pharos.wire.world import utc_now
 
 if TYPE_CHECKING:
     from pharos.caravel.reach import Reach
@@ -92,7 +92,7 @@ class Client:
 
         Raises: NotEnrolledError, BundleError — there is none, or it does not open.
         """
-        return self._store.profile(datetime.datetime.now(datetime.UTC))
+        return self._store.profile(utc_now())
 
     def profiles(self) -> tuple[KnownNode, ...]:
         """Return the nodes of the newest profile, in its order, each with what this device makes of it; needs nobody.
@@ -134,7 +134,7 @@ class Client:
             self._refresh()
             told(outcome)
 
-        await follow(self._store, random=random.random, told=note, reach=reach)
+        await follow(self._store, random=fraction, told=note, reach=reach)
 
     def connect(
         self,
@@ -187,7 +187,7 @@ class Client:
         async with open_connection(plan, memory=memory) as tunnel, AsyncExitStack() as stack:
             stack.callback(self._tunnels.remove, tunnel)
             self._tunnels.append(tunnel)
-            if self._store.is_stale(datetime.datetime.now(datetime.UTC)):
+            if self._store.is_stale(utc_now()):
                 tunnel.tell_stale()
             if plan.options.follow:
                 reach = Reach(protect=plan.protect)
@@ -247,7 +247,7 @@ class Client:
 
         Raises: NotEnrolledError, BundleError.
         """
-        now = datetime.datetime.now(datetime.UTC)
+        now = utc_now()
         profile, pins, denied = self._store.profile(now), self._store.pins(now), self._store.denied()
         wait = WAIT if self._managed is None else self._managed.new_node_wait
         return {
@@ -272,7 +272,7 @@ class Client:
         """
         if self._managed is not None:
             self._managed.check_unlocked("confirm a node")
-        self._store.confirm(find_node(self.profile(), node), datetime.datetime.now(datetime.UTC))
+        self._store.confirm(find_node(self.profile(), node), utc_now())
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -27,6 +26,7 @@ from pharos.wire.possession import prove_key
 from pharos.wire.rpc.client import Channel
 from pharos.wire.seal.ticket import BeaconAddress, TicketLink
 from pharos.wire.units import SECONDS
+from pharos.wire.world import utc_now
 
 # The whole of it: a beacon may be far away and helm a laptop that just woke.
 ENROLMENT_TIMEOUT: Final = 60 * SECONDS
@@ -102,7 +102,7 @@ def keep(
 
     Raises: PeerRejectedError, ManifestError, BundleError — it is not this fleet's, or not for this device.
     """
-    now = datetime.datetime.now(datetime.UTC)
+    now = utc_now()
     manifest = verify_manifest(reply.manifest, root_hash=root_hash, now=now)
     enrolled = Enrolled(
         device_id=DeviceId(check_label(reply.device_id)),

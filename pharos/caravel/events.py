@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-import time
 from typing import Any, ClassVar
 
 import attrs
+
+from pharos.wire.world import wall_seconds
 
 
 class Phase(enum.Enum):
@@ -30,7 +31,7 @@ class Event:
     """Something that happened."""
 
     kind: ClassVar[str] = "event"
-    at: float = attrs.field(factory=time.time)
+    at: float = attrs.field(factory=wall_seconds)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a document with ``kind``."""

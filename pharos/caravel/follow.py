@@ -98,12 +98,17 @@ class _Following:
             async with open_device_passage(self.store, reach=self.reach) as passage:
                 yield passage
 
-    async def use(self, passage: Passage) -> None:
-        """Sync once at the beginning, for nobody told us anything while we were away, and then when helm says so."""
-        await self._sync(passage)
+    async def use(self, passage: Passage) -> bool:
+        """Sync once at the beginning, for nobody told us anything while we were away, and then when helm says so.
+
+        Returns True for the next passage, which shows another certificate; False when this one has ended.
+        """
+        if await self._sync(passage):
+            return True
         async for note in passage.notes:
-            if (note.epoch, note.rev) != kept_order(self.store):
-                await self._sync(passage)
+            if (note.epoch, note.rev) != kept_order(self.store) and await self._sync(passage):
+                return True
+        return False
 
     async def wait(self, retry_after: float) -> None:
         """Wait as long as the back-off, the relays or the network say, or until there is news of the ways."""
@@ -121,8 +126,9 @@ class _Following:
             self._backoff.reset()
             await trio.sleep(NEWS_JITTER * self.random())
 
-    async def _sync(self, passage: Passage) -> None:
-        # A second time where a node waits for this device's word: to ask once more is to give it.
+    async def _sync(self, passage: Passage) -> bool:
+        """Return whether this device has another certificate now."""
+        # A second time where somebody waits for this device's word: to ask once more is to give it.
         for _ in range(2):
             with failures_as_no_answer():
                 answer = await ask(passage, self.store)
@@ -134,7 +140,10 @@ class _Following:
             except BundleError as error:
                 # What is kept stays in use; the next note, or the next passage, asks again.
                 log.warning("a bundle was refused: %s", error)
-                return
+                return False
             self.told(outcome)
+            if outcome.renewed:
+                return True
             if not outcome.owes:
-                return
+                break
+        return False

@@ -11,7 +11,6 @@ hash is in the link, has signed: so a beacon can be no helm, and hears nothing o
 
 from __future__ import annotations
 
-import datetime
 import enum
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -36,6 +35,7 @@ from pharos.wire.pki.manifest import verify_manifest
 from pharos.wire.rpc.client import Channel
 from pharos.wire.seal.ticket import FleetLink
 from pharos.wire.units import MINUTES, SECONDS
+from pharos.wire.world import utc_now
 
 CONFIRM_TIMEOUT: Final = 10 * MINUTES
 """For a code to be confirmed; the beacon ends the passage then."""
@@ -138,7 +138,7 @@ async def open_login(link: FleetLink, reach: Reach | None = None) -> AsyncIterat
     @asynccontextmanager
     async def use(outer: Channel) -> AsyncIterator[Passage]:
         told = await fleet_grpc.FleetStub(outer).Manifest(fleet_pb2.ManifestRequest(), timeout=CALL_TIMEOUT)
-        now = datetime.datetime.now(datetime.UTC)
+        now = utc_now()
         manifest = verify_manifest(told.manifest, root_hash=link.root_hash, now=now)
         async with open_passage(outer, purpose=Purpose.LOGIN, fleet=link.fleet, helm_key=manifest.noise_key) as passage:
             yield passage

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random as random_
 from collections.abc import Callable
 
 import trio
 
 from pharos.caravel.tunnel.parts import StreamOpener
+from pharos.wire.chance import fraction
 from pharos.wire.tcpdial import Protect, Resolve
 
 
@@ -23,7 +23,7 @@ class Reach:
         protect: Protect | None = None,
         resolve: Resolve | None = None,
         through: StreamOpener | None = None,
-        random: Callable[[], float] = random_.random,
+        random: Callable[[], float] = fraction,
     ) -> None:
         self.protect = protect
         """For each socket that is opened to a relay directly."""

@@ -37,6 +37,7 @@ from pharos.wire.rpc.secure import SecureStream
 from pharos.wire.rpc.transport import open_tls
 from pharos.wire.seal.ticket import BeaconAddress
 from pharos.wire.units import SECONDS
+from pharos.wire.world import utc_now
 
 T = TypeVar("T")
 Use: TypeAlias = Callable[[Channel], AbstractAsyncContextManager[T]]
@@ -223,4 +224,4 @@ def _left_in_peace(beacons: Sequence[BeaconAddress], reach: Reach) -> NoAnswerEr
 
 
 def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
+    return utc_now()

@@ -24,6 +24,7 @@ from pharos.wire.pki.manifest import Manifest
 from pharos.wire.pki.renewal import renewal_due, verify_renewed
 from pharos.wire.pki.roles import Identity, Role
 from pharos.wire.units import SECONDS
+from pharos.wire.world import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ async def renew(account: account_grpc.AccountStub, store: ProfileStore) -> bool:
 
     Raises: StreamTerminatedError — the passage is gone.
     """
-    now = datetime.datetime.now(datetime.UTC)
+    now = utc_now()
     enrolled = store.enrolled()
     manifest = enrolled.verified_manifest(now)
     if not wants_renewal(enrolled, manifest, now=now):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Final
@@ -44,6 +43,7 @@ from pharos.wire.seal.denylist import verify_deny_list
 from pharos.wire.seal.freshness import NONCE_LENGTH, verify_freshness
 from pharos.wire.seal.ticket import BeaconAddress
 from pharos.wire.units import SECONDS
+from pharos.wire.world import random_bytes, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,10 @@ class SyncOutcome:
     epoch: int
     revision: int
     owes: bool = False
-    """A node waits for this device to say what it derived for its next generation: to ask once more says so."""
+    """Somebody waits to hear what this device has now: a node, what it derived for its next generation, or a fleet
+    whose keys are exchanged, that it believes the new manifest. To ask once more says so."""
+    renewed: bool = False
+    """This device has another certificate, and owes helm the sight of it: on the next passage."""
     skew: float | None = None
     """Seconds by which this device's clock is ahead of helm's, the way of the answer included; None: it did not say."""
 
@@ -72,7 +75,7 @@ async def sync(
     *,
     reach: Reach | None = None,
 ) -> SyncOutcome:
-    """Ask for the newest bundle and keep it; once more where that brought a generation to acknowledge.
+    """Ask for the newest bundle and keep it; once more where that brought something to acknowledge.
 
     The fleet's relays are raced, each directly, with ``protect`` for the sockets, and then ``through`` the tunnel that
     this device has up. Whoever syncs again and again gives a ``reach`` of its own instead, which remembers.
@@ -82,7 +85,7 @@ async def sync(
     """
     ways = reach or Reach(protect=protect, through=through)
     outcome = await _sync_once(store, ways)
-    if not outcome.owes:
+    if not (outcome.owes or outcome.renewed):
         return outcome
     return attrs.evolve(await _sync_once(store, ways), changed=True)
 
@@ -103,22 +106,26 @@ class Answer:
     nonce: bytes
     order: tuple[int, int]
     """Of the bundle that was held when it was asked."""
+    renewed: bool = False
+    """Whether another certificate came and was kept."""
 
     def keep(self) -> SyncOutcome:
         """Verify it and keep what is newer.
 
         Raises: BundleError — it cannot be used; what is kept stays.
         """
-        now = datetime.datetime.now(datetime.UTC)
+        now = utc_now()
         enrolled = self.store.enrolled()
-        return _keep(self.store, enrolled, enrolled.verified_manifest(now), self.reply, self.nonce, self.order, now)
+        manifest = enrolled.verified_manifest(now)
+        outcome = _keep(self.store, enrolled, manifest, self.reply, self.nonce, self.order, now)
+        return attrs.evolve(outcome, renewed=self.renewed)
 
 
 async def ask(passage: Passage, store: ProfileStore) -> Answer:
     """Ask helm for the newest bundle, by the inner connection of a passage."""
     order = kept_order(store)
-    nonce = secrets.token_bytes(NONCE_LENGTH)
-    manifest = store.enrolled().verified_manifest(datetime.datetime.now(datetime.UTC))
+    nonce = random_bytes(NONCE_LENGTH)
+    manifest = store.enrolled().verified_manifest(utc_now())
     denied = store.denied().order
     async with passage.channel() as inner:
         request = pb.SyncRequest(
@@ -132,8 +139,8 @@ async def ask(passage: Passage, store: ProfileStore) -> Answer:
         )
         account = account_grpc.AccountStub(inner)
         reply = await account.Sync(request, timeout=CALL_TIMEOUT)
-        await renew(account, store)
-    return Answer(store=store, reply=reply, nonce=nonce, order=order)
+        renewed = await renew(account, store)
+    return Answer(store=store, reply=reply, nonce=nonce, order=order, renewed=renewed)
 
 
 def kept_order(store: ProfileStore) -> tuple[int, int]:
@@ -145,7 +152,7 @@ def kept_order(store: ProfileStore) -> tuple[int, int]:
 def kept_commitments(store: ProfileStore) -> list[pb.Commitment]:
     """Return what this device derived for the nodes of the profile it holds; none where it cannot be read."""
     try:
-        profile = store.profile(datetime.datetime.now(datetime.UTC))
+        profile = store.profile(utc_now())
         secrets_ = store.enrolled().secrets
         return [
             pb.Commitment(node_id=node.id, generation=generation, commitment=made)
@@ -172,7 +179,8 @@ def _keep(
     order: tuple[int, int],
     now: datetime.datetime,
 ) -> SyncOutcome:
-    if reply.manifest and reply.manifest != enrolled.manifest:
+    is_exchanged = bool(reply.manifest) and reply.manifest != enrolled.manifest
+    if is_exchanged:
         manifest = verify_manifest(
             reply.manifest, root_hash=enrolled.root_hash, now=now, minimum_version=manifest.version
         )
@@ -194,13 +202,13 @@ def _keep(
     if not reply.bundle:
         if newest != order:
             raise BundleRollbackError(f"helm says that {newest} is the newest bundle, and this device holds {order}")
-        return SyncOutcome(changed=False, epoch=order[0], revision=order[1], skew=skew)
+        return SyncOutcome(changed=False, epoch=order[0], revision=order[1], owes=is_exchanged, skew=skew)
     bundle = enrolled.open(reply.bundle, manifest, newest=order)
     if bundle.header.order != newest:
         raise BundleRollbackError(f"helm says that {newest} is the newest bundle, and {bundle.header.order} came")
     store.save_bundle(bundle, reply.bundle)
     epoch, revision = bundle.header.order
-    owes = any(node.next_generation for node in parse_profile(bundle.profile).nodes)
+    owes = is_exchanged or any(node.next_generation for node in parse_profile(bundle.profile).nodes)
     changed = bundle.header.order != order
     return SyncOutcome(changed=changed, epoch=epoch, revision=revision, owes=owes, skew=skew)
 
@@ -227,7 +235,7 @@ async def open_device_passage(
 
     Raises: what `failures_as_no_answer` turns into errors for people.
     """
-    now = datetime.datetime.now(datetime.UTC)
+    now = utc_now()
     enrolled = store.enrolled()
     manifest = enrolled.verified_manifest(now)
     reach = reach or Reach()

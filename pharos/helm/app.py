@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import logging
 
@@ -15,6 +14,7 @@ from pharos.helm.anomalies.watch import run_anomalies
 from pharos.helm.audit.checkpoints import run_checkpoints
 from pharos.helm.audit.pruning import run_pruning
 from pharos.helm.backup.reading import FirstReading
+from pharos.helm.backup.scratch import sweep
 from pharos.helm.ca.authority import load_authority
 from pharos.helm.ca.live import LiveAuthority
 from pharos.helm.ca.vault import open_vault
@@ -56,21 +56,26 @@ from pharos.helm.trust.renewals import run_own_renewal
 from pharos.helm.trust.rotation import run_rotation
 from pharos.helm.web.app import desk_app, make_loopback_app, make_operator_app, serve_operator, serve_page
 from pharos.wire.files import lock_state_directory, open_state_directory
+from pharos.wire.world import utc_now
 
 log = logging.getLogger(__name__)
 
 
-async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmContext] = trio.TASK_STATUS_IGNORED) -> None:
+async def run_helm(
+    config: HelmConfig, *, edges: bool = True, task_status: trio.TaskStatus[HelmContext] = trio.TASK_STATUS_IGNORED
+) -> None:
     """Run helm until cancelled. ``started`` is called with what it runs on when its web edge answers.
 
-    Links come up as they can.
+    Links come up as they can. Without ``edges`` neither its page nor the operator's socket is served: so several can
+    live in one process, and on virtual time, which waits for no real socket.
 
     Raises: StateFileError — another helm runs here, or a state file is damaged. NotInitialisedError.
     """
     state = open_state_directory(config.state)
     with lock_state_directory(state), open_store(state) as store:
+        sweep(state)
         vault = open_vault(state)
-        authority = await store.run(load_authority, vault, now=datetime.datetime.now(datetime.UTC))
+        authority = await store.run(load_authority, vault, now=utc_now())
         authorities = LiveAuthority(authority)
         fleet = await store.run(get_fleet)
         lease = await store.run(Lease.take)
@@ -147,8 +152,9 @@ async def run_helm(config: HelmConfig, *, task_status: trio.TaskStatus[HelmConte
                 await link_nursery.start(context.onboardings.run, store, authorities, context.board, state)
                 link_nursery.start_soon(context.upgrades.run, HelmDesk(context), helm_connect(state))
                 async with trio.open_nursery() as edge_nursery:
-                    await edge_nursery.start(serve_operator, make_operator_app(context), state)
-                    await edge_nursery.start(serve_page, page, context, config)
-                    address = f"{config.scheme}://{config.web_host}:{config.web_port}"
-                    log.info("helm of fleet %s: %s", fleet.id, address)
+                    if edges:
+                        await edge_nursery.start(serve_operator, make_operator_app(context), state)
+                        await edge_nursery.start(serve_page, page, context, config)
+                        address = f"{config.scheme}://{config.web_host}:{config.web_port}"
+                        log.info("helm of fleet %s: %s", fleet.id, address)
                     task_status.started(context)

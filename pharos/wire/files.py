@@ -16,6 +16,7 @@ import attrs
 
 from pharos.wire.errors import StateFileError
 from pharos.wire.units import MIB
+from pharos.wire.world import this_world
 
 PRIVATE_DIRECTORY: Final = 0o700
 PRIVATE_FILE: Final = 0o600
@@ -104,7 +105,8 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
     # One writer per file is the rule of every state directory, so a fixed name cannot collide and leaves no litter.
     scratch = path.with_name(f".{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _CLOSED_TO_CHILDREN | _NO_LINK | _AS_IT_IS
-    descriptor = os.open(scratch, flags, mode)
+    world = this_world()
+    descriptor = world.open(scratch, flags, mode)
     try:
         if hasattr(os, "fchmod"):
             os.fchmod(descriptor, mode)
@@ -114,11 +116,11 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
         view = memoryview(data)
         while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+            view = view[world.write(descriptor, view) :]
+        world.fsync(descriptor)
     finally:
-        os.close(descriptor)
-    scratch.replace(path)
+        world.close(descriptor)
+    world.replace(scratch, path)
     sync_directory(path.parent)
 
 
@@ -127,11 +129,12 @@ def sync_directory(path: Path) -> None:
     if not hasattr(os, "O_DIRECTORY"):
         # Windows opens none, and keeps names by a journal of its own.
         return
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CLOSED_TO_CHILDREN)
+    world = this_world()
+    directory = world.open(path, os.O_RDONLY | os.O_DIRECTORY | _CLOSED_TO_CHILDREN)
     try:
-        os.fsync(directory)
+        world.fsync(directory)
     finally:
-        os.close(directory)
+        world.close(directory)
 
 
 @attrs.frozen

@@ -22,7 +22,8 @@ from pharos.wire.pki.clockfloor import TOLERANCE, ClockFloor
 from pharos.wire.pki.manifest import Manifest, verify_manifest
 from pharos.wire.seal.checkpoint import Comparison, compare, verify_checkpoint
 from pharos.wire.seal.denylist import verify_deny_list
-from pharos.wire.standing import Standing, utc_now
+from pharos.wire.standing import Standing
+from pharos.wire.world import in_thread, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Keeping:
     async def renew(self) -> bytes:
         """Return the CSR for a fresh TLS key; asking twice asks for one key."""
         async with self._turn:
-            return await trio.to_thread.run_sync(self._keys.renew)
+            return await in_thread(self._keys.renew)
 
     async def install(self, certificate: bytes) -> bytes:
         """Take the DER certificate of the fresh key into use; return the fingerprint that new handshakes show.
@@ -116,7 +117,7 @@ class Keeping:
                 return self._keys.install_renewed(certificate, trust=standing.membership.trust, now=standing.now())
 
             with trio.CancelScope(shield=True):
-                membership = await trio.to_thread.run_sync(install)
+                membership = await in_thread(install)
                 standing.become(membership)
         log.info("new certificate, ends %s", membership.credentials.certificate.not_valid_after_utc.isoformat())
         return membership.fingerprint
@@ -160,7 +161,7 @@ class Keeping:
 
     async def _keep(self, **changes: Any) -> None:
         kept = attrs.evolve(self._kept, floor=int(self.standing.floor.floor.timestamp()), **changes)
-        await trio.to_thread.run_sync(self._file.save, kept.as_json())
+        await in_thread(self._file.save, kept.as_json())
         self._kept = kept
         self.standing.floor.was_kept()
 

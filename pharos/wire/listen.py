@@ -16,6 +16,7 @@ import trio
 
 from pharos.wire.errors import AddressError
 from pharos.wire.units import MILLISECONDS
+from pharos.wire.world import this_world
 
 # What may wait in the kernel while we are busy. A flood beyond it is dropped there, for less than it costs us here;
 # trio's own default is the kernel's maximum, 4,096, whose last would wait for a second.
@@ -123,7 +124,7 @@ async def accept_forever(
 
 async def _accept_on(listener: trio.SocketListener, take: Take, exhausted: Callable[[], None]) -> NoReturn:
     # Without trio's checkpoints, so that several can be accepted in one turn.
-    with socket.socket(fileno=listener.socket.detach()) as door, Spare() as spare:
+    with this_world().socket_of(listener.socket.detach()) as door, Spare() as spare:
         door.settimeout(0)
         while True:
             await trio.lowlevel.wait_readable(door)

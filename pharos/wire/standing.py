@@ -23,11 +23,7 @@ from pharos.wire.pki.sessions import Sessions
 from pharos.wire.pki.tls import server_context
 from pharos.wire.pki.trust import Trust
 from pharos.wire.pki.verify import admit_peer
-
-
-def utc_now() -> datetime.datetime:
-    """The wall clock."""
-    return datetime.datetime.now(datetime.UTC)
+from pharos.wire.world import utc_now
 
 
 class Standing:

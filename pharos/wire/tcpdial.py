@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import trio
 
 from pharos.wire.units import MILLISECONDS
+from pharos.wire.world import this_world
 
 Protect: TypeAlias = Callable[[socket.socket], None]
 """Called with each socket that has to stay outside a tunnel, before it is used. Raises: OSError."""
@@ -93,7 +94,7 @@ async def resolve_by_system(host: str) -> Sequence[str]:
 
 def make_protected(family: socket.AddressFamily, protect: Protect | None) -> socket.socket:
     """Return a socket for TCP that ``protect`` has seen, which the caller owns. Raises: OSError."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = this_world().tcp_socket(family)
     if protect is not None:
         try:
             protect(sock)
@@ -118,7 +119,7 @@ def family_of(address: str) -> socket.AddressFamily:
 
 
 async def _connect(address: str, port: int, make: MakeSocket) -> trio.SocketStream:
-    sock = trio.socket.from_stdlib_socket(await make(family_of(address)))
+    sock = this_world().trio_socket(await make(family_of(address)))
     try:
         await sock.connect((address, port))
         return trio.SocketStream(sock)

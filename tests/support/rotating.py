@@ -122,7 +122,7 @@ class RotatingFleet:
     def kill(self) -> None:
         """Start helm anew: it knows what is durable."""
         self.authorities.replace(transact(self.db, load_authority, self.vault, now=self.clock))
-        if self.state is State.SWITCHING:
+        if self.state is not None:
             transact(self.db, freshen, at=self.at)
 
     def step(self, *, killed: bool = False) -> bool:
@@ -134,8 +134,7 @@ class RotatingFleet:
             self.kill()
         else:
             self.authorities.replace(authority)
-            if self.state is State.SWITCHING:
-                transact(self.db, freshen, at=self.at)
+            transact(self.db, freshen, at=self.at)
         return True
 
     def meet(self, role: Role) -> None:

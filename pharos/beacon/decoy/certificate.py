@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import logging
 import os
-import secrets
 import ssl
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from pharos.wire.chance import draw_bits
 from pharos.wire.errors import ConfigError
 from pharos.wire.files import StateFile
 from pharos.wire.pki.issue import make_web_certificate
@@ -96,7 +96,7 @@ def own_certificate(state: Path, *, wall: Clock, now: float) -> DecoyCertificate
                 return body["certificate"]
         key = generate_key()
         # 0 is no serial (RFC 5280 §4.1.2.2).
-        serial = secrets.randbits(SERIAL_BITS) or 1
+        serial = draw_bits(SERIAL_BITS) or 1
         der = certificate_to_der(make_web_certificate(key, now=wall(), serial=serial))
         body = {"certificate": b64encode(der).decode(), "key": b64encode(key_to_der(key)).decode()}
         file.save(body)

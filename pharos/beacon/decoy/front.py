@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import time
 from collections.abc import Callable
 
 import attrs
@@ -17,6 +16,7 @@ from pharos.beacon.decoy.http1 import last_answer
 from pharos.beacon.decoy.site import Site, load_site
 from pharos.beacon.decoy.visits import show_site
 from pharos.wire.rpc.secure import SecureStream
+from pharos.wire.world import wall_seconds
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,6 @@ def make_decoy(config: BeaconConfig, *, own_name: str, wall: Callable[[], dateti
     door = Door(
         own_name,
         lambda: certificate.context(trio.current_time()),
-        plain_answer=lambda: last_answer(site.error(400, now=time.time())),
+        plain_answer=lambda: last_answer(site.error(400, now=wall_seconds())),
     )
     return Decoy(door, site)

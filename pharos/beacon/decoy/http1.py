@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 import h11
@@ -11,6 +10,7 @@ import trio
 from pharos.beacon.decoy.site import Answer, Site
 from pharos.wire.rpc.limits import MAX_HEADER_BLOCK
 from pharos.wire.units import KIB, SECONDS
+from pharos.wire.world import wall_seconds
 
 # Row 33: the header of a request has 10 s, from the first wait for it. A browser that keeps its connection asks again
 # within that or dials anew.
@@ -39,13 +39,13 @@ async def serve_http1(stream: trio.abc.Stream, site: Site) -> None:
                 connection.next_event()
         except h11.RemoteProtocolError:
             if connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-                await _send(stream, connection, site.error(400, now=time.time()), close=True)
+                await _send(stream, connection, site.error(400, now=wall_seconds()), close=True)
             return
         answer = site.answer(
             request.method.decode("ascii"),
             request.target.decode("ascii"),
             if_none_match=fields.get(b"if-none-match", b"").decode("latin-1"),
-            now=time.time(),
+            now=wall_seconds(),
         )
         await _send(stream, connection, answer, close=has_body or left == 1)
         if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from typing import Final
 
 import trio
@@ -16,6 +15,7 @@ from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.units import SECONDS
+from pharos.wire.world import wall_seconds
 
 # A page with all that belongs to it, on the worst of lines. Who reads on dials again, as browsers do unasked.
 VISIT_TIME: Final = 60 * SECONDS
@@ -52,7 +52,7 @@ async def _answer(site: Site, stream: H2Stream) -> None:
         fields.get(":method", ""),
         fields.get(":path", ""),
         if_none_match=fields.get("if-none-match", ""),
-        now=time.time(),
+        now=wall_seconds(),
     )
     head = [(":status", str(answer.status)), *((name.lower(), value) for name, value in answer.fields)]
     await stream.send_headers(head, end_stream=not answer.body)

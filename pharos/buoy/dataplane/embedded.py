@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final, NoReturn
@@ -30,6 +29,7 @@ from pharos.wire.awg.hostnet import HostNetwork
 from pharos.wire.awg.tun import Tun, open_tun
 from pharos.wire.awg.uapi import DeviceChange, DeviceState
 from pharos.wire.ids import DeviceId
+from pharos.wire.world import wall_ns
 
 SetLink = Callable[[AwgPlan], Awaitable[None]]
 """Gives a TUN interface the node's addresses, and routes the devices' networks into it."""
@@ -80,7 +80,7 @@ class EmbeddedAwg:
 
     async def apply(self, plan: AwgPlan, *, reasons: Mapping[DeviceId, str] = NO_REASONS) -> None:
         """Make the engine be ``plan``; peers that stay keep their sessions."""
-        self._roster.adopt(plan, reasons, at_ns=time.time_ns())
+        self._roster.adopt(plan, reasons, at_ns=wall_ns())
         state = self._known_state()
         self._tell(state, change_for(_on_port(plan, state.listen_port), state, before=self._told))
         self._told = plan
@@ -111,7 +111,7 @@ class EmbeddedAwg:
             )
             for status in self._engine.statuses()
         ]
-        self._roster.see(0, sightings, now=trio.current_time(), at_ns=time.time_ns())
+        self._roster.see(0, sightings, now=trio.current_time(), at_ns=wall_ns())
         return self._roster.counters()
 
     async def restart(self) -> None:
@@ -168,7 +168,7 @@ def open_embedded_awg(
     roster = Roster(1, on_event)
 
     def hear(event: Event) -> None:
-        roster.hear(event, now=trio.current_time(), at_ns=time.time_ns())
+        roster.hear(event, now=trio.current_time(), at_ns=wall_ns())
 
     network = HostNetwork(lambda _index, _mtu: None) if interface else None
     with ExitStack() as stack:

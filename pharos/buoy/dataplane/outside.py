@@ -8,7 +8,6 @@ last.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, NoReturn, Protocol
@@ -33,6 +32,7 @@ from pharos.wire.ids import DeviceId
 from pharos.wire.link import Backoff
 from pharos.wire.rpc.status import leaves
 from pharos.wire.units import MILLISECONDS, MINUTES, SECONDS
+from pharos.wire.world import wall_ns
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class OutsideAwg:
         *,
         on_event: OnEvent,
         restart: Restart,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] = wall_ns,
     ) -> None:
         self.name: Final = name
         self.unserved: tuple[AwgEndpoint, ...] = ()

@@ -6,7 +6,6 @@ import errno
 import functools
 import logging
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -35,6 +34,7 @@ from pharos.wire.ids import DeviceId
 from pharos.wire.reality.controlserver import SOCKET, spare_socket
 from pharos.wire.reality.events import Event, UserConnected
 from pharos.wire.units import MILLISECONDS, SECONDS
+from pharos.wire.world import wall_ns
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class OurReality:
         place: Place,
         on_event: OnEvent,
         restart: Restart | None = None,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] = wall_ns,
     ) -> None:
         self.name: Final = name
         self._slots = slots

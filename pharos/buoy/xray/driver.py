@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
@@ -34,6 +33,7 @@ from pharos.buoy.xray.version import Abilities, probe, spell
 from pharos.buoy.xray.witness import Witness, whereabouts
 from pharos.wire.ids import DeviceId
 from pharos.wire.units import MILLISECONDS, SECONDS
+from pharos.wire.world import in_thread, wall_ns
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class XrayDriver:
         on_event: OnEvent,
         own: Callable[[], Sequence[str]] = own_addresses,
         baseline: Mapping[DeviceId, Octets] | None = None,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] = wall_ns,
     ) -> None:
         self.version = ""
         """Of the program, once it was asked."""
@@ -162,7 +162,7 @@ class XrayDriver:
             return
         self._stopped = False
         known = self._served == config.tags()
-        candidate = await trio.to_thread.run_sync(write_candidate, config)
+        candidate = await in_thread(write_candidate, config)
         if not known:
             await dry_run(self._program, candidate)
         keep_config(config)

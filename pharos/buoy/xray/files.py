@@ -10,6 +10,7 @@ from pharos.buoy.xray.model import CONFIG_NAME, XrayConfig, render
 from pharos.buoy.xray.validate import check_rendered
 from pharos.wire.errors import ParameterError
 from pharos.wire.files import write_atomic
+from pharos.wire.world import this_world
 
 CANDIDATE_NAME: Final = "candidate.json"
 CONFIG_MODE: Final = 0o640
@@ -41,7 +42,7 @@ def write_candidate(config: XrayConfig) -> Path:
 def keep_config(config: XrayConfig) -> None:
     """Put the candidate in the place of the configuration in use. Raises: EngineError."""
     try:
-        candidate_of(config).replace(config.file)
+        this_world().replace(candidate_of(config), config.file)
     except OSError as error:
         raise EngineError(f"{config.file} cannot be replaced: {error.strerror}") from error
 
@@ -50,6 +51,6 @@ def discard_config(runtime: Path) -> None:
     """Leave nothing that Xray could start with. Raises: EngineError."""
     try:
         for name in (CONFIG_NAME, CANDIDATE_NAME):
-            (runtime / name).unlink(missing_ok=True)
+            this_world().unlink(runtime / name, missing_ok=True)
     except OSError as error:
         raise EngineError(f"{runtime} cannot be cleared: {error.strerror}") from error

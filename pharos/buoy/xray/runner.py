@@ -16,6 +16,7 @@ from pharos.buoy.roothelper.acts import MAX_SOCKETS, KillSockets, SocketPair, Un
 from pharos.buoy.roothelper.client import RootHelper
 from pharos.buoy.xray.model import API_NAME
 from pharos.wire.units import SECONDS
+from pharos.wire.world import this_world
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +143,6 @@ async def _run_quietly(
     command: list[str], *, task_status: trio.TaskStatus[trio.Process] = trio.TASK_STATUS_IGNORED
 ) -> subprocess.CompletedProcess[bytes]:
     nothing = subprocess.DEVNULL
-    return await trio.run_process(
+    return await this_world().run_process(
         command, stdin=b"", stdout=nothing, stderr=nothing, check=False, task_status=task_status
     )

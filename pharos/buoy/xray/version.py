@@ -13,6 +13,7 @@ import trio
 
 from pharos.buoy.dataplane.base import EngineError
 from pharos.wire.units import SECONDS
+from pharos.wire.world import this_world
 
 Version: TypeAlias = tuple[int, int, int]
 
@@ -71,7 +72,7 @@ async def probe(program: Path) -> Version:
     """
     try:
         with trio.fail_after(PROBE_TIMEOUT):
-            done = await trio.run_process(
+            done = await this_world().run_process(
                 [program, "version"], capture_stdout=True, stderr=subprocess.DEVNULL, check=False
             )
     except OSError as error:

@@ -14,6 +14,7 @@ from pharos.caravel.admin.kept import LIFETIME, SESSION_COOKIE, SignedIn
 from pharos.caravel.admin.link import Headers, Lane, Request
 from pharos.caravel.errors import DeskError, NoAnswerError, NotSignedInError
 from pharos.wire.units import MIB
+from pharos.wire.world import utc_now
 
 API: Final = "/api/v1"
 AGENT: Final = "caravel admin"
@@ -146,7 +147,7 @@ async def by_token(lane: Lane, token: str) -> SignedIn:
 
 
 def _until() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC) + LIFETIME
+    return utc_now() + LIFETIME
 
 
 async def _ask(lane: Lane, method: str, target: str, headers: Headers, body: Json | None = None) -> _Answered:

@@ -8,12 +8,12 @@ this run gives. It is a wall before helm's own sign-in, not in place of it.
 from __future__ import annotations
 
 import hmac
-import secrets
 from typing import Final
 
 import attrs
 
 from pharos.caravel.admin.link import Headers
+from pharos.wire.chance import token_urlsafe
 
 OPEN: Final = "/open/"
 """Before the secret of the link."""
@@ -46,8 +46,8 @@ class Guard:
     """The guard of one run, on one port."""
 
     port: int
-    _link: str = attrs.field(factory=lambda: secrets.token_urlsafe(SECRET_BYTES), repr=False)
-    _cookie: str = attrs.field(factory=lambda: secrets.token_urlsafe(SECRET_BYTES), repr=False)
+    _link: str = attrs.field(factory=lambda: token_urlsafe(SECRET_BYTES), repr=False)
+    _cookie: str = attrs.field(factory=lambda: token_urlsafe(SECRET_BYTES), repr=False)
 
     @property
     def address(self) -> str:
@@ -76,7 +76,7 @@ class Guard:
         """
         if method != "GET" or not hmac.compare_digest(target.encode(), f"{OPEN}{self._link}".encode()):
             return False
-        self._link = secrets.token_urlsafe(SECRET_BYTES)
+        self._link = token_urlsafe(SECRET_BYTES)
         return True
 
     def check_site(self, headers: Headers) -> None:

@@ -16,6 +16,8 @@ from pharos.caravel.errors import NotSignedInError
 from pharos.caravel.profiles.sealedfile import SealedFile
 from pharos.caravel.profiles.store import ProfileStore
 from pharos.wire.errors import StateFileError
+from pharos.wire.files import sync_directory
+from pharos.wire.world import this_world
 
 LIFETIME: Final = datetime.timedelta(hours=12)
 """As long as helm lets a session live; a token kept here is forgotten as soon."""
@@ -73,5 +75,6 @@ class KeptSignIn:
         self._file.save(attrs.asdict(signed) | {"until": signed.until.isoformat()})
 
     def forget(self) -> None:
-        """Remove the file."""
-        self._file.path.unlink(missing_ok=True)
+        """Remove the file, for good when this returns: whoever signed out is not signed in after a power cut."""
+        this_world().unlink(self._file.path, missing_ok=True)
+        sync_directory(self._file.path.parent)

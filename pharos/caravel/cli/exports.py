@@ -168,10 +168,15 @@ def _write(path: Path, content: Content, recipient: str | None, *, is_open: bool
         descriptor = os.open(path, flags, PRIVATE_FILE)
     except FileExistsError:
         raise CommandError(f"{path} is there already; choose another name, or remove it", Exit.CONFLICT) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        # Half of a file opens nowhere, and would be in the way of the next try.
+        path.unlink(missing_ok=True)
+        raise CommandError(f"{path} cannot be written ({error.strerror}); make room there") from error
 
 
 def _public_key(text: str) -> bytes:

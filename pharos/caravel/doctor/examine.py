@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from pharos.caravel.doctor.reach import check_connection, check_helm, check_rela
 from pharos.caravel.running import SOCKET_NAME
 from pharos.wire.findings import Finding, note, problem
 from pharos.wire.profile import ProfileRelay
+from pharos.wire.world import utc_now
 
 
 async def examine(
@@ -29,7 +29,7 @@ async def examine(
     """
     # First, so that what follows looks at the newest profile.
     helm, outcome = await check_helm(client)
-    now = datetime.datetime.now(datetime.UTC)
+    now = utc_now()
     system_wide = running is not None and bool(running.get("system"))
     findings = [*check_device(client.store, now), check_clock(client.store, outcome, now)]
     profile = client.profile()

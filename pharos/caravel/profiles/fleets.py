@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from pharos.caravel.profiles.unlocking import Unlocking
 from pharos.caravel.profiles.vault import Vault
 from pharos.wire.files import StateFile, sync_directory
 from pharos.wire.ids import FleetId
+from pharos.wire.world import this_world
 
 MAX_NAME: Final = 64
 
@@ -169,7 +169,7 @@ class Fleets:
             fleet, chosen = self.find(wanted), Chosen.load(self.root)
             if chosen is None:
                 for name in OF_A_FLEET:
-                    (self.root / name).unlink(missing_ok=True)
+                    this_world().unlink(self.root / name, missing_ok=True)
                 sync_directory(self.root)
             else:
                 self._forget_directory(fleet, chosen)
@@ -181,17 +181,18 @@ class Fleets:
 
     def _forget_directory(self, fleet: Fleet, chosen: Chosen) -> None:
         # In one step: half of a fleet is never found.
-        gone = fleet.path.rename(fleet.path.with_name(f".gone-{fleet.id}"))
+        gone = fleet.path.with_name(f".gone-{fleet.id}")
+        this_world().replace(fleet.path, gone)
         sync_directory(gone.parent)
         left = [one for one in self.list() if one.joined] or self.list()
         if not left:
-            shutil.rmtree(gone)
-            chosen_file(self.root).path.unlink(missing_ok=True)
+            this_world().remove_tree(gone)
+            this_world().unlink(chosen_file(self.root).path, missing_ok=True)
             sync_directory(self.root)
             return
         if chosen.default == fleet.id:
             attrs.evolve(chosen, default=left[0].id).save(self.root)
-        shutil.rmtree(gone)
+        this_world().remove_tree(gone)
 
     def _load_names(self) -> dict[str, str]:
         body = self._names.load()

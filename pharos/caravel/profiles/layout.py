@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -20,6 +19,7 @@ import attrs
 from pharos.wire.errors import StateFileError
 from pharos.wire.files import PRIVATE_DIRECTORY, StateFile, sync_directory, write_atomic
 from pharos.wire.ids import FLEET_ID_LENGTH, FleetId
+from pharos.wire.world import this_world
 
 FLEETS: Final = "fleets"
 MAX_FLEETS: Final = 100
@@ -128,7 +128,7 @@ def move_apart(root: Path, fleet: FleetId) -> None:
     folder = root / FLEETS
     if (folder / fleet).exists():
         # Of an attempt that was cut short: it does not count without fleets.json.
-        shutil.rmtree(folder / fleet)
+        this_world().remove_tree(folder / fleet)
     made = make_directory(root, fleet)
     for name in OF_A_FLEET:
         if (root / name).exists():
@@ -144,9 +144,9 @@ def clear_remains(root: Path) -> None:
     if not chosen_file(root).path.exists():
         return
     for name in reversed(OF_A_FLEET):
-        (root / name).unlink(missing_ok=True)
+        this_world().unlink(root / name, missing_ok=True)
     for gone in (root / FLEETS).glob(".gone-*"):
-        shutil.rmtree(gone)
+        this_world().remove_tree(gone)
 
 
 def own(root: Path, *paths: Path) -> None:

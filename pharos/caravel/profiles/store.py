@@ -32,6 +32,7 @@ from pharos.wire.profile import Profile, ProfileNode, parse_profile
 from pharos.wire.seal.envelope import Bundle, open_bundle
 from pharos.wire.seal.ticket import BeaconAddress
 from pharos.wire.seal.words import safety_words
+from pharos.wire.world import utc_now
 
 T = TypeVar("T")
 
@@ -214,7 +215,7 @@ class ProfileStore:
         Raises: BundleFormatError — there is no profile in it.
         """
         profile = parse_profile(bundle.profile)
-        now = datetime.datetime.now(datetime.UTC)
+        now = utc_now()
         with self._writing():
             kept, member = self.bundle(), self.member
             # What an earlier fleet of this directory has left is no measure for the first bundle of another.

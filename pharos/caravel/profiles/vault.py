@@ -23,6 +23,7 @@ from pharos.wire.errors import DecryptError, ParameterError, StateFileError
 from pharos.wire.files import StateFile, open_state_directory, write_atomic
 from pharos.wire.seal.atrest import StoreKey, fresh_store_id
 from pharos.wire.seal.passphrase import KeyCost
+from pharos.wire.world import this_world
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,9 @@ class Vault:
             old, store = self.current()
             before = self.keeping()
             assert before is not None, "it was made if there was none"
+            if before.unfinished:
+                # Who had to be asked first could not finish it: what the key before this one seals would be lost.
+                before = self._finish(before)
             key = StoreKey.fresh()
             changed = attrs.evolve(
                 self._entrust(key, to, store=store, passphrase=passphrase),
@@ -267,7 +271,7 @@ class Vault:
             self._forget_in_keyring(keeping)
         for path in self.root.glob(f"{KEY_FILE}*"):
             if keeping.protection is not Protection.KEY_FILE or path != self._key_file(keeping.check):
-                path.unlink()
+                this_world().unlink(path)
         done = attrs.evolve(keeping, previous=b"", previous_check=b"", previous_protection=None, unfinished=False)
         self._file.save(done.as_json())
         return done

@@ -13,6 +13,7 @@ from pharos.caravel.sources.base import Choices, Preview, Taken
 from pharos.caravel.sources.loginlink import LoginSource
 from pharos.caravel.sources.read import read_bounded, read_source
 from pharos.caravel.sources.ticket import TicketSource
+from pharos.wire.world import this_world
 
 
 def managed_source(managed: Managed) -> TicketSource | LoginSource:
@@ -68,7 +69,7 @@ def preview_of(managed: Managed) -> Preview:
 
 def _remove(path: Path) -> None:
     try:
-        path.unlink()
+        this_world().unlink(path)
     except OSError:
         # Root's, in a directory of root's: it is used up all the same, and good for nothing.
         return

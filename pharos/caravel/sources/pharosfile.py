@@ -6,7 +6,6 @@ import functools
 from pathlib import Path
 
 import attrs
-import trio
 
 from pharos.caravel.enrolment import keep as keep_claim
 from pharos.caravel.errors import SourceError
@@ -36,6 +35,7 @@ from pharos.wire.seal.filecontent import (
 from pharos.wire.seal.pharosfile import Closure, open_file, read_file_header
 from pharos.wire.seal.ticket import TicketLink
 from pharos.wire.seal.words import fleet_words
+from pharos.wire.world import in_thread
 
 OPEN_WARNING = "This file is closed to nobody: whoever else has seen it has what is in it."
 
@@ -145,7 +145,7 @@ class SealedSource:
     async def open_in_thread(self, *, passphrase: str | None = None, sealing_key: KeyPair | None = None) -> Source:
         """As `open`, for programs whose loop must not wait."""
         act = functools.partial(self.open, passphrase=passphrase, sealing_key=sealing_key)
-        return await trio.to_thread.run_sync(act)
+        return await in_thread(act)
 
 
 def read_pharos_file(data: bytes) -> Source:

@@ -9,6 +9,7 @@ import trio
 
 from pharos.caravel.errors import SystemModeError
 from pharos.wire.units import SECONDS
+from pharos.wire.world import this_world
 
 PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"
 """Where programs are looked for; a PATH from outside plays no part in what root runs."""
@@ -36,7 +37,7 @@ async def run_command(name: str, *words: str, stdin: str = "") -> str:
         raise CommandError(f"{name} is missing; install it: apt install {PACKAGES.get(name, name)}")
     with trio.move_on_after(PATIENCE):
         try:
-            done = await trio.run_process(
+            done = await this_world().run_process(
                 [program, *words],
                 stdin=stdin.encode(),
                 capture_stdout=True,

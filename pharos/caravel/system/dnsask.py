@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from pharos.caravel.system.dnspacket import (
 from pharos.caravel.system.dnstext import Server
 from pharos.caravel.tunnel.parts import Protect
 from pharos.wire.units import SECONDS
+from pharos.wire.world import random_bytes
 
 PATIENCE: Final = 2 * SECONDS
 """For one server by UDP, then for the next; the C library waits five for us."""
@@ -61,7 +61,7 @@ class Asker:
 
     async def _by_datagram(self, server: Server, query: bytes, question: Question) -> bytes | None:
         # An identification and a port of its own, which a forger would have to guess (RFC 5452).
-        asked = renumber(query, int.from_bytes(os.urandom(2), "big"))
+        asked = renumber(query, int.from_bytes(random_bytes(2), "big"))
         with self._socket(server, socket.SOCK_DGRAM) as sock:
             await sock.connect(await _place(server))
             await sock.send(asked)

@@ -18,7 +18,7 @@ import attrs
 
 from pharos.caravel.errors import AlreadyRunningError, SystemModeError
 from pharos.wire.errors import StateFileError
-from pharos.wire.files import lock_state_directory, open_state_directory, write_atomic
+from pharos.wire.files import checksum, lock_state_directory, open_state_directory, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,11 @@ class Journal:
 
     def _save(self, lasting: bool, entries: Collection[Entry]) -> None:
         path = self._files[lasting]
-        lines = [json.dumps({"kind": entry.kind, "body": entry.body}) for entry in entries if entry.lasting is lasting]
+        lines = [
+            json.dumps({"kind": entry.kind, "body": entry.body, "sha256": _checksum(entry.kind, entry.body)})
+            for entry in entries
+            if entry.lasting is lasting
+        ]
         if lines:
             write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
         elif path.exists():
@@ -154,9 +158,21 @@ def _read(path: Path, *, lasting: bool) -> Iterator[Entry]:
             kind, body = document["kind"], document["body"]
             if not isinstance(kind, str) or not isinstance(body, dict):
                 raise _damaged(path)
+            # Earlier versions wrote no checksum.
+            if document.keys() - {"kind", "body"} and document != {
+                "kind": kind,
+                "body": body,
+                "sha256": _checksum(kind, body),
+            }:
+                raise _damaged(path)
             yield Entry(0, kind, body, lasting)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _damaged(path) from None
+
+
+def _checksum(kind: str, body: Json) -> str:
+    """Of an entry: by one that says something else this machine's network would be put back to what it never was."""
+    return checksum({"kind": kind, "body": body})
 
 
 def _damaged(path: Path) -> SystemModeError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NoReturn
@@ -26,6 +24,7 @@ from pharos.wire.profile import AMNEZIAWG
 from pharos.wire.tasks import open_background
 from pharos.wire.tcpdial import Resolve, resolve_by_system
 from pharos.wire.units import MILLISECONDS, SECONDS
+from pharos.wire.world import random_bytes, wall_ns, wall_seconds
 
 ECHO_OCTETS: Final = 160
 """An echo of ours is no longer, whatever its family: others are not looked into."""
@@ -89,7 +88,7 @@ class AmneziaLeg:
         done = status.last_handshake_ns
         return Place(
             endpoint=status.endpoint,
-            handshake_age=None if done is None else max(0.0, time.time() - done / 1e9),
+            handshake_age=None if done is None else max(0.0, wall_seconds() - done / 1e9),
         )
 
     @property
@@ -120,7 +119,7 @@ class AmneziaLeg:
         route = self._plan.echo
         if route is None:
             return PingReport(sent=count, round_trips=())
-        identifier = 1 + int.from_bytes(os.urandom(2), "big") % 0xFFFF
+        identifier = 1 + int.from_bytes(random_bytes(2), "big") % 0xFFFF
         link = _EchoLink(self._engine, identifier)
         with self._engine.showing(link.show):
             return await ping(
@@ -294,8 +293,8 @@ async def open_amnezia_leg(
     first = tries[0]
     device = Device(
         private_key=plan.private_key,
-        random=os.urandom,
-        wall_clock=time.time_ns,
+        random=random_bytes,
+        wall_clock=wall_ns,
         parameters=first.parameters,
         mtu=plan.mtu,
     )

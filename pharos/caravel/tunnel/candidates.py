@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import functools
 import ipaddress
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Final, Protocol
@@ -32,6 +31,7 @@ from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY, Profile, ProfileNode
 from pharos.wire.reality.draws import Random
 from pharos.wire.tcpdial import Resolve, resolve_by_system
 from pharos.wire.units import SECONDS
+from pharos.wire.world import random_bytes, utc_now
 
 LINK_ADDRESSES: Final = (ipaddress.ip_interface("10.255.255.2/32"), ipaddress.ip_interface("fdff:ffff:ffff::2/128"))
 """Of the inner side of a share link's tunnel, where there are packets at all: its node sees streams alone."""
@@ -92,7 +92,7 @@ class Outside:
 
     protect: Protect | None = None
     resolve: Resolve = resolve_by_system
-    random: Random = os.urandom
+    random: Random = random_bytes
 
 
 class FleetSource:
@@ -268,4 +268,4 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
+    return utc_now()

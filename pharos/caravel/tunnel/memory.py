@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,9 @@ from typing import Any, Final
 import attrs
 
 from pharos.caravel.tunnel.select import Experience, Memory, WayKey
+from pharos.wire.files import PRIVATE_FILE
 from pharos.wire.units import DAYS, MIB
+from pharos.wire.world import random_bytes, this_world
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class NetworkMemory:
     def __init__(self, path: Path | None = None) -> None:
         """``path`` is the file; None remembers until the program ends."""
         self._path = path
-        self._salt = secrets.token_bytes(_SALT_OCTETS)
+        self._salt = random_bytes(_SALT_OCTETS)
         self._networks: dict[str, _Network] = {}
         if path is not None:
             self._load(path)
@@ -112,12 +113,22 @@ class NetworkMemory:
         }
         beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            beside.touch(mode=0o600)
-            beside.write_text(json.dumps(body))
-            beside.replace(self._path)
+            _write(beside, json.dumps(body).encode())
+            this_world().replace(beside, self._path)
         except OSError as error:
             # A full disk keeps nobody from connecting.
             log.info("networks are not remembered: %s", error)
+
+
+def _write(path: Path, data: bytes) -> None:
+    world = this_world()
+    descriptor = world.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), PRIVATE_FILE)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[world.write(descriptor, view) :]
+    finally:
+        world.close(descriptor)
 
 
 def _network_to(network: _Network) -> dict[str, Any]:

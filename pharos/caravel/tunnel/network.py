@@ -16,8 +16,8 @@ import attrs
 import trio
 
 from pharos.caravel.tunnel.parts import Protect
-from pharos.wire.sleeping import slept
 from pharos.wire.units import KIB, MILLISECONDS, SECONDS
+from pharos.wire.world import slept, this_world
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def look_around(hosts: Sequence[str] = (), protect: Protect | None = None) -> Va
 def _own_address(host: str, protect: Protect | None) -> str | None:
     try:
         family = socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        with this_world().udp_socket(family) as sock:
             if protect is not None:
                 protect(sock)
             # Of UDP this only asks for the route.
@@ -145,7 +145,7 @@ class _Watch:
     async def run_news(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow what Linux tells of its network; elsewhere there is the clock alone."""
         try:
-            sock = _open_news()
+            sock = this_world().network_news(_GROUPS)
         except (OSError, AttributeError) as error:
             log.debug("changes of the network are looked for, and not told: %s", error)
             task_status.started()
@@ -167,18 +167,6 @@ class _Watch:
         before, self._before = self._before, now
         if not now.is_like(before):
             self._told("this machine is in another network" if now.is_online else "this machine has no network")
-
-
-def _open_news() -> socket.socket:
-    """Raises: OSError, AttributeError — this is no Linux, or it does not let us."""
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-    try:
-        sock.bind((0, _GROUPS))
-        sock.settimeout(0.0)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _drain(sock: socket.socket) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -37,6 +35,7 @@ from pharos.wire.reality.xudp import GLOBAL_ID_OCTETS, Frame, Status, XudpEnd
 from pharos.wire.tasks import open_background
 from pharos.wire.tcpdial import Resolve
 from pharos.wire.units import MILLISECONDS, SECONDS
+from pharos.wire.world import random_bytes, wall_seconds
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +162,7 @@ class RealityTunnel:
             [way.endpoint for way in ways],
             next_after=min(max(NEXT_AFTER, LEAD * self._seconds), MAX_LEAD),
             connect_timeout=CONNECT_TIMEOUT,
-            clock=time.time,
+            clock=wall_seconds,
             random=self._random,
             take_stranger=self._strangers.take,
             protect=self._protect,
@@ -227,7 +226,7 @@ async def open_reality_tunnel(
     ways: Sequence[Way],
     user_ids: Sequence[bytes],
     *,
-    random: Random = os.urandom,
+    random: Random = random_bytes,
     protect: Protect | None = None,
     resolve: Resolve | None = None,
 ) -> AsyncIterator[RealityTunnel]:

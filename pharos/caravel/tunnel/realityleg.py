@@ -6,7 +6,6 @@ is asked, by a handshake of ours. An idle leg asks nobody, for each question is 
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,6 +29,7 @@ from pharos.wire.reality.errors import RealCertificateError
 from pharos.wire.tasks import open_background
 from pharos.wire.tcpdial import Resolve
 from pharos.wire.units import MILLISECONDS, SECONDS
+from pharos.wire.world import random_bytes
 
 LOOK_EVERY: Final = 500 * MILLISECONDS
 SILENCE: Final = 1.5 * SECONDS
@@ -233,7 +233,7 @@ async def open_reality_leg(
     *,
     protect: Protect | None = None,
     resolve: Resolve | None = None,
-    random: Random = os.urandom,
+    random: Random = random_bytes,
 ) -> AsyncIterator[RealityLeg]:
     """Hold a leg while the block lasts; nothing is dialled yet. Its streams are their openers', and may outlive it."""
     async with open_reality_tunnel(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -29,6 +28,7 @@ from pharos.wire.reality.parrots import CHROME
 from pharos.wire.reality.sharelink import FINGERPRINTS, ShareLink
 from pharos.wire.reality.vless import Flow
 from pharos.wire.seal.blind import derive_uuid
+from pharos.wire.world import random_bytes
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def open_node_reality(
     node: ProfileNode,
     secrets: DeviceSecrets,
     *,
-    random: Random = os.urandom,
+    random: Random = random_bytes,
     protect: Protect | None = None,
 ) -> AbstractAsyncContextManager[RealityTunnel]:
     """Return a context manager that holds a tunnel to ``node``, whose keys were examined.
@@ -52,7 +52,7 @@ def open_node_reality(
 
 
 def plan_of_node(
-    profile: Profile, node: ProfileNode, secrets: DeviceSecrets, *, random: Random = os.urandom
+    profile: Profile, node: ProfileNode, secrets: DeviceSecrets, *, random: Random = random_bytes
 ) -> RealityPlan:
     """Return how this device reaches a node, whose keys were examined, by REALITY.
 
@@ -101,7 +101,7 @@ def open_link_reality(
     link: ShareLink,
     options: DialOptions = DEFAULT_OPTIONS,
     *,
-    random: Random = os.urandom,
+    random: Random = random_bytes,
     protect: Protect | None = None,
 ) -> AbstractAsyncContextManager[RealityTunnel]:
     """Return a context manager that holds a tunnel by a share link; no enrolment is needed."""
@@ -110,7 +110,7 @@ def open_link_reality(
 
 
 def plan_of_link(
-    link: ShareLink, options: DialOptions = DEFAULT_OPTIONS, *, random: Random = os.urandom
+    link: ShareLink, options: DialOptions = DEFAULT_OPTIONS, *, random: Random = random_bytes
 ) -> RealityPlan:
     """Return how a share link's node is reached."""
     return RealityPlan(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import random
-import time
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
@@ -36,12 +34,13 @@ from pharos.caravel.tunnel.portals import Portals
 from pharos.caravel.tunnel.race import Outcome, Race
 from pharos.caravel.tunnel.select import key_of, plan_race
 from pharos.caravel.tunnel.watching import Watches
+from pharos.wire.chance import fraction
 from pharos.wire.errors import LinkRefusedError, WireError
 from pharos.wire.link import Backoff
 from pharos.wire.profile import AMNEZIAWG, VLESS_REALITY
 from pharos.wire.reality.errors import RealCertificateError
-from pharos.wire.sleeping import slept
 from pharos.wire.units import MINUTES, SECONDS
+from pharos.wire.world import slept, wall_seconds
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ class Steering:
         protect: Protect | None = None,
         memory: NetworkMemory | None = None,
         look: Callable[[Sequence[str]], Vantage] | None = None,
-        wall: Callable[[], float] = time.time,
+        wall: Callable[[], float] = wall_seconds,
         sleeps: Callable[[], float] = slept,
     ) -> None:
         self.phase = Phase.CONNECTING
@@ -126,7 +125,7 @@ class Steering:
 
     async def _find(self, lost: Held | None) -> Held:
         """Return a leg that is up and carries; ``lost`` may be found again."""
-        backoff = Backoff(random=random.random)
+        backoff = Backoff(random=fraction)
         rounds = 0
         if self.phase is Phase.UP:
             self._set_phase(Phase.SWITCHING, self.detail)

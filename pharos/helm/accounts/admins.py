@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from pharos.helm.store.database import Database
 from pharos.helm.store.ids import fresh_id
 from pharos.helm.store.records import add_record, change_record, get_record, remove_record, touch_record
 from pharos.helm.store.signins import add_link, end_sessions, hash_secret
+from pharos.wire.chance import token_urlsafe
 
 # An owner who makes a link for a colleague may send it in the evening.
 LINK_LIFETIME: Final = 24 * 3600 * 1_000_000
@@ -74,7 +74,7 @@ def make_link(db: Database, act: Act, admin_id: str) -> str:
     admin = get_record(db, ADMINS, admin_id)
     if admin.state is AdminState.DISABLED:
         raise NotAllowedError(f"{admin.name} is disabled; enable the account first")
-    secret = secrets.token_urlsafe(SECRET_BYTES)
+    secret = token_urlsafe(SECRET_BYTES)
     add_link(db, admin_id, hash_secret(secret), at=act.at, expires_at=act.at + LINK_LIFETIME, actor=act.actor)
     # No column changes by it, and yet somebody can come in: that belongs into the audit.
     touch_record(db, ADMINS, admin_id, act, verb="linked", detail=admin.name)
@@ -102,7 +102,7 @@ def add_token(
         raise InvalidRequestError("a token ends within a year from now, or never")
     if len(scopes) > MAX_SCOPES:
         raise InvalidRequestError(f"a token has at most {MAX_SCOPES} scopes")
-    text = TOKEN_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    text = TOKEN_PREFIX + token_urlsafe(SECRET_BYTES)
     token = Token(
         id=fresh_id(),
         name=check_name(name, "token"),

@@ -7,7 +7,6 @@ so that one can be revoked for ever and the admin goes on with another.
 from __future__ import annotations
 
 import re
-import secrets
 from typing import Final
 
 import attrs
@@ -23,6 +22,7 @@ from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database
 from pharos.helm.store.records import get_record
 from pharos.helm.store.times import moment
+from pharos.wire.chance import token_hex
 from pharos.wire.pki.csr import make_csr
 from pharos.wire.pki.keys import generate_key
 from pharos.wire.pki.roles import Identity, Role
@@ -59,7 +59,7 @@ def add_browser(
         raise ConflictError(
             f"{admin.name} has {MAX_BROWSERS} browser certificates already; revoke one that is not used any more"
         )
-    key, member = generate_key(), f"{admin_id}-{secrets.token_hex(_TAG)}"
+    key, member = generate_key(), f"{admin_id}-{token_hex(_TAG)}"
     certificate = authority.certify_browser(make_csr(key), member, operator=act.actor, now=moment(act.at))
     chosen = password or draw_password()
     label = f"{admin.name} at {authority.trust.fleet}"

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import trio
 
 from pharos.helm.errors import BusyError
+from pharos.wire.world import in_thread
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Hashing:
         self._inside += 1
         self._strangers += stranger
         try:
-            return await trio.to_thread.run_sync(work, limiter=self._turn)
+            return await in_thread(work, limiter=self._turn)
         finally:
             self._inside -= 1
             self._strangers -= stranger

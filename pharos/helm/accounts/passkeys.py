@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -41,6 +40,7 @@ from pharos.helm.store.ids import fresh_id
 from pharos.helm.store.passkeys import PASSKEYS, credentials_of, find_passkey, note_use, passkeys_of
 from pharos.helm.store.records import add_record, change_record, find_record, get_record, remove_record
 from pharos.helm.store.signins import AdminSession, end_sessions, prove_session
+from pharos.wire.world import random_bytes
 
 T = TypeVar("T")
 
@@ -154,7 +154,7 @@ class Passkeys:
         return result
 
     def _ask(self, purpose: Purpose, site: Site, subject: str) -> bytes:
-        challenge = secrets.token_bytes(SIZE)
+        challenge = random_bytes(SIZE)
         asked = Asked(purpose=purpose, site=site.name, subject=subject)
         self._challenges.add(challenge, asked, trio.current_time())
         return challenge

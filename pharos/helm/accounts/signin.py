@@ -5,7 +5,6 @@ Passkeys come in by `pharos.helm.accounts.passkeys`.
 
 from __future__ import annotations
 
-import secrets
 from typing import Final
 
 import attrs
@@ -36,6 +35,8 @@ from pharos.helm.store.signins import (
     prune_sessions,
     use_link,
 )
+from pharos.wire.chance import token_urlsafe
+from pharos.wire.world import random_bytes
 
 # security.md §2f. Microseconds.
 IDLE: Final = 30 * 60 * 1_000_000
@@ -244,12 +245,12 @@ def begin_session(db: Database, admin: Admin, *, at: int, browser: str, how: str
     if owner not in (None, admin.id):
         raise NotAllowedError("this browser's certificate is another admin's; use your own: helm admins certificate")
     prune_sessions(db, at=at)
-    cookie = secrets.token_urlsafe(32)
+    cookie = token_urlsafe(32)
     session = AdminSession(
         id=fresh_id(),
         hash=hash_secret(cookie),
         admin_id=admin.id,
-        csrf=secrets.token_bytes(32),
+        csrf=random_bytes(32),
         created_at=at,
         seen_at=at,
         proven_at=at,

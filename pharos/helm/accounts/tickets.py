@@ -6,7 +6,6 @@ And withdraw what nobody has used yet.
 from __future__ import annotations
 
 import datetime
-import secrets
 from typing import Final
 
 import attrs
@@ -34,6 +33,7 @@ from pharos.wire.seal.ticket import (
     FleetLink,
     TicketLink,
 )
+from pharos.wire.world import random_bytes
 
 # Whoever is invited has to find the telephone, and install what reads the link.
 SHORTEST: Final = datetime.timedelta(minutes=15)
@@ -75,8 +75,8 @@ def invite_device(
         beacons=_beacons(db),
         root_hash=spki_hash(authority.trust.root.public_key()),
         helm_key=authority.noise.public,
-        ticket_id=TicketId(secrets.token_bytes(TICKET_ID_LENGTH)),
-        secret=secrets.token_bytes(TICKET_SECRET_LENGTH),
+        ticket_id=TicketId(random_bytes(TICKET_ID_LENGTH)),
+        secret=random_bytes(TICKET_SECRET_LENGTH),
     )
     keys = link.keys()
     ticket = Ticket(

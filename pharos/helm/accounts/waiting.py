@@ -5,7 +5,6 @@ They live as long as their passages, so in memory: a helm that starts again has 
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import attrs
 import trio
 
 from pharos.helm.errors import BusyError, NotFoundError
+from pharos.wire.chance import choose
 from pharos.wire.ids import RelayId
 from pharos.wire.units import MINUTES, SECONDS
 
@@ -122,7 +122,7 @@ class WaitingLogins:
 
 def draw_code() -> str:
     """Draw a code."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(CODE_LENGTH))
+    return "".join(choose(ALPHABET) for _ in range(CODE_LENGTH))
 
 
 def show_code(code: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
@@ -28,8 +27,10 @@ from pharos.helm.store.deliveries import (
     prune_deliveries,
     put_off,
 )
+from pharos.wire.chance import fraction
 from pharos.wire.errors import StateFileError
 from pharos.wire.units import HOURS, SECONDS
+from pharos.wire.world import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Post:
             return str(error)
         turn = self._turns.setdefault(target.id, trio.CapacityLimiter(1))
         with trio.move_on_after(SEND_TIMEOUT):
-            return await trio.to_thread.run_sync(send, url, message, limiter=turn, abandon_on_cancel=True)
+            return await in_thread(send, url, message, limiter=turn, abandon_on_cancel=True)
         return f"no answer within {SEND_TIMEOUT:.0f} s"
 
 
@@ -75,7 +76,7 @@ class Deliveries:
         post: Send,
         *,
         clock: Callable[[], int] = now_us,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = fraction,
     ) -> None:
         self._store = store
         self._post = post

@@ -39,6 +39,7 @@ from pharos.helm.store.changes import Act
 from pharos.helm.store.database import Database, Store
 from pharos.wire.ids import DeviceId
 from pharos.wire.units import DAYS, HOURS, MINUTES
+from pharos.wire.world import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Watch:
         denied = await self.store.read(denied_devices, now)
         still = await self.store.read_telemetry(sessions_seen, denied, since) if denied else []
         recent = [sign for sign in self._signs if sign.at > now - RETURN_WINDOW] + signs
-        findings = await trio.to_thread.run_sync(self._judge, sessions, recent, still, denied)
+        findings = await in_thread(self._judge, sessions, recent, still, denied)
         begun = trio.current_time()
         summed = begun - self._summed_at >= SUM_EVERY
         if summed:

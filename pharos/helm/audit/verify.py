@@ -11,7 +11,6 @@ from collections.abc import Collection
 from typing import Final
 
 import attrs
-import trio
 
 from pharos.helm.audit.chain import AuditRow, Link, verify_rows
 from pharos.helm.audit.checkpoints import believe
@@ -27,6 +26,7 @@ from pharos.helm.store.database import Database, Store
 from pharos.helm.store.times import rfc3339
 from pharos.wire.ids import FleetId
 from pharos.wire.seal.checkpoint import Checkpoint, Comparison, compare
+from pharos.wire.world import in_thread
 
 # A clock that was set back by so much after rows were pruned is no sign of a forger (security.md row 69).
 _SKEW: Final = 3_600_000_000
@@ -170,7 +170,7 @@ async def verify_audit(
             while not last:
                 page = await store.read(_page, verifier.link.sequence)
                 # Outside the reader's turn, for others read too.
-                await trio.to_thread.run_sync(verifier.feed, page)
+                await in_thread(verifier.feed, page)
                 last = page.last
         except AuditError as error:
             # Rows that were pruned while they were looked at are not there any more, and nobody's fault.

@@ -8,7 +8,6 @@ import os
 import shutil
 import sqlite3
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import IO, BinaryIO, Final, cast
 import attrs
 
 import pharos
+from pharos.helm.backup.scratch import open_scratch
 from pharos.helm.ca.kit import ROOT, kit_key_of, learn_kit
 from pharos.helm.ca.sealedfile import BackupHeader, SealedReader, SealedWriter
 from pharos.helm.ca.vault import RecoveryKit, Vault, open_vault
@@ -68,10 +68,10 @@ def make_backup(
     if not core.exists():
         raise NotInitialisedError(f"{state} holds no fleet; run: helm init --personal --state {state}")
     vault = open_vault(state)
-    with _explained(core, folder), tempfile.TemporaryDirectory(prefix=".backup-", dir=state) as scratch:
-        copies = [_copied(core, Path(scratch))]
+    with _explained(core, folder), open_scratch(state) as scratch:
+        copies = [_copied(core, scratch)]
         if with_telemetry and (state / TELEMETRY).exists():
-            copies.append(_copied(state / TELEMETRY, Path(scratch)))
+            copies.append(_copied(state / TELEMETRY, scratch))
         with closing(sqlite3.connect(copies[0], isolation_level=None)) as db:
             db.row_factory = sqlite3.Row
             if kit is not None:

@@ -25,6 +25,7 @@ from pharos.helm.store.copies import fold_log, sync_folder
 from pharos.helm.store.database import transact
 from pharos.helm.store.fleet import get_fleet
 from pharos.helm.store.migrations import core_migrations, telemetry_migrations
+from pharos.helm.store.sums import void
 from pharos.wire.files import PRIVATE_FILE
 
 WORK: Final = ".reverting"
@@ -103,6 +104,7 @@ def _renew(core: Path, act: Act, made_at: int) -> int:
 
 def _exchange(path: Path, new: Path, kept: Path) -> None:
     """Put ``new`` in the place of a database in one moment; what was there is at ``kept`` too before that."""
+    void(path)
     with open_plainly(path) as db:
         # A log that stayed beside the new file would be written into it.
         fold_log(db)

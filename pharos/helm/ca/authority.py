@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import secrets
 from typing import Final
 
 import attrs
@@ -24,6 +23,7 @@ from pharos.helm.store.records import insert_record
 from pharos.helm.store.rotations import active_rotation, list_rotations
 from pharos.helm.store.times import moment
 from pharos.wire.agent import AgentGrant, AgentRequest, grant_of
+from pharos.wire.chance import draw_bits
 from pharos.wire.ids import ControllerId, DeviceId, TicketId, uuid7
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.csr import verify_csr
@@ -54,6 +54,7 @@ from pharos.wire.pki.roles import Identity, Role
 from pharos.wire.pki.rotation import Generation, State, Subject
 from pharos.wire.pki.tls import Credentials
 from pharos.wire.pki.trust import Trust
+from pharos.wire.world import random_bytes
 
 # RFC 6598's shared space would collide with carriers; a /16 of 10/8 is what self-hosted VPNs commonly take.
 DEFAULT_POOL4: Final = "10.86.0.0/16"
@@ -174,7 +175,7 @@ def next_secret(name: str) -> str:
 
 def new_serial() -> int:
     """Draw a certificate serial number (RFC 5280 §4.1.2.2: positive; ours are 159 random bits)."""
-    return secrets.randbits(SERIAL_BITS) or 1
+    return draw_bits(SERIAL_BITS) or 1
 
 
 def create_fleet(
@@ -198,7 +199,7 @@ def create_fleet(
     fid = fleet_id(root)
     at = now.timestamp()
     act = Act(actor="helm", at=microseconds(at), via="helm")
-    controller_id = ControllerId(uuid7(int(at * 1e9), secrets.token_bytes(10)))
+    controller_id = ControllerId(uuid7(int(at * 1e9), random_bytes(10)))
     controller = issue(
         authorize_issue(Identity(fleet=fid, role=Role.CONTROLLER, id=controller_id), Setup()),
         controller_key.public_key(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import KeySerializationEncrypt
 
 from pharos.helm.errors import InvalidRequestError
 from pharos.wire.pki.tls import Credentials
+from pharos.wire.world import random_bytes
 
 # The integrity check of the file is a hash of the password in 2,048 rounds (RFC 7292 appendix B), which nobody lets us
 # raise, so that the rounds of the encryption add nothing: what protects the key is the password, and it has to be long.
@@ -41,7 +41,7 @@ def pack_key_store(credentials: Credentials, password: str, *, name: str, old: b
 
 def draw_password() -> str:
     """Return a password of 120 random bits that can be typed."""
-    text = base64.b32encode(secrets.token_bytes(_DRAWN)).decode().lower()
+    text = base64.b32encode(random_bytes(_DRAWN)).decode().lower()
     return "-".join(text[start : start + _GROUP] for start in range(0, len(text), _GROUP))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from typing import Final
 
 import argon2
+
+from pharos.wire.chance import choose
+from pharos.wire.world import random_bytes
 
 # 64 MiB, three passes (RFC 9106 §4, the second recommended option, with more memory than time).
 _HASHER: Final = argon2.PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
@@ -32,10 +34,10 @@ def password_fits(encoded: str, password: str) -> bool:
 
 def fits_nothing() -> str:
     """Return what no password fits, and what costs as much to check as any: for somebody who is not there (row 51)."""
-    salt, digest = (base64.b64encode(secrets.token_bytes(n)).decode().rstrip("=") for n in (16, 32))
+    salt, digest = (base64.b64encode(random_bytes(n)).decode().rstrip("=") for n in (16, 32))
     return f"$argon2id$v=19$m={_HASHER.memory_cost},t={_HASHER.time_cost},p={_HASHER.parallelism}${salt}${digest}"
 
 
 def draw_passphrase() -> str:
     """Draw a passphrase of 99 bits that can be read out on the telephone."""
-    return "-".join("".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS))
+    return "-".join("".join(choose(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS))

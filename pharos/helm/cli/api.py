@@ -47,7 +47,21 @@ async def ask(
 
     Raises: CommandError, NotInitialisedError.
     """
-    response = await _answer(open_state_directory(state), method, path, body, version)
+    return _read(await _answer(open_state_directory(state), method, path, body, version))
+
+
+async def ask_running(state: Path, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Do as ``ask``, of a helm that runs and of nobody in its stead: for what only such a one can know.
+
+    Raises: CommandError — none runs, too; NotInitialisedError.
+    """
+    response = await _from_running(open_state_directory(state), method, path, body, None)
+    if response is None:
+        raise CommandError("helm has to run for this, and does not: helm run", Exit.UNREACHABLE)
+    return _read(response)
+
+
+def _read(response: httpx.Response) -> dict[str, Any]:
     if response.is_success:
         answer: dict[str, Any] = response.json() if response.content else {}
         return answer
@@ -61,28 +75,38 @@ async def ask(
 async def _answer(
     state: Path, method: str, path: str, body: dict[str, Any] | None, version: int | None
 ) -> httpx.Response:
-    import httpx
-
-    socket = state / SOCKET_NAME
-    if socket.is_socket():
-        # A Unix socket has no TLS; to read whom this machine trusts, as httpx does, would take longer than the asking.
-        nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(uds=str(socket), verify=nobody)
-        try:
-            return await _send(transport, method, path, body, version)
-        except httpx.ConnectError:
-            # A helm that was killed leaves its socket; the lock below tells whether one lives.
-            pass
-        except httpx.TransportError as error:
-            # It may have acted, so the act is not repeated behind the operator's back.
-            why = f"helm went away before it answered ({error}); see what it did, then try again"
-            raise CommandError(why, Exit.UNREACHABLE) from error
+    response = await _from_running(state, method, path, body, version)
+    if response is not None:
+        return response
     # A helm that does not run is asked in this process. Its web stack takes longer to import than most acts take, so
     # only who needs it pays.
     from pharos.helm.cli.offline import open_offline
 
     async with open_offline(state) as transport:
         return await _send(transport, method, path, body, version)
+
+
+async def _from_running(
+    state: Path, method: str, path: str, body: dict[str, Any] | None, version: int | None
+) -> httpx.Response | None:
+    """Return the answer of a helm that runs; None if none does. A helm that was killed leaves its socket."""
+    import httpx
+
+    socket = state / SOCKET_NAME
+    if not socket.is_socket():
+        return None
+    # A Unix socket has no TLS; to read whom this machine trusts, as httpx does, would take longer than the asking.
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    transport = httpx.AsyncHTTPTransport(uds=str(socket), verify=nobody)
+    try:
+        return await _send(transport, method, path, body, version)
+    except httpx.ConnectError:
+        # Who asks in this process takes a lock, which tells whether one lives after all.
+        return None
+    except httpx.TransportError as error:
+        # It may have acted, so the act is not repeated behind the operator's back.
+        why = f"helm went away before it answered ({error}); see what it did, then try again"
+        raise CommandError(why, Exit.UNREACHABLE) from error
 
 
 async def _send(

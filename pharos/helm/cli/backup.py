@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -12,6 +11,7 @@ import click
 
 from pharos.helm.backup.archive import Made, make_backup
 from pharos.helm.backup.restore import check_empty, restore_backup
+from pharos.helm.backup.scratch import open_scratch
 from pharos.helm.backup.targets import parse_target
 from pharos.helm.ca.vault import RecoveryKit
 from pharos.helm.cli.api import call
@@ -69,8 +69,8 @@ def backup(
         made = make(target.resolve())
         place = str(made.path)
     else:
-        with tempfile.TemporaryDirectory(prefix=".backup-", dir=directory) as scratch:
-            made = make(Path(scratch))
+        with open_scratch(directory) as scratch:
+            made = make(scratch)
             place = target.deliver(made)
     note = {"at": made.header.at, "sha256": made.sha256, "with_root": with_root, "to": _told(place)}
     call(directory, "POST", f"{API}/backups", note)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import datetime
 import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 import trio
 
 from pharos.helm.accounts.admins import make_first_admin
 from pharos.helm.ca.authority import create_fleet
-from pharos.helm.ca.vault import create_vault
+from pharos.helm.ca.vault import Vault, create_vault
 from pharos.helm.cli.options import how_to_run, json_option, state_option, yes_option
 from pharos.helm.config import WEB_PORT, HelmConfig
 from pharos.helm.errors import AlreadyInitialisedError
 from pharos.helm.live.board import now_us
 from pharos.helm.model.admins import OPERATOR
-from pharos.helm.model.fleet import Posture
+from pharos.helm.model.fleet import Fleet, Posture
 from pharos.helm.store.changes import Act
-from pharos.helm.store.database import Store, open_store
+from pharos.helm.store.database import Database, Store, open_store
 from pharos.helm.store.fleet import get_fleet, has_fleet
 from pharos.wire.config import read_config
 from pharos.wire.console import print_json, reports_errors
@@ -52,34 +54,67 @@ def init(state: Path, posture: str, *, yes: bool, as_json: bool) -> None:
         click.confirm(f"Make a {posture} fleet in {state}? Its recovery kit is shown once", default=True, abort=True)
     directory = open_state_directory(state)
     with lock_state_directory(directory), open_store(directory, create=True) as store:
-        kit, fleet, secret = trio.run(_create, store, directory, Posture(posture))
-    link = f"http://localhost:{WEB_PORT}/#link={secret}"
+        show = functools.partial(_print_facts, directory) if as_json else _print_kit
+        begun = trio.run(begin_fleet, store, directory, Posture(posture), show)
     if as_json:
-        facts = {"fleet": fleet, "state": str(directory), "posture": posture, "recovery_kit": kit, "admin_link": link}
-        print_json(facts)
         return
-    click.echo(f"Fleet {fleet} is in {directory}.\n")
-    click.echo("Recovery kit: print it and keep it off this machine. It alone opens a backup, and the root key.\n")
-    groups = kit.split("-")
-    for start in range(0, len(groups), 7):
-        click.echo("    " + "-".join(groups[start : start + 7]))
+    click.echo(f"\nFleet {begun.fleet.id} is in {directory}.")
     click.echo(f"\nNext: {how_to_run(directory)}")
     click.echo("Then sign in, once, within 24 hours (helm admins link makes another):\n")
-    click.echo(f"    {link}")
+    click.echo(f"    {begun.link}")
 
 
-async def _create(store: Store, directory: Path, posture: Posture) -> tuple[str, str, str]:
-    """Return the printed kit, the fleet's id and the secret of the first owner's link.
+@attrs.frozen(kw_only=True)
+class Begun:
+    """A fleet, and what is shown of it once."""
 
-    A database without a fleet is what an interrupted init left.
+    fleet: Fleet
+    kit: str
+    """The recovery kit as it is printed."""
+    link: str
+    """Where the first owner signs in."""
+
+
+def _print_facts(directory: Path, begun: Begun) -> None:
+    print_json(
+        {
+            "fleet": begun.fleet.id,
+            "state": str(directory),
+            "posture": begun.fleet.posture.value,
+            "recovery_kit": begun.kit,
+            "admin_link": begun.link,
+        }
+    )
+
+
+def _print_kit(begun: Begun) -> None:
+    click.echo("Recovery kit: print it and keep it off this machine. It alone opens a backup, and the root key.\n")
+    groups = begun.kit.split("-")
+    for start in range(0, len(groups), 7):
+        click.echo("    " + "-".join(groups[start : start + 7]))
+
+
+async def begin_fleet(store: Store, directory: Path, posture: Posture, show: Callable[[Begun], object]) -> Begun:
+    """Make a fleet, with its first owner. A database without a fleet is what an interrupted init left.
+
+    ``show`` is called before the fleet is there: no fleet has a kit that nobody saw, and where that cannot be shown
+    there is none. It runs in a thread.
+
+    Raises: AlreadyInitialisedError.
     """
     if await store.run(has_fleet):
         raise AlreadyInitialisedError(f"{directory} holds a fleet already; choose another --state directory")
     vault, data_key = create_vault(directory)
-    kit = await store.run(create_fleet, vault, data_key, posture, now=datetime.datetime.now(datetime.UTC))
-    act = Act(actor=OPERATOR.name, at=now_us())
-    first = await store.run(make_first_admin, act, FIRST_ADMIN)
-    return kit.printed(), (await store.run(get_fleet)).id, first.secret
+    return await store.run(_begin, vault, data_key, posture, show)
+
+
+def _begin(db: Database, vault: Vault, data_key: bytes, posture: Posture, show: Callable[[Begun], object]) -> Begun:
+    kit = create_fleet(db, vault, data_key, posture, now=datetime.datetime.now(datetime.UTC))
+    first = make_first_admin(db, Act(actor=OPERATOR.name, at=now_us()), FIRST_ADMIN)
+    link = f"http://localhost:{WEB_PORT}/#link={first.secret}"
+    begun = Begun(fleet=get_fleet(db), kit=kit.printed(), link=link)
+    show(begun)
+    return begun
 
 
 @click.command()

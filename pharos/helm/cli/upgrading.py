@@ -13,7 +13,7 @@ import attrs
 import click
 import trio
 
-from pharos.helm.cli.api import ask
+from pharos.helm.cli.api import ask_running
 from pharos.helm.cli.progress import plain
 from pharos.helm.config import SOCKET_NAME
 from pharos.helm.onboard.join.parts import Part
@@ -50,7 +50,8 @@ def run_upgrade(
     options = Options(deb=deb, allow_downgrade=allow_downgrade, dry_run=dry_run)
 
     async def work() -> events.Ended:
-        desk = RestDesk(functools.partial(ask, directory))
+        # The record alone would say of a machine that is well that it is not, and it would be taken back.
+        desk = RestDesk(functools.partial(ask_running, directory))
         members = await _chosen(desk, Part.BUOY if noun == "nodes" else Part.BEACON, names)
         if not members:
             raise CommandError(f"ssh reaches none of the {noun}; see: helm {noun} list")

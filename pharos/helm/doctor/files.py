@@ -18,7 +18,8 @@ from pharos.helm.ca.vault import Vault, open_vault
 from pharos.helm.store.checks import CORE, TELEMETRY, check_private, corrupt_error, find_damage, list_copies
 from pharos.helm.store.copies import INTERVAL, SPARE
 from pharos.helm.store.migrations import core_migrations
-from pharos.wire.errors import WireError
+from pharos.helm.store.sums import difference
+from pharos.wire.errors import StateFileError, WireError
 from pharos.wire.findings import Finding, age_of, note, ok, problem, size_of
 from pharos.wire.units import MIB
 
@@ -73,7 +74,7 @@ def check_key(state: Path, *, running: bool) -> tuple[Finding, Vault | None]:
 
 
 def check_databases(state: Path) -> list[Finding]:
-    """Look at the structure of both databases, page by page."""
+    """Look at the structure of both databases, page by page, and at what helm noted of them when it closed them."""
     findings = []
     for name in (CORE, TELEMETRY):
         path = state / name
@@ -81,8 +82,11 @@ def check_databases(state: Path) -> list[Finding]:
             continue
         try:
             with open_record(path) as db:
-                damage = find_damage(db)
-        except sqlite3.Error as error:
+                damage = find_damage(db) or difference(path)
+        except StateFileError as error:
+            findings.append(problem(f"store:{name}", f"{error}.", "Do as it says: helm does not start before."))
+            continue
+        except (sqlite3.Error, OSError) as error:
             findings.append(
                 problem(f"store:{name}", f"{path} cannot be read ({error}).", "See that no program holds it.")
             )

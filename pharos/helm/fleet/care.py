@@ -35,6 +35,7 @@ from pharos.wire.errors import PeerRejectedError, RemoteProtocolError
 from pharos.wire.gen.pharos.buoy.v1 import control_grpc
 from pharos.wire.ids import FleetId, NodeId
 from pharos.wire.pki.roles import Role
+from pharos.wire.world import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class _Quiet:
         """Whether a look now would find the same."""
         if (self.said, self.commits) != (said, commits) or self.authority is not authority:
             return False
-        return datetime.datetime.now(datetime.UTC) < self.renewal_at
+        return utc_now() < self.renewal_at
 
 
 @attrs.frozen
@@ -115,7 +116,7 @@ class NodeCare:
             await self._store.run(_write_down, self._authorities, node, report, written, now_us())
         if due.checkpoint:
             await keep(due.checkpoint)
-        now, shown = datetime.datetime.now(datetime.UTC), report.certificate.hex()
+        now, shown = utc_now(), report.certificate.hex()
         if shown and wants_renewal(authority, Role.NODE, due.certificate, shown=shown, now=now):
             try:
                 await renew_node(stub, node, self._store, self._authorities, shown=shown)

@@ -22,8 +22,8 @@ from pharos.wire.pki.trust import Trust
 from pharos.wire.pki.verify import authorize_peer
 from pharos.wire.rpc.peer import Peer
 from pharos.wire.rpc.transport import SecureStream, open_tls
-from pharos.wire.standing import utc_now
 from pharos.wire.units import SECONDS
+from pharos.wire.world import utc_now
 
 # TCP and TLS take three round trips; ten seconds are three of them on a satellite link that loses packets.
 DIAL_TIMEOUT: Final = 10 * SECONDS

@@ -7,7 +7,6 @@ until its lease has run out, and only the helm that took the record over from th
 
 from __future__ import annotations
 
-import secrets
 from typing import Final, Self
 
 import attrs
@@ -16,6 +15,7 @@ from pharos.helm.store.database import Database
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.leases import HOLDER_SIZE, MAX_EARLIER
 from pharos.wire.units import SECONDS
+from pharos.wire.world import random_bytes
 
 # Two heartbeats of 30 s, and their answers: a helm that is there never loses it, and a stand-by waits for a minute.
 LEASE: Final = 75 * SECONDS
@@ -37,7 +37,7 @@ class Lease:
         row = db.execute("SELECT lease_holder FROM fleet").fetchone()
         known = row["lease_holder"] or b""
         before = tuple(known[at : at + HOLDER_SIZE] for at in range(0, len(known), HOLDER_SIZE))
-        holder = secrets.token_bytes(HOLDER_SIZE)
+        holder = random_bytes(HOLDER_SIZE)
         names = b"".join((holder, *before[:MAX_EARLIER]))
         term = db.execute("UPDATE fleet SET term = term + 1, lease_holder = ? RETURNING term", (names,)).fetchone()[0]
         return cls(holder=holder, previous=b"".join(before[:1]), earlier=before[1 : 1 + MAX_EARLIER], term=term)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 
 import attrs
@@ -18,6 +17,7 @@ from pharos.helm.store.records import change_record, check_version, get_record
 from pharos.helm.store.settings import setting
 from pharos.wire.errors import ParameterError
 from pharos.wire.reality.params import RealityParameters, generate
+from pharos.wire.world import random_bytes
 
 
 def first_reality(db: Database) -> RealityParameters:
@@ -76,4 +76,4 @@ def add_missing(db: Database, act: Act) -> int:
 
 
 def _of(target: Target, *, after: int = 0) -> RealityParameters:
-    return generate(secrets.token_bytes, target=target.place, server_names=target.server_names, after=after)
+    return generate(random_bytes, target=target.place, server_names=target.server_names, after=after)

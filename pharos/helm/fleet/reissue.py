@@ -8,7 +8,6 @@ newer bundle, and after 14 days in any case.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection
 from typing import Any, Final, NoReturn
 
@@ -31,6 +30,7 @@ from pharos.helm.store.records import add_record, change_record, check_version, 
 from pharos.helm.store.reissues import REISSUES, count_unaware, reissues_of, served_reissues
 from pharos.wire.awg.generate import generate
 from pharos.wire.units import SECONDS
+from pharos.wire.world import random_bytes
 
 # A fortnight's holiday: whoever was away for longer opens the app and syncs through a relay first.
 LIFETIME: Final = 14 * 24 * 3600 * 1_000_000
@@ -62,7 +62,7 @@ def reissue_node(db: Database, act: Act, node_id: str, version: int, protocols: 
     old: dict[str, Any] = {}
     new: dict[str, Any] = {}
     if Protocol.AMNEZIAWG in protocols:
-        old["parameters"], new["awg_parameters"] = node.awg_parameters, generate(secrets.token_bytes)
+        old["parameters"], new["awg_parameters"] = node.awg_parameters, generate(random_bytes)
     if Protocol.REALITY in protocols:
         old["reality"], new["reality"] = node.reality, next_reality(db, node)
     reissue = Reissue(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import random
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final, NoReturn
@@ -19,8 +18,10 @@ from pharos.helm.store.database import Database, Store
 from pharos.helm.store.nodes import list_nodes
 from pharos.helm.store.outbox import last_sequence
 from pharos.helm.store.relays import list_relays
+from pharos.wire.chance import fraction
 from pharos.wire.errors import LinkRefusedError
-from pharos.wire.link import Backoff, Link, LinkState, run_link
+from pharos.wire.link import DELAY_CAP, Backoff, Link, LinkState, run_link
+from pharos.wire.units import SECONDS
 
 Member = Node | Relay
 Dial = Callable[[], AbstractAsyncContextManager[Link]]
@@ -28,6 +29,16 @@ Dial = Callable[[], AbstractAsyncContextManager[Link]]
 # security.md §3: after a start or a wake every member is dialled at once, but no more than so many have a handshake in
 # progress: it is a fourth of a helm's core and half a second of patience of a node.
 DIALS: Final = 64
+# security.md §3: what was cut off is as it shall be 10 s after the line has healed. Each dial in vain costs half a
+# millisecond and a line in the log, so for a large fleet, cut off as a whole, there are no more than so many a second.
+DIALS_IN_VAIN: Final = 64.0
+SHORTEST_CAP: Final = 6 * SECONDS
+
+
+def dial_cap(members: int) -> float:
+    """Return the seconds that a member waits at most from one dial in vain to the next, in a fleet of so many."""
+    # With full jitter a wait is half of its bound on average.
+    return min(DELAY_CAP, max(SHORTEST_CAP, 2 * members / DIALS_IN_VAIN))
 
 
 @attrs.define
@@ -85,7 +96,8 @@ async def run_supervisor(
                     if isinstance(member, Node)
                     else functools.partial(dial_relay, member)
                 )
-                tasks[member_id] = task = _Task(member, trio.CancelScope(), Backoff(random=random.random))
+                backoff = Backoff(random=fraction, cap=dial_cap(len(members)))
+                tasks[member_id] = task = _Task(member, trio.CancelScope(), backoff)
                 link_nursery.start_soon(_keep_link, task, functools.partial(_paced, pace, dial), board)
             await store.wait_commit(commits)
 

@@ -13,8 +13,8 @@ from typing import Final, NoReturn
 
 import trio
 
-from pharos.wire.sleeping import slept
 from pharos.wire.units import SECONDS
+from pharos.wire.world import slept
 
 log = logging.getLogger(__name__)
 

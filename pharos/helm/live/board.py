@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import attrs
 
 from pharos.helm.live.hub import Hub
 from pharos.wire.desired import Fence
 from pharos.wire.link import LinkState
 from pharos.wire.reports import EngineReport, MachineReport
+from pharos.wire.world import wall_ns
 
 
 @attrs.define(kw_only=True)
@@ -120,4 +119,4 @@ class Board:
 
 def now_us() -> int:
     """Return the wall clock in microseconds since 1970."""
-    return time.time_ns() // 1000
+    return wall_ns() // 1000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import secrets
 from typing import Final, TypeVar
 
 import attrs
@@ -34,6 +33,7 @@ from pharos.wire.pki.keys import certificate_from_der, certificate_to_der
 from pharos.wire.pki.profile import spki_hash
 from pharos.wire.pki.roles import Role
 from pharos.wire.seal.ticket import BeaconAddress
+from pharos.wire.world import random_bytes
 
 WAY: Final = ("ssh_destination", "ssh_host_key")
 # As ssh-keygen -l prints it: 32 octets are 43 letters of base64.
@@ -104,7 +104,7 @@ def adopt_node(
         **attrs.asdict(wanted, recurse=False),
         awg_key=request.awg_key,
         derive_key=request.derive_key,
-        awg_parameters=generate(secrets.token_bytes),
+        awg_parameters=generate(random_bytes),
         reality=first_reality(db),
         spki=spki,
         certificate=certificate_to_der(certificate),

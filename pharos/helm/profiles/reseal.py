@@ -29,6 +29,7 @@ from pharos.helm.store.devices import load_devices
 from pharos.wire.ids import DeviceId
 from pharos.wire.rpc.status import leaves
 from pharos.wire.units import SECONDS
+from pharos.wire.world import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ class _Sealer:
                         assert self._renderer is not None, "the first batch brings the record"
                         # The authority of this moment: a rotation may have exchanged the key since the batch before.
                         authority = self._authorities.current
-                        sealed = await trio.to_thread.run_sync(_seal, self._renderer, batch, authority, now_us())
+                        sealed = await in_thread(_seal, self._renderer, batch, authority, now_us())
                         await send.send((batch.revision, sealed))
         except* BusyError as group:
             failure = next(leaf for leaf in leaves(group) if isinstance(leaf, BusyError))

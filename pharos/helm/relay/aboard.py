@@ -6,7 +6,6 @@ dialled again with the back-off of all links, and what is wrong stands where it 
 
 from __future__ import annotations
 
-import datetime
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from pharos.wire.errors import AgentError, ConfigError, LinkLostError, StateFile
 from pharos.wire.files import open_state_directory
 from pharos.wire.rpc.inprocess import open_stream_pair
 from pharos.wire.rpc.peer import Peer
+from pharos.wire.world import in_thread, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ class Aboard:
         config = BeaconConfig(state=self._state, host=self._plan.host, ingress_port=self._plan.port, tunnel_port=0)
         try:
             open_state_directory(self._state)
-            keys = await trio.to_thread.run_sync(open_keys, self._store, self._vault)
-            membership = keys.membership(now=datetime.datetime.now(datetime.UTC))
+            keys = await in_thread(open_keys, self._store, self._vault)
+            membership = keys.membership(now=utc_now())
             return BeaconCore(config, keys, membership)
         except (AgentError, BusyError, ConfigError, StateFileError) as error:
             raise LinkLostError(str(error)) from error

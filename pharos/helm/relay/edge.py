@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final
@@ -29,6 +28,7 @@ from pharos.helm.relay.refusals import Refusals
 from pharos.helm.store.database import Database
 from pharos.helm.store.devices import find_by_noise_key, fingerprints_of, is_allowed
 from pharos.helm.store.tickets import find_ticket
+from pharos.wire.chance import token_hex
 from pharos.wire.gen.pharos.relay.v1 import passage_grpc
 from pharos.wire.gen.pharos.relay.v1 import passage_pb2 as pb
 from pharos.wire.ids import DeviceId, RelayId, TicketId
@@ -59,7 +59,7 @@ class PassageEdge:
         self._passphrases = PassphraseDoor(context)
         self._provider = ProviderDoor(context)
         self.online: Final = OnlineDevices()
-        self.run: Final = secrets.token_hex(8)
+        self.run: Final = token_hex(8)
         """Which run of helm this is, for relays that meet another one (`pharos.wire.passage.metadata.RUN_HEADER`)."""
 
     def for_relay(self, relay_id: RelayId, count: Count) -> RelayPassages:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,6 +18,7 @@ from pharos.helm.relay.aboard import Aboard
 from pharos.helm.relay.edge import Count, PassageEdge
 from pharos.helm.relay.orders import RelayOrders, is_for_orders
 from pharos.helm.relay.tunnels import TunnelLoad, TunnelPlanner
+from pharos.wire.chance import fraction
 from pharos.wire.errors import LinkLostError, LinkRefusedError
 from pharos.wire.ids import RelayId
 from pharos.wire.link import Backoff
@@ -109,7 +109,7 @@ async def open_relay_link(
             open_stream,
             accept,
             name=name,
-            backoff=backoff or Backoff(random=random.random),
+            backoff=backoff or Backoff(random=fraction),
             tunnel_nursery=tunnel_nursery,
         )
         await link.open_tunnel()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import random
 from collections.abc import Callable
 from typing import Final, NoReturn
 
@@ -31,6 +30,7 @@ from pharos.helm.store.sinks import (
     note_failure,
     standing_cursor,
 )
+from pharos.wire.chance import fraction
 from pharos.wire.errors import StateFileError
 from pharos.wire.link import Backoff
 from pharos.wire.units import MINUTES, SECONDS
@@ -102,7 +102,7 @@ class Shipper:
         self._clock = clock
         self._limit = MAX_ROWS
         self._error = ""
-        self._backoff = Backoff(random=random.random, first=pace.first_retry, cap=pace.longest_retry)
+        self._backoff = Backoff(random=fraction, first=pace.first_retry, cap=pace.longest_retry)
 
     async def run(self) -> NoReturn:
         """Send until cancelled."""

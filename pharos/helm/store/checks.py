@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pharos.helm.errors import DatabaseCorruptError, NewerDatabaseError
+from pharos.helm.store.sums import difference
 from pharos.wire.errors import StateFileError
 
 CORE: Final = "core.db"
@@ -87,15 +88,15 @@ def newest_good_copy(state: Path) -> Path | None:
 
 
 def is_good(path: Path) -> bool:
-    """Return whether a file is a database whose structure is whole."""
+    """Return whether a file is a database whose structure is whole, and that is as its sum says where it has one."""
     try:
         # immutable: a copy that nobody writes needs no lock and no files beside it.
         db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
     except sqlite3.Error:
         return False
     try:
-        return path.stat().st_size > 0 and not find_damage(db)
-    except sqlite3.Error:
+        return path.stat().st_size > 0 and not find_damage(db) and not difference(path)
+    except (sqlite3.Error, StateFileError, OSError):
         return False
     finally:
         db.close()

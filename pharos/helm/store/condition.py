@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import logging
 import sqlite3
-import time
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +14,7 @@ import trio
 from pharos.helm.errors import BusyError, DatabaseCorruptError, HelmError, ReadOnlyError
 from pharos.helm.store.times import microseconds
 from pharos.wire.units import SECONDS
+from pharos.wire.world import wall_seconds
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Condition:
         self._path = path
         self._retry_after = retry_after
         self._tried_at = 0.0
-        self._state = State(health=Health.WRITABLE, reason="", since=microseconds(time.time()))
+        self._state = State(health=Health.WRITABLE, reason="", since=microseconds(wall_seconds()))
         self._changed = trio.lowlevel.ParkingLot()
 
     @property
@@ -134,7 +134,7 @@ class Condition:
         # What is corrupt stays so, and an alarm keeps the time at which it began.
         if self._state.health in (health, Health.CORRUPT):
             return
-        self._state = State(health=health, reason=reason, since=microseconds(time.time()))
+        self._state = State(health=health, reason=reason, since=microseconds(wall_seconds()))
         if health is Health.WRITABLE:
             log.warning("%s can be written again", self._path)
         else:

@@ -16,8 +16,9 @@ from pharos.helm.errors import DatabaseCorruptError, ReadOnlyError
 from pharos.helm.store.checks import corrupt_error, find_damage, newer_error
 from pharos.helm.store.condition import explain
 from pharos.helm.store.writer import Database
-from pharos.wire.files import PRIVATE_FILE
+from pharos.wire.files import PRIVATE_FILE, sync_directory
 from pharos.wire.units import KIB, MIB, SECONDS
+from pharos.wire.world import this_world
 
 # A backup or a curious sqlite3 shell may hold the file for a moment; longer than that the caller is told to retry.
 BUSY_TIMEOUT: Final = 5 * SECONDS
@@ -50,9 +51,10 @@ def open_writing(
     # SQLite takes an empty file for a new database; ours are never empty, so this one lost what it held.
     if path.exists() and path.stat().st_size == 0:
         raise corrupt_error(path, "it is empty")
-    # SQLite makes its files with the umask; ours has to be private from its first byte, and so have -wal and -shm.
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))
+        if not path.exists():
+            _make(path)
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         raise ReadOnlyError(f"{path} cannot be written ({error.strerror}); make room, and start helm again") from error
     with _connected(path, busy_timeout) as db:
@@ -87,6 +89,22 @@ def open_plainly(path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> Iterator[
 def is_checked_at_once(path: Path, limit: float) -> bool:
     """Return whether a file is small enough to be checked whole before helm starts."""
     return path.stat().st_size <= limit
+
+
+def _make(path: Path) -> None:
+    """Make a database with nothing in it but its first page; whoever is killed meanwhile has made none.
+
+    Raises: OSError. ReadOnlyError, BusyError — it cannot be made now.
+    """
+    scratch = path.with_name(f".{path.name}.new")
+    for ending in ("", "-journal", "-wal"):
+        path.with_name(f"{scratch.name}{ending}").unlink(missing_ok=True)
+    # SQLite makes its files with the umask; ours has to be private from its first byte, and so have -wal and -shm.
+    os.close(os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE))
+    with _connected(scratch, BUSY_TIMEOUT) as db, _explained(scratch):
+        db.execute("PRAGMA journal_mode = WAL")
+    this_world().replace(scratch, path)
+    sync_directory(path.parent)
 
 
 def _migrate(db: Database, path: Path, migrations: Migrations, before: Callable[[Path, str], object] | None) -> None:

@@ -7,7 +7,6 @@ import functools
 import logging
 import os
 import sqlite3
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -18,10 +17,13 @@ import trio
 from pharos.helm.errors import BusyError, DatabaseCorruptError, ReadOnlyError
 from pharos.helm.store.checks import BEFORE, COPIES, CORE, copies_before, is_good, list_copies
 from pharos.helm.store.condition import explain
+from pharos.helm.store.sums import keep as keep_sum
+from pharos.helm.store.sums import sum_of, void
 from pharos.helm.store.times import microseconds
 from pharos.helm.store.writer import Database
 from pharos.wire.files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from pharos.wire.units import HOURS, MIB, MINUTES
+from pharos.wire.world import in_thread, this_world, wall_seconds
 
 if TYPE_CHECKING:
     # The store itself has its files copied before it changes their schema.
@@ -42,7 +44,7 @@ _TIME: Final = "core-%Y%m%dT%H%M%SZ.db"
 
 def wall_clock() -> int:
     """Return the time in microseconds since 1970."""
-    return microseconds(time.time())
+    return microseconds(wall_seconds())
 
 
 def make_copy(state: Path, at: int, *, keep: int) -> Path:
@@ -75,7 +77,10 @@ def copy_whole(core: Path, name: str) -> Path:
     folder = core.parent / COPIES
     scratch = folder / _SCRATCH
     try:
-        folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+        if not folder.exists():
+            folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+            # No copy in it outlives a power cut before its own name does.
+            sync_folder(core.parent)
         check_room(core, folder)
         copy_database(core, scratch)
         if not is_good(scratch):
@@ -83,8 +88,11 @@ def copy_whole(core: Path, name: str) -> Path:
                 f"{core} gave a copy that is not whole; stop helm, its next start checks the file"
             )
         path = folder / name
-        scratch.rename(path)
+        # An older copy may have had this name.
+        void(path)
+        this_world().replace(scratch, path)
         sync_folder(folder)
+        keep_sum(path)
     except sqlite3.Error as error:
         meaning = explain(core, error)
         if meaning is None:
@@ -97,14 +105,15 @@ def copy_whole(core: Path, name: str) -> Path:
         raise ReadOnlyError(f"{folder} cannot be written ({error.strerror}); make room there") from error
     finally:
         with suppress(OSError):
-            scratch.unlink(missing_ok=True)
+            this_world().unlink(scratch, missing_ok=True)
     return path
 
 
 def _remove(copies: Sequence[Path]) -> None:
     for old in copies:
         try:
-            old.unlink()
+            this_world().unlink(sum_of(old), missing_ok=True)
+            this_world().unlink(old)
         except OSError as error:
             # The new one stands; the next copy tries again.
             log.warning("%s could not be removed: %s", old, error.strerror)
@@ -121,7 +130,7 @@ async def run_copies(
         await trio.sleep(_seconds_to_next(list_copies(store.state), clock()))
         try:
             work = functools.partial(make_copy, store.state, clock(), keep=await keep())
-            copy = await trio.to_thread.run_sync(work)
+            copy = await in_thread(work)
         except DatabaseCorruptError as error:
             store.condition.found_corrupt(str(error))
             await trio.sleep_forever()
@@ -165,16 +174,17 @@ def copy_database(core: Path, scratch: Path) -> None:
 
     Raises: sqlite3.Error, OSError.
     """
-    scratch.unlink(missing_ok=True)
+    this_world().unlink(scratch, missing_ok=True)
     # VACUUM INTO takes an empty file as well as none, and leaves its mode alone.
-    descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_FILE)
+    world = this_world()
+    descriptor = world.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_FILE)
     try:
         # A connection of its own: whoever reads a list does not wait for it.
         with closing(sqlite3.connect(f"{core.as_uri()}?mode=ro", uri=True)) as db:
             db.execute("VACUUM INTO ?", (str(scratch),))
-        os.fsync(descriptor)
+        world.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        world.close(descriptor)
 
 
 def write_anew(db: Database) -> None:
@@ -190,8 +200,9 @@ def fold_log(db: Database) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make durable which files a folder has. Raises: OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    world = this_world()
+    descriptor = world.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        world.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        world.close(descriptor)

@@ -14,15 +14,17 @@ import trio
 from pharos.helm.errors import NotInitialisedError
 from pharos.helm.store.checks import CORE as CORE
 from pharos.helm.store.checks import TELEMETRY as TELEMETRY
-from pharos.helm.store.checks import check_private
-from pharos.helm.store.condition import RETRY_AFTER, Condition, code_of
+from pharos.helm.store.checks import check_private, corrupt_error
+from pharos.helm.store.condition import RETRY_AFTER, Condition, Health, code_of
 from pharos.helm.store.connections import BUSY_TIMEOUT, CHECKED_AT_ONCE, is_checked_at_once, open_reading, open_writing
 from pharos.helm.store.copies import copy_before
 from pharos.helm.store.migrations import core_migrations, telemetry_migrations
+from pharos.helm.store.sums import difference, keep, void
 from pharos.helm.store.times import microseconds as microseconds
 from pharos.helm.store.writer import GROUP, Writer
 from pharos.helm.store.writer import Database as Database
 from pharos.helm.store.writer import transact as transact
+from pharos.wire.world import in_thread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,7 +71,7 @@ class File:
         Raises: BusyError, DatabaseCorruptError.
         """
         try:
-            return await trio.to_thread.run_sync(_at_one_moment, self._reading, work, limiter=self._reader)
+            return await in_thread(_at_one_moment, self._reading, work, limiter=self._reader)
         except sqlite3.Error as error:
             if _would_write(error) or (meaning := self.condition.judge(error)) is None:
                 raise
@@ -163,26 +165,30 @@ def open_store(
     checked_at_once: int = CHECKED_AT_ONCE,
 ) -> Iterator[Store]:
     """Open both databases below ``state``, checked and migrated; what is migrated was copied first. The caller holds
-    the directory's lock.
+    the directory's lock. Once they are closed each has a sum beside it, by which the next opening sees any damage.
 
     Times are in seconds; ``group`` is how many changes may share a commit, ``checked_at_once`` how large, in bytes, a
     ``telemetry.db`` may be that is checked whole before this returns.
 
     Raises: NotInitialisedError — there is none and ``create`` is false. DatabaseCorruptError — a file is damaged.
-    NewerDatabaseError — a newer helm has changed it. StateFileError — another user can reach them. ReadOnlyError,
-    BusyError — they cannot be opened now.
+    NewerDatabaseError — a newer helm has changed it. StateFileError — another user can reach them, or a sum is damaged.
+    ReadOnlyError, BusyError — they cannot be opened now.
     """
     if not create and not (state / CORE).exists():
         raise NotInitialisedError(f"{state} holds no fleet; run: helm init --personal --state {state}")
     check_private(state)
     core_path, telemetry_path = state / CORE, state / TELEMETRY
+    _take_sums(core_path, telemetry_path)
+    opened: list[File] = []
     with ExitStack() as stack:
+        # When their connections are closed.
+        stack.callback(_keep_sums, opened, checked_at_once)
         writing = functools.partial(open_writing, busy_timeout=busy_timeout, before=copy_before)
         core = stack.enter_context(writing(core_path, core_migrations, synchronous="FULL"))
         telemetry = stack.enter_context(
             writing(telemetry_path, telemetry_migrations, synchronous="NORMAL", checked_at_once=checked_at_once)
         )
-        files = [
+        opened += (
             File(
                 path,
                 db,
@@ -191,8 +197,24 @@ def open_store(
                 retry_after=retry_after,
             )
             for path, db in ((core_path, core), (telemetry_path, telemetry))
-        ]
-        yield Store(state, *files, telemetry_checked=is_checked_at_once(telemetry_path, checked_at_once))
+        )
+        yield Store(state, *opened, telemetry_checked=is_checked_at_once(telemetry_path, checked_at_once))
+
+
+def _take_sums(*databases: Path) -> None:
+    """Compare databases with their sums, and take those away once all are as they were closed."""
+    for path in databases:
+        if why := difference(path):
+            raise corrupt_error(path, why)
+    for path in databases:
+        void(path)
+
+
+def _keep_sums(opened: list[File], at_most: int) -> None:
+    for file in opened:
+        # What is known to be damaged must not look whole at the next start.
+        if file.condition.state.health is not Health.CORRUPT:
+            keep(file.path, at_most=at_most if file.path.name == TELEMETRY else float("inf"))
 
 
 def _at_one_moment(db: Database, work: Callable[[Database], R]) -> R:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 from pharos.helm.model.tickets import Ticket
@@ -10,6 +9,7 @@ from pharos.helm.store.changes import Act, record_change
 from pharos.helm.store.database import Database
 from pharos.helm.store.records import Noun, find_record, get_record
 from pharos.wire.ids import DeviceId, TicketId
+from pharos.wire.world import wall_ns
 
 _STATE: Final = (
     "CASE WHEN used_at IS NOT NULL THEN 'used' WHEN withdrawn_at IS NOT NULL THEN 'withdrawn'"
@@ -22,7 +22,7 @@ def _in_state(state: str) -> tuple[str, list[Any]]:
 
 
 def _now() -> int:
-    return time.time_ns() // 1000
+    return wall_ns() // 1000
 
 
 TICKETS: Final = Noun(

@@ -15,6 +15,7 @@ from pharos.helm.store.condition import RETRY_AFTER, Health, State
 from pharos.helm.store.connections import open_reading
 from pharos.helm.store.database import Database, File, Store
 from pharos.wire.units import MIB
+from pharos.wire.world import in_thread
 
 Announce = Callable[[Path, State], Awaitable[None]]
 """Is told each new state of a database; what it raises ends the watch."""
@@ -36,7 +37,7 @@ async def watch_store(store: Store, announce: Announce, *, every: float = RETRY_
 
 async def check_telemetry(store: Store) -> None:
     """Check a ``telemetry.db`` that was too large to be checked before helm started."""
-    damage = await trio.to_thread.run_sync(_damage_in, store.telemetry.path)
+    damage = await in_thread(_damage_in, store.telemetry.path)
     if damage:
         store.telemetry.condition.found_corrupt(str(corrupt_error(store.telemetry.path, damage)))
 

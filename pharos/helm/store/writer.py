@@ -18,6 +18,8 @@ import attrs
 import outcome
 import trio
 
+from pharos.wire.world import in_thread
+
 Database = sqlite3.Connection
 """What every store function takes first; it runs inside one transaction of ``Store.run``."""
 
@@ -126,7 +128,7 @@ class Writer:
         jobs = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._group))]
         works = [job.work for job in jobs]
         ran = await outcome.acapture(
-            trio.to_thread.run_sync, functools.partial(transact_together, self._db, works), limiter=self._turn
+            in_thread, functools.partial(transact_together, self._db, works), limiter=self._turn
         )
         # No thread could be started: that is nobody's outcome but everybody's failure.
         outcomes = ran.value if isinstance(ran, outcome.Value) else [outcome.Error(ran.error) for _ in jobs]

@@ -124,8 +124,13 @@ def advance(db: Database, vault: Vault, *, at: int) -> Authority | None:
 
 
 def freshen(db: Database, *, at: int) -> None:
-    """Have everything signed anew: after a new signing key came into use, and by the one who uses it."""
-    if deny_order(db).version:
+    """Have everybody told of the manifest that is in use now, by the one who uses it.
+
+    A device hears of nothing but its bundle, so each gets a new one, to come and ask; what it was told before may have
+    been said, and signed, by the keys of before. So were deny lists, where the signing key is exchanged.
+    """
+    stored = active_rotation(db)
+    if stored is not None and stored.rotation.state is State.SWITCHING and deny_order(db).version:
         next_deny_version(db, at)
     mark_stale(db)
     next_revision(db)
@@ -133,7 +138,7 @@ def freshen(db: Database, *, at: int) -> None:
 
 async def run_rotation(store: Store, authorities: LiveAuthority, vault: Vault) -> NoReturn:
     """Take whatever rotation there is to its end, until cancelled."""
-    fresh = False
+    told: bytes | None = None
     while True:
         commits = store.commits
         try:
@@ -141,16 +146,15 @@ async def run_rotation(store: Store, authorities: LiveAuthority, vault: Vault) -
                 # It was begun, or somebody else took a step.
                 authorities.replace(await store.run(load_authority, vault, now=moment(now_us())))
             stored = await store.read(active_rotation)
+            if authorities.current.manifest != told:
+                # After a start nobody knows whether the helm before came to telling of a step that it took.
+                if stored is not None or told is not None:
+                    await store.run(freshen, at=now_us())
+                told = authorities.current.manifest
             if stored is not None:
-                # A helm that was killed between the two may have signed with the old key for an instant.
-                if not fresh and stored.rotation.state is State.SWITCHING:
-                    if Subject.SIGNING_KEY in stored.rotation.subjects:
-                        await store.run(freshen, at=now_us())
-                    fresh = True
                 authority = await store.run(advance, vault, at=now_us())
                 if authority is not None:
                     authorities.replace(authority)
-                    fresh = False
                     log.info("the rotation of %s goes on", ", ".join(sorted(s.value for s in stored.rotation.subjects)))
                     continue
         except (BusyError, DatabaseCorruptError) as error:
@@ -252,9 +256,6 @@ def _enter(db: Database, act: Act, vault: Vault, stored: StoredRotation) -> Stor
             promote_successors(db)
         case _:
             pass
-    # The manifest is another one. A device hears of nothing but its bundle, so each gets a new one, to come and ask.
-    mark_stale(db)
-    next_revision(db)
     return stored
 
 

@@ -34,6 +34,7 @@ from pharos.helm.web.bodies import UNSET, Unset, given
 from pharos.helm.web.nouns.alerts import target_view
 from pharos.helm.web.requests import read_body, seen_version
 from pharos.helm.web.resources import API, Once, Problem, Versioned
+from pharos.wire.world import in_thread
 
 
 class AlertTargetBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -92,7 +93,7 @@ def make_alert_targets_blueprint(context: HelmContext) -> Blueprint:
 
     async def place_of(url: str) -> Place:
         # Outside of the transaction, for at first apprise has to be loaded.
-        return Place(url=url, service=await trio.to_thread.run_sync(service_of, url, limiter=looking))
+        return Place(url=url, service=await in_thread(service_of, url, limiter=looking))
 
     @blueprint.post("")
     @tag(["alert_targets"])

@@ -30,6 +30,7 @@ from pharos.helm.web.firstword import UNPROVEN, wait_proven
 from pharos.helm.web.resources import API, Resource
 from pharos.helm.web.status import sighting_json, take_brief, take_picture
 from pharos.wire.units import SECONDS
+from pharos.wire.world import in_thread
 
 # Ten people with 20 tabs each. A full queue is some 16 kB of list, so all of them are 3 MB.
 MAX_OPEN: Final = 200
@@ -193,13 +194,13 @@ class _Pictures:
     async def _take_whole(self) -> _Taken:
         picture = await take_picture(self._context)
         message = {"snapshot": picture.body, "sequence": picture.sequence, "epoch": picture.epoch}
-        return _Taken(picture.sequence, await trio.to_thread.run_sync(json.dumps, message))
+        return _Taken(picture.sequence, await in_thread(json.dumps, message))
 
     async def _take_brief(self, nouns: Nouns) -> _Taken:
         brief = await take_brief(self._context)
         snapshot = brief.body | {"counts": readable_counts(brief.counts, nouns)}
         message = {"snapshot": snapshot, "sequence": brief.sequence, "epoch": brief.epoch}
-        return _Taken(brief.sequence, await trio.to_thread.run_sync(json.dumps, message))
+        return _Taken(brief.sequence, await in_thread(json.dumps, message))
 
 
 class _Seats:

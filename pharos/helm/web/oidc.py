@@ -12,7 +12,6 @@ DELETE /api/v1/oidc/secret
 from __future__ import annotations
 
 import logging
-import secrets
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -40,6 +39,7 @@ from pharos.helm.web.problems import problem_of
 from pharos.helm.web.requests import read_body
 from pharos.helm.web.resources import API, Problem
 from pharos.helm.web.session import browser_certificate, give_cookie, over_tls, signed_in
+from pharos.wire.chance import token_urlsafe
 from pharos.wire.errors import WireError
 from pharos.wire.units import SECONDS
 
@@ -93,7 +93,7 @@ def make_oidc_signin_blueprint(context: HelmContext) -> Blueprint:
         client = await context.store.read(read_client, context.vault)
         metadata = await context.oidc.of(client.issuer).metadata()
         back = f"{request.scheme}://{request.host}{CALLBACK}"
-        begun = flows.begin(client, metadata, back, now=_seconds(), draw=secrets.token_urlsafe)
+        begun = flows.begin(client, metadata, back, now=_seconds(), draw=token_urlsafe)
         response = Response(b"", status=HTTPStatus.FOUND, headers={"Location": begun.url})
         # Lax, for the provider's page is the one that sends the browser back. It opens nothing by itself.
         response.set_cookie(

@@ -1,14 +1,16 @@
 """hypercorn's server for Trio, with the ways closed in which one connection takes more than its share (row 42).
 
 hypercorn 0.18 by itself always accepts permessage-deflate, goes on filling the buffer of a message that was refused as
-too long, takes HTTP/2 from whoever asks in plain text, and shields what it sends from cancellation, so that a client
-that does not read keeps the whole server from stopping. Each class here is hypercorn's own with one of these changed.
+too long, takes HTTP/2 from whoever asks in plain text, counts no fields, and shields what it sends from cancellation,
+so that a client that does not read keeps the whole server from stopping. Each class here is hypercorn's own with one of
+these changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from typing import Any, Final
 
 import attrs
@@ -28,6 +30,7 @@ from hypercorn.utils import parse_socket_addr, wrap_app
 from quart_trio import QuartTrio
 
 from pharos.helm.web.websockets import WebSocketStream
+from pharos.wire.rpc import limits
 from pharos.wire.units import SECONDS
 
 # A browser on this machine reads within milliseconds; one that was put to sleep for longer connects anew.
@@ -217,6 +220,11 @@ class _Http1(H11Protocol):
         """Stay with HTTP/1.1. No browser asks for more in plain text, and only attacks need two protocols."""
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if len(request.headers) > limits.MAX_HEADER_FIELDS:
+            # h11 bounds their octets alone, and 16 KiB are four thousand fields (row 35).
+            await self._send_error_response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            await self.send(Closed())
+            return
         if not _is_websocket(request):
             # hypercorn would look at the same headers in its own way, and might find a WebSocket after all.
             rest = [(name, value) for name, value in request.headers if name != b"upgrade"]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, NoReturn
@@ -37,6 +35,7 @@ from pharos.wire.awg.uapi import (
 from pharos.wire.awg.udp import ANY_IPV4, ANY_IPV6, UdpPort, bind_udp, local_address, set_mark
 from pharos.wire.errors import LocalProtocolError, ParameterError
 from pharos.wire.tasks import open_background
+from pharos.wire.world import random_bytes, wall_ns
 
 MAX_WAITING_EVENTS: Final = 1024
 """Per watcher: a reconnect of a thousand peers at once. Who falls further behind is cut off, and has to ask anew."""
@@ -61,7 +60,7 @@ class Engine:
         self._private_key = NO_PRIVATE_KEY
         # Without a key of its own it is nobody: whom it might be, none can guess.
         self._device = Device(
-            private_key=generate_private_key(os.urandom), random=os.urandom, wall_clock=time.time_ns, mtu=mtu
+            private_key=generate_private_key(random_bytes), random=random_bytes, wall_clock=wall_ns, mtu=mtu
         )
         self._mark = 0
         self._faces = {MAIN_FACE: _Face(parameters=PLAIN, port=UdpPort(_bind(0, host)))}
@@ -204,7 +203,7 @@ class Engine:
     def _apply_device(self, change: DeviceChange, now: float) -> None:
         if change.private_key is not None:
             self._private_key = change.private_key
-            key = change.private_key if any(change.private_key) else generate_private_key(os.urandom)
+            key = change.private_key if any(change.private_key) else generate_private_key(random_bytes)
             self._device.set_private_key(key, now)
 
     def _set_mark(self, mark: int | None) -> None:

@@ -1,8 +1,6 @@
 """Tunnels for those who run them: a device with its socket and its pump, opened and closed as one."""
 
 import functools
-import os
-import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import NoReturn
@@ -23,6 +21,7 @@ from pharos.wire.awg.udp import ANY_IPV4, ANY_IPV6, UdpPort, bind_udp, local_add
 from pharos.wire.errors import ParameterError
 from pharos.wire.tasks import open_background
 from pharos.wire.tcpdial import Protect
+from pharos.wire.world import random_bytes, wall_ns
 
 
 class Tunnel:
@@ -200,7 +199,7 @@ async def open_client_tunnel(
     """
     if peer.endpoint is None:
         raise ParameterError("endpoint = None: must be given for the peer of a client tunnel")
-    device = Device(private_key=private_key, random=os.urandom, wall_clock=time.time_ns, parameters=parameters, mtu=mtu)
+    device = Device(private_key=private_key, random=random_bytes, wall_clock=wall_ns, parameters=parameters, mtu=mtu)
     now = trio.current_time()
     device.set_peer(peer, now)
     device.initiate_handshake(peer.public_key, now)
@@ -221,7 +220,7 @@ async def _seek_way(
     client: ClientTunnel, ways: Sequence[Way], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> NoReturn:
     """Try the next way whenever the peer has been silent for too long. A session lives on, if the peer is there."""
-    tries, silence = endpoints(ways, os.urandom), Silence(client.status())
+    tries, silence = endpoints(ways, random_bytes), Silence(client.status())
     task_status.started()
     while True:
         await trio.sleep(LOOK_EVERY)

@@ -16,6 +16,7 @@ from pharos.wire.awg.endpoint import Address
 from pharos.wire.listen import naming_address
 from pharos.wire.tcpdial import Protect
 from pharos.wire.units import MIB
+from pharos.wire.world import this_world
 
 ANY_IPV4: Final = "0.0.0.0"  # noqa: S104 — peers come by whatever interface routes to us.
 ANY_IPV6: Final = "::"
@@ -127,10 +128,8 @@ def bind_udp(host: str, port: int, *, protect: Protect | None = None) -> socket.
 
     Raises: OSError — the address is not ours, the port is taken, or the socket cannot be protected.
     """
-    if ipaddress.ip_address(host).version == 4:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    else:
-        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    family = socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6
+    sock = this_world().udp_socket(family)
     try:
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

@@ -2,7 +2,6 @@
 
 import enum
 import functools
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -27,6 +26,7 @@ from pharos.wire.passage.session import SESSION_LIMIT as SESSION_LIMIT
 from pharos.wire.passage.session import Session
 from pharos.wire.rpc.limits import CLOSE_GRACE
 from pharos.wire.units import SECONDS
+from pharos.wire.world import random_bytes
 
 FIRST_MESSAGE_TIMEOUT: Final = 10 * SECONDS
 CONFIRM_TIMEOUT: Final = 10 * SECONDS
@@ -181,7 +181,7 @@ async def _read_first_message(
         psk: bytes | None = None
         if request.ticket_id is not None:
             # An unknown ticket gets a psk that nobody knows, so that it fails where and as a wrong secret does.
-            psk = await find_psk(request.ticket_id) or secrets.token_bytes(PSK_LENGTH)
+            psk = await find_psk(request.ticket_id) or random_bytes(PSK_LENGTH)
         await wait()
         return _read_by_one_of(meant, message, request, psk, generate)
     except RemoteProtocolError as error:

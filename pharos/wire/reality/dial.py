@@ -1,7 +1,5 @@
 """A device's way to its node: TCP, then REALITY's handshake, then a stream."""
 
-import os
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
@@ -16,6 +14,7 @@ from pharos.wire.reality.errors import RealCertificateError
 from pharos.wire.reality.stream import CHUNK, CLOSE_TIMEOUT, RealityStream
 from pharos.wire.tcpdial import Protect, Resolve, open_tcp
 from pharos.wire.units import SECONDS
+from pharos.wire.world import random_bytes, wall_seconds
 
 CONNECT_TIMEOUT: Final = 15 * SECONDS
 """For TCP and handshake together: two round trips, and TCP's second and third try after 1 s and 3 s."""
@@ -31,8 +30,8 @@ async def open_reality(
     settings: ClientSettings,
     *,
     connect_timeout: float = CONNECT_TIMEOUT,
-    clock: Callable[[], float] = time.time,
-    random: Random = os.urandom,
+    clock: Callable[[], float] = wall_seconds,
+    random: Random = random_bytes,
 ) -> AsyncIterator[RealityStream]:
     """Dial a node; the stream is closed when the block ends. Parameters and errors are those of `dial_reality`."""
     stream = await dial_reality(host, port, settings, connect_timeout=connect_timeout, clock=clock, random=random)
@@ -48,8 +47,8 @@ async def dial_reality(
     settings: ClientSettings,
     *,
     connect_timeout: float = CONNECT_TIMEOUT,
-    clock: Callable[[], float] = time.time,
-    random: Random = os.urandom,
+    clock: Callable[[], float] = wall_seconds,
+    random: Random = random_bytes,
     take_stranger: TakeStranger | None = None,
     protect: Protect | None = None,
     resolve: Resolve | None = None,
@@ -76,7 +75,7 @@ async def start_reality(
     settings: ClientSettings,
     *,
     now: float,
-    random: Random = os.urandom,
+    random: Random = random_bytes,
     take_stranger: TakeStranger | None = None,
 ) -> RealityStream:
     """Do a device's handshake on a fresh transport, which is the stream's then; if it fails, it is closed.

@@ -6,7 +6,6 @@ import errno
 import ipaddress
 import logging
 import socket
-import time
 from contextlib import ExitStack
 from typing import Final, NoReturn
 
@@ -21,6 +20,7 @@ from pharos.wire.reality.control import Change, State, UserState, as_public_key
 from pharos.wire.reality.params import split_target
 from pharos.wire.reality.routing import Routes
 from pharos.wire.reality.serving import RealityServer, ServerSettings
+from pharos.wire.world import this_world, wall_ns
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class RealityEngine:
         self._told = Change()
         self._doors: dict[Door, socket.socket] = {}
         self._stopped = False
-        self.started_ns: Final = time.time_ns()
+        self.started_ns: Final = wall_ns()
         """Unix time."""
         self._doors_changed = trio.Event()
 
@@ -114,7 +114,7 @@ class RealityEngine:
         if not self._doors:
             await trio.sleep_forever()
         # The loop closes what it accepts on; the doors stay ours.
-        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock.dup())) for sock in self._doors.values()]
+        listeners = [trio.SocketListener(this_world().trio_socket(sock.dup())) for sock in self._doors.values()]
         await accept_forever(
             listeners,
             lambda sock, source: self.server.take(connections, sock, source),
@@ -214,7 +214,7 @@ def _settings(told: Change) -> ServerSettings | None:
 
 def _bind(host: str, port: int) -> socket.socket:
     address = ipaddress.ip_address(host)
-    sock = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+    sock = this_world().tcp_socket(socket.AF_INET if address.version == 4 else socket.AF_INET6)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address.version == 6:

@@ -24,6 +24,7 @@ from pharos.wire.openers import DatagramTunnel as DatagramTunnel
 from pharos.wire.openers import OpenTcp as OpenTcp
 from pharos.wire.openers import OpenUdp as OpenUdp
 from pharos.wire.units import KIB, MINUTES, SECONDS
+from pharos.wire.world import this_world
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ async def serve_front(
             log.debug("a client was refused: %d are here", clients)
             return
         clients += 1
-        nursery.start_soon(serve, trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+        nursery.start_soon(serve, trio.SocketStream(this_world().trio_socket(sock)))
 
     async with trio.open_nursery() as nursery:
         bound: tuple[str, int] = listener.socket.getsockname()[:2]

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import enum
 import logging
-import os
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -41,6 +39,7 @@ from pharos.wire.reality.records import (
 )
 from pharos.wire.reality.relaying import BROKEN
 from pharos.wire.units import MILLISECONDS, SECONDS
+from pharos.wire.world import random_bytes, wall_seconds
 
 log = logging.getLogger(__name__)
 
@@ -112,8 +111,8 @@ async def learn(
     target: tuple[str, int],
     server_names: frozenset[str],
     *,
-    random: Random = os.urandom,
-    clock: Callable[[], float] = time.time,
+    random: Random = random_bytes,
+    clock: Callable[[], float] = wall_seconds,
     patience: Patience | None = None,
 ) -> Habits:
     """Visit the target once for each name and ALPN, and some times more for what it bears. ``clock``: Unix seconds.

@@ -6,8 +6,6 @@ stands between can accept it.
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -21,6 +19,7 @@ from pharos.wire.reality.options import Endpoint
 from pharos.wire.reality.stream import RealityStream
 from pharos.wire.tcpdial import Protect, Resolve
 from pharos.wire.units import MILLISECONDS
+from pharos.wire.world import random_bytes, wall_seconds
 
 NEXT_AFTER: Final = 250 * MILLISECONDS
 """What RFC 8305 §5 recommends between two attempts."""
@@ -31,8 +30,8 @@ async def race_reality(
     *,
     next_after: float = NEXT_AFTER,
     connect_timeout: float = CONNECT_TIMEOUT,
-    clock: Callable[[], float] = time.time,
-    random: Random = os.urandom,
+    clock: Callable[[], float] = wall_seconds,
+    random: Random = random_bytes,
     take_stranger: TakeStranger | None = None,
     protect: Protect | None = None,
     resolve: Resolve | None = None,

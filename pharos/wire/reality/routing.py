@@ -14,6 +14,7 @@ import trio
 from pharos.wire.errors import LinkRefusedError
 from pharos.wire.reality.addresses import Address
 from pharos.wire.units import SECONDS
+from pharos.wire.world import this_world
 
 ATTEMPT_TIMEOUT: Final = 5 * SECONDS
 """For one address of several: TCP's second and third try come after 1 s and 3 s."""
@@ -34,7 +35,7 @@ def is_own(address: IpAddress) -> bool:
     """Whether it is an address of this machine, now: only to such a one a socket can be bound."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        with this_world().udp_socket(family) as sock:
             sock.bind((str(address), 0))
     except OSError:
         return False

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import os
 import socket
-import time
 from collections.abc import Callable
 from typing import Final, NoReturn
 
@@ -36,6 +34,7 @@ from pharos.wire.reality.throttle import Bucket
 from pharos.wire.reality.users import Session, Users
 from pharos.wire.reality.vlessstream import VlessStream, receive_request
 from pharos.wire.units import HOURS, MINUTES
+from pharos.wire.world import random_bytes, this_world, wall_seconds
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +84,8 @@ class RealityServer:
         relay_limits: RelayLimits | None = None,
         carry_limits: CarryLimits | None = None,
         patience: Patience | None = None,
-        clock: Callable[[], float] = time.time,
-        random: Random = os.urandom,
+        clock: Callable[[], float] = wall_seconds,
+        random: Random = random_bytes,
     ) -> None:
         self.users: Final = Users(clock=lambda: int(clock() * 1e9))
         self.counters: Final = Counters()
@@ -125,7 +124,7 @@ class RealityServer:
             refuse(sock)
             return
         self.counters.connections += 1
-        client = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        client = trio.SocketStream(this_world().trio_socket(sock))
         nursery.start_soon(self._serve, client, source, self.settings)
 
     async def run_learning(self) -> NoReturn:

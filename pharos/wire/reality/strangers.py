@@ -6,7 +6,6 @@ browser would have said meanwhile, its Finished and a request, is not said: only
 
 from __future__ import annotations
 
-import os
 from typing import Final, NoReturn
 
 import trio
@@ -14,6 +13,7 @@ import trio
 from pharos.wire.reality.draws import Random, below
 from pharos.wire.reality.stream import CHUNK
 from pharos.wire.units import SECONDS
+from pharos.wire.world import random_bytes
 
 HOLD: Final = 5 * SECONDS
 """At least; visitors leave most pages within seconds."""
@@ -28,7 +28,7 @@ MAX_HELD: Final = 8
 class Strangers:
     """Holds their transports in a nursery, which ends them all when it is cancelled."""
 
-    def __init__(self, nursery: trio.Nursery, *, random: Random = os.urandom) -> None:
+    def __init__(self, nursery: trio.Nursery, *, random: Random = random_bytes) -> None:
         self.held = 0
         self._nursery = nursery
         self._random = random
@@ -53,7 +53,7 @@ class Strangers:
 
 
 async def run_strangers(
-    *, random: Random = os.urandom, task_status: trio.TaskStatus[Strangers] = trio.TASK_STATUS_IGNORED
+    *, random: Random = random_bytes, task_status: trio.TaskStatus[Strangers] = trio.TASK_STATUS_IGNORED
 ) -> NoReturn:
     """Hold whatever is taken until cancelled; ``started`` with who takes it."""
     async with trio.open_nursery() as nursery:

@@ -7,7 +7,6 @@ certificate. No HTTP is sent, so that no redirect is followed and nothing is fet
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 import ssl
 from collections.abc import Iterable
@@ -28,6 +27,7 @@ from pharos.wire.reality.routing import IpAddress, Routes
 from pharos.wire.reality.targetanswer import Answer, AnswerReader
 from pharos.wire.reality.targetreport import Check, Finding, TargetReport, Verdict
 from pharos.wire.units import MILLISECONDS, SECONDS
+from pharos.wire.world import random_bytes
 
 PORT: Final = 443
 MAX_ADDRESSES: Final = 16
@@ -60,7 +60,7 @@ async def check_target(
     only_public: bool = False,
     routes: Routes | None = None,
     trust: ssl.SSLContext | None = None,
-    random: Random = os.urandom,
+    random: Random = random_bytes,
     limits: CheckLimits | None = None,
 ) -> TargetReport:
     """Visit a site, a few times for each of the ``names`` (default: the host's own), and report.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import operator
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -27,6 +26,7 @@ from pharos.wire.reality.session import (
 from pharos.wire.reality.stream import RealityStream
 from pharos.wire.reality.vless import Request
 from pharos.wire.units import KIB
+from pharos.wire.world import random_bytes
 
 SLICE: Final = 256 * KIB
 """Sent at once of a larger buffer, so that padding it holds no second one of its size."""
@@ -193,13 +193,15 @@ class VlessStream(trio.abc.HalfCloseableStream):
             self._busy.remove(what)
 
 
-def request_over(outer: RealityStream, request: Request, *, random: Callable[[int], bytes] = os.urandom) -> VlessStream:
+def request_over(
+    outer: RealityStream, request: Request, *, random: Callable[[int], bytes] = random_bytes
+) -> VlessStream:
     """Return the stream of a request, which goes out with the first payload, or half a second later while receiving."""
     return VlessStream(outer, ClientSession(request, random=random, now=trio.current_time()))
 
 
 async def receive_request(
-    outer: RealityStream, accounts: Accounts, *, random: Callable[[int], bytes] = os.urandom
+    outer: RealityStream, accounts: Accounts, *, random: Callable[[int], bytes] = random_bytes
 ) -> tuple[RequestReceived, VlessStream]:
     """Wait for a client's request; return it and its stream. The caller owns the time-out, and ``outer`` on an error.
 

@@ -35,6 +35,7 @@ from pharos.wire.rpc.secure import (
 from pharos.wire.rpc.status import is_peer_fault
 from pharos.wire.tcpdial import Protect, Resolve, make_protected, open_tcp
 from pharos.wire.units import KIB, SECONDS
+from pharos.wire.world import this_world
 
 __all__ = ["SecureStream", "SslStream", "TlsAlertError", "TlsStream", "open_tls", "serve_tls"]
 
@@ -227,7 +228,7 @@ class SslStream(SecureStream):
         server_hostname: str | None,
         turns: trio.Lock | None = None,
     ) -> Self:
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(tcp))
+        stream = trio.SocketStream(this_world().trio_socket(tcp))
         secured = trio.SSLStream(
             stream,
             context,
@@ -315,7 +316,7 @@ async def _connect(host: str, port: int, protect: Protect | None, resolve: Resol
     family = _family(host)
     if family is None:
         stream = await open_tcp(host, port, protect=protect, resolve=resolve)
-        return socket.socket(fileno=stream.socket.detach())
+        return this_world().socket_of(stream.socket.detach())
     # There is nothing to look up and no second address to race the first (RFC 8305).
     sock = make_protected(family, protect)
     try:

@@ -25,6 +25,7 @@ from pharos.helm.errors import BusyError, ProviderAwayError, ProviderError
 from pharos.helm.live.board import now_us
 from pharos.helm.model.oidc import Claims, Client, check_issuer
 from pharos.wire.units import HOURS, KIB, SECONDS
+from pharos.wire.world import in_thread
 
 # A person waits in front of it; what has not come by then is tried again by a click.
 TIMEOUT: Final = 10 * SECONDS
@@ -140,7 +141,7 @@ class Provider:
     ) -> tuple[int, bytes]:
         if self._trust is None:
             # The system's, for a company's own authority stands there. Reading it takes tens of milliseconds.
-            self._trust = await trio.to_thread.run_sync(ssl.create_default_context)
+            self._trust = await in_thread(ssl.create_default_context)
         try:
             with trio.fail_after(TIMEOUT):
                 # Nothing of the environment: a proxy of this process's user is not asked to carry sign-ins.

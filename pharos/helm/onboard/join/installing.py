@@ -15,6 +15,7 @@ from pharos.helm.onboard.join.settings import set_keys
 from pharos.helm.onboard.join.site import Outcome, Site, explain, listed
 from pharos.helm.onboard.remote import Progress
 from pharos.wire.units import MINUTES, SECONDS
+from pharos.wire.world import in_thread
 
 # Python and what it needs from a slow mirror, unpacked on a machine with one slow core.
 INSTALL_TIMEOUT: Final = 10 * MINUTES
@@ -46,7 +47,7 @@ async def upload(site: Site) -> Outcome:
     for part, deb in site.debs.items():
         target = f"{site.trace.folder}/{deb.path.name}"
         site.uploaded[part] = target
-        if await _has(site, target, await trio.to_thread.run_sync(deb.digest)):
+        if await _has(site, target, await in_thread(deb.digest)):
             continue
         await site.remote.upload(deb.path, target, _telling(site, deb.path.name))
         sent.append(deb.path.name)

@@ -19,6 +19,7 @@ from pharos.helm.onboard.join.settings import set_keys
 from pharos.helm.onboard.join.site import Outcome, Site, listed
 from pharos.helm.onboard.join.traces import open_traces, read_traces
 from pharos.helm.onboard.join.wish import Wish, name_of
+from pharos.wire.world import in_thread
 
 
 async def look(site: Site, *, changes: bool = True) -> Outcome:
@@ -70,7 +71,7 @@ async def _deb(site: Site, part: Part) -> Deb | None:
     """Return the package for a part; None where helm came without one and the machine has it already."""
     facts, deb = site.remote.facts, _override(site.wish.deb, part)
     try:
-        return await trio.to_thread.run_sync(find_deb, part.agent.package, facts.arch, deb)
+        return await in_thread(find_deb, part.agent.package, facts.arch, deb)
     except NotFoundError:
         if deb is None and is_installed(facts, part):
             return None

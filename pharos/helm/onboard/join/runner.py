@@ -39,6 +39,7 @@ from pharos.helm.store.database import Database, Store
 from pharos.helm.store.onboardings import ONBOARDINGS, onboardings_at_work
 from pharos.helm.store.records import change_record, get_record
 from pharos.wire.errors import WireError
+from pharos.wire.world import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ class Onboardings:
         if self._state is None:
             raise ConflictError("helm does not run: helm ssh-key shows it, too")
         state = self._state
-        return await trio.to_thread.run_sync(lambda: SshKeys.open_keys(state).make())
+        return await in_thread(lambda: SshKeys.open_keys(state).make())
 
     async def run(
         self,

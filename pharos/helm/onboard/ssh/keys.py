@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import Final, Self
@@ -13,8 +12,9 @@ import attrs
 
 from pharos.helm.ca.sshkey import make_ssh_key, ssh_public_line
 from pharos.helm.onboard.ssh.pins import Pins
+from pharos.wire.chance import token_hex
 from pharos.wire.errors import StateFileError
-from pharos.wire.files import PRIVATE_DIRECTORY, write_atomic
+from pharos.wire.files import PRIVATE_DIRECTORY, sync_directory, write_atomic
 
 FOLDER: Final = "ssh"
 COMMENT: Final = "pharos-helm"
@@ -35,6 +35,8 @@ class SshKeys:
         folder = state / FOLDER
         try:
             folder.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+            # Nothing in it outlives a power cut before its own name does.
+            sync_directory(state)
             status, parent = folder.stat(), state.stat()
             if os.geteuid() == 0 and status.st_uid != parent.st_uid:
                 # `sudo helm …` makes it for the service whose state it is.
@@ -81,13 +83,15 @@ class SshKeys:
         if (line := self.public_line()) is not None:
             return line
         # Two commands at once agree on the one that was linked first.
-        scratch = self.folder / f".id_ed25519.{secrets.token_hex(8)}"
+        scratch = self.folder / f".id_ed25519.{token_hex(8)}"
         write_atomic(scratch, make_ssh_key())
         try:
             with contextlib.suppress(FileExistsError):
                 os.link(scratch, self.identity)
         finally:
             scratch.unlink()
+        # Its public line goes into machines: it is not shown before it is here to stay.
+        sync_directory(self.folder)
         made = self.public_line()
         assert made is not None
         return made

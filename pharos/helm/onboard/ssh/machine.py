@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -25,7 +24,9 @@ from pharos.helm.onboard.ssh.plain import plain
 from pharos.helm.onboard.ssh.process import Ended, finish, run_program, running
 from pharos.helm.onboard.ssh.rootway import RootWay
 from pharos.helm.onboard.ssh.words import BEHIND, Runtime, remote_command, through_words
+from pharos.wire.chance import token_hex
 from pharos.wire.units import KIB
+from pharos.wire.world import in_thread
 
 LOST: Final = 255
 """What ssh itself ends with; a command may, too."""
@@ -77,8 +78,8 @@ class SshMachine:
 
         Raises: RemoteFullError, RemoteCommandError, ConnectionLostError. RemoteAnswerError — it arrived damaged.
         """
-        size, digest = await trio.to_thread.run_sync(_measure, source)
-        words = ("sh", "-c", _RECEIVE, "sh", target, f"{target}.{secrets.token_hex(4)}.part", digest)
+        size, digest = await in_thread(_measure, source)
+        words = ("sh", "-c", _RECEIVE, "sh", target, f"{target}.{token_hex(4)}.part", digest)
         async with running(self.line.words(words)) as process:
             assert process.stdin is not None
             await self._send(source, size, process.stdin, progress)

@@ -38,6 +38,7 @@ from pharos.helm.onboard.ssh.words import (
     scan_words,
 )
 from pharos.wire.tasks import open_background
+from pharos.wire.world import in_thread
 
 PATIENCE: Final = 45.0
 """Seconds to a login, without those in which a person is asked: two hosts on the way, each with ssh's own 20."""
@@ -70,7 +71,7 @@ class Caller:
         Raises: HostKeyError — nobody says that it is. ConnectionLostError, LoginRefusedError, StateFileError.
         """
         pins = self.keys.pins
-        pinned = await trio.to_thread.run_sync(pins.of, resolved.name)
+        pinned = await in_thread(pins.of, resolved.name)
         if pinned:
             if given is not None and given not in {key.fingerprint for key in pinned}:
                 raise HostKeyError(
@@ -90,7 +91,7 @@ class Caller:
                 " machine itself shows with --host-key"
             )
         try:
-            await trio.to_thread.run_sync(pins.add, resolved.name, found)
+            await in_thread(pins.add, resolved.name, found)
         except ConflictError as error:
             raise HostKeyError(f"{error}; try again") from error
         return (found,)

@@ -15,6 +15,7 @@ import trio
 
 from pharos.helm.onboard.errors import RemoteAnswerError, SshMissingError
 from pharos.wire.units import MIB
+from pharos.wire.world import this_world
 
 GRACE: Final = 2.0
 """Seconds that ssh has to end by itself: it says goodbye in one round trip."""
@@ -43,7 +44,7 @@ async def running(words: Sequence[str], *, environment: Mapping[str, str] | None
     Raises: SshMissingError — it is not there.
     """
     try:
-        process = await trio.lowlevel.open_process(
+        process = await this_world().open_process(
             list(words),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -10,6 +10,7 @@ import trio
 
 from pharos.helm.onboard.remote import Destination
 from pharos.helm.onboard.ssh.pins import HostKey
+from pharos.wire.world import in_thread
 
 # Questions come one at a time, and one that was given up keeps its thread until somebody presses Enter.
 _TERMINAL: Final = trio.CapacityLimiter(8)
@@ -87,7 +88,7 @@ class TerminalPrompts:
             except click.Abort:
                 return None
 
-        return await trio.to_thread.run_sync(ask, abandon_on_cancel=True, limiter=_TERMINAL)
+        return await in_thread(ask, abandon_on_cancel=True, limiter=_TERMINAL)
 
     async def tell(self, text: str) -> None:
         """Print it."""

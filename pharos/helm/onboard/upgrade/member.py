@@ -38,6 +38,7 @@ from pharos.helm.onboard.upgrade.events import (
 from pharos.helm.onboard.upgrade.place import ROOM, Installed, Note, Place
 from pharos.helm.onboard.upgrade.plan import Baseline, baseline_of, find_faults
 from pharos.wire.units import MIB, MINUTES, SECONDS
+from pharos.wire.world import in_thread
 
 Connect = Callable[[Member], AbstractAsyncContextManager[Remote]]
 
@@ -126,7 +127,7 @@ class _Attempt:
 
     async def _forward(self, place: Place) -> None:
         with self._step(Step.LOOK, f"look what is installed of {place.package}") as done:
-            deb = await trio.to_thread.run_sync(find_deb, place.package, place.remote.facts.arch, self.options.deb)
+            deb = await in_thread(find_deb, place.package, place.remote.facts.arch, self.options.deb)
             found, note = await place.installed(), await place.read_note()
             self._touched |= note is not None
             done(f"{found.version or 'nothing'} ({found.state}); {deb.version} is to be there")

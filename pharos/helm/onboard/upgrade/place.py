@@ -20,6 +20,7 @@ from pharos.helm.onboard.join.parts import Part
 from pharos.helm.onboard.remote import Progress, Remote
 from pharos.helm.onboard.upgrade.plan import Baseline
 from pharos.wire.units import MIB, MINUTES, SECONDS
+from pharos.wire.world import in_thread
 
 CACHE: Final = PurePosixPath("/var/cache/pharos")
 INSTALL_TIMEOUT: Final = 10 * MINUTES
@@ -211,7 +212,7 @@ class Place:
 
     async def put(self, deb: Deb, progress: Progress) -> str:
         """Bring a package there and return its path. Raises: RemoteAnswerError — what arrived is another file."""
-        wanted = await trio.to_thread.run_sync(deb.digest)
+        wanted = await in_thread(deb.digest)
         target = self.path_of(deb.version)
         made = await self.remote.run("mktemp", "--directory", "--tmpdir", "pharos.XXXXXXXXXX")
         folder = made.decode(errors="replace").strip()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -37,6 +36,7 @@ from pharos.wire.awg.netstack.tunend import TunEnd
 from pharos.wire.awg.netstack.udp import UdpDatagram
 from pharos.wire.openers import OpenTcp, OpenUdp
 from pharos.wire.units import HOURS, KIB, MIB, MINUTES, SECONDS
+from pharos.wire.world import random_bytes
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +90,12 @@ class Forwarder:
         """``addresses`` are its own: it answers echoes to them. The last three can be changed while it runs."""
         self.allowed = allowed
         self.limits = limits or ForwardLimits()
-        self._tcp = TcpTable(TcpConfig(mtu=mtu), os.urandom)
+        self._tcp = TcpTable(TcpConfig(mtu=mtu), random_bytes)
         self._host = Host(
             addresses=[address.packed for address in addresses],
             tcp=self._tcp,
             above=self,
-            random=os.urandom,
+            random=random_bytes,
             anywhere=True,
         )
         self._driver = Driver(self._host, TunEnd(link) if isinstance(link, PacketDevice) else link)

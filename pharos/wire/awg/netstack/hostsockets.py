@@ -19,6 +19,7 @@ from pharos.wire.awg.netstack.resolver import literal_of
 from pharos.wire.openers import DatagramRefusedError, DatagramTunnel
 from pharos.wire.tasks import Turn
 from pharos.wire.tcpdial import Protect, open_tcp
+from pharos.wire.world import this_world
 
 MAX_DATAGRAM: Final = 65_535
 # linux/in.h, linux/in6.h, linux/errqueue.h; the standard library has not all of them.
@@ -43,9 +44,9 @@ async def open_os_udp(*, protect: Protect | None = None, refusals: bool = False)
     """
     await trio.lowlevel.checkpoint()
     try:
-        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock = this_world().udp_socket(socket.AF_INET6)
     except OSError:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock = this_world().udp_socket(socket.AF_INET)
     try:
         six = sock.family == socket.AF_INET6
         if six:
@@ -70,7 +71,7 @@ class OsDatagrams(DatagramTunnel):
 
     def __init__(self, sock: socket.socket, *, refusals: bool) -> None:
         self._plain = sock
-        self._sock = trio.socket.from_stdlib_socket(sock)
+        self._sock = this_world().trio_socket(sock)
         self._refusals = refusals
         self._closed = False
         self._six = sock.family == socket.AF_INET6

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import os
 import socket
 import struct
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from pharos.wire.awg.netstack.racing import FixedFeed, race
 from pharos.wire.awg.randomness import Random
 from pharos.wire.openers import OpenTcp, OpenUdp
 from pharos.wire.units import SECONDS
+from pharos.wire.world import random_bytes
 
 if TYPE_CHECKING:
     # dnspython takes 40 ms to import, and most who import this module never ask.
@@ -51,7 +51,7 @@ class Resolver:
         *,
         open_udp: OpenUdp,
         open_tcp: OpenTcp,
-        random: Random = os.urandom,
+        random: Random = random_bytes,
         port: int = PORT,
     ) -> None:
         """``open_udp``: best of sockets that tell of refusals, which are then not waited for."""

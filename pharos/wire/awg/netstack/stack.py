@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import functools
 import ipaddress
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Interface, IPv6Interface
@@ -35,6 +34,7 @@ from pharos.wire.awg.ping import PingReport
 from pharos.wire.awg.randomness import Random
 from pharos.wire.tasks import open_background
 from pharos.wire.units import MILLISECONDS, SECONDS
+from pharos.wire.world import random_bytes
 
 LINGER: Final = 1 * SECONDS
 """For what was sent on streams that are closed to arrive, when the block of a stack ends by itself."""
@@ -53,7 +53,7 @@ class Netstack:
     ) -> None:
         self._addresses: dict[int, IpAddress] = {address.version: address for address in reversed(addresses)}
         self._versions = order_versions(addresses)
-        self._random: Random = os.urandom
+        self._random: Random = random_bytes
         self._tcp = TcpTable(TcpConfig(mtu=mtu), self._random)
         self._host = Host(
             addresses=[address.packed for address in addresses], tcp=self._tcp, above=self, random=self._random
