@@ -63,6 +63,7 @@ async def test_beyond_its_rate_the_relay_is_busy_for_devices(autojump_clock: Clo
     assert Rates().passage_burst == PASSAGE_BURST
 
 
+@pytest.mark.row(26)
 async def test_stranger_is_held_back_by_its_address_whatever_connection_it_comes_on(autojump_clock: Clock) -> None:
     async with memory_beacon(limiter=PassageLimiter()) as beacon, beacon.linked():
         fates = [await strangers_fate(beacon, ENROL) for _ in range(SOURCE_BURST + 5)]
@@ -75,6 +76,7 @@ async def test_stranger_is_held_back_by_its_address_whatever_connection_it_comes
         assert await strangers_fate(beacon, ENROL) == "open"
 
 
+@pytest.mark.row(26)
 async def test_only_so_many_logins_wait_for_a_person(autojump_clock: Clock) -> None:
     limiter = PassageLimiter(Rates(source_burst=1_000, strangers_burst=1_000))
     async with memory_beacon(limiter=limiter) as beacon, beacon.linked():
@@ -164,6 +166,8 @@ async def sends(beacon: MemoryBeacon, octets: int, *, certificate: bytes | None)
     return back, None
 
 
+@pytest.mark.row(26)
+@pytest.mark.red_inside
 async def test_stranger_sends_32_kib_and_no_more(autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     async with memory_beacon() as beacon, beacon.linked():
         too_much = (STRANGER_OCTETS, ErrorCodes.ENHANCE_YOUR_CALM)
@@ -175,6 +179,7 @@ async def test_stranger_sends_32_kib_and_no_more(autojump_clock: Clock, monkeypa
         assert await sends(beacon, 100 * KIB, certificate=None) == (100 * KIB, None)
 
 
+@pytest.mark.row(26)
 async def test_whole_request_at_once_is_not_a_way_round(autojump_clock: Clock) -> None:
     async with memory_beacon() as beacon, beacon.linked():
         client = await beacon.dial(certificate=None)
@@ -203,6 +208,8 @@ async def lasts(beacon: MemoryBeacon, purpose: str, *, certificate: bytes | None
 
 
 @pytest.mark.parametrize(("purpose", "seconds"), [(ENROL, ENROLMENT_TIME), ("login", LOGIN_TIME)])
+@pytest.mark.row(26)
+@pytest.mark.red_inside
 async def test_strangers_passage_ends_in_time(
     autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch, purpose: str, seconds: float
 ) -> None:
@@ -216,6 +223,7 @@ async def test_strangers_passage_ends_in_time(
 
 
 @pytest.mark.parametrize(("certificate", "seconds"), [(None, FIRST_REQUEST_TIMEOUT), (b"a device", DEVICE_IDLE)])
+@pytest.mark.row(26, 33)
 async def test_client_that_asks_for_nothing_is_left(
     autojump_clock: Clock, certificate: bytes | None, seconds: float
 ) -> None:
@@ -227,6 +235,7 @@ async def test_client_that_asks_for_nothing_is_left(
         assert "goodbye" in str(client.connection.error)
 
 
+@pytest.mark.row(26)
 async def test_stranger_cannot_hold_its_connection_by_being_refused(autojump_clock: Clock) -> None:
     async with memory_beacon() as beacon, beacon.linked():
         began = trio.current_time()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,8 @@ def test_passages_beyond_the_rate_are_busy() -> None:
     assert admitted(PassageLimiter(NO_RATES), 2_000, 0.0) == 2_000
 
 
+@pytest.mark.row(26)
+@pytest.mark.red_inside
 def test_one_source_is_held_back_and_others_do_not_notice() -> None:
     limiter = PassageLimiter()
     assert admitted(limiter, 1_000, 0.0, stranger="198.51.100.7") == SOURCE_BURST
@@ -60,6 +63,7 @@ def test_one_source_is_held_back_and_others_do_not_notice() -> None:
     assert weakened.admit(0.0, stranger="198.51.100.8") is Refusal.BUSY
 
 
+@pytest.mark.row(26)
 def test_source_is_a_whole_64_in_ipv6() -> None:
     limiter = PassageLimiter()
     tries = [f"2001:db8:0:1::{number:x}" for number in range(100)]
@@ -67,6 +71,8 @@ def test_source_is_a_whole_64_in_ipv6() -> None:
     assert admitted(limiter, 1, 0.0, stranger="2001:db8:0:2::1") == 1
 
 
+@pytest.mark.row(26)
+@pytest.mark.red_inside
 def test_any_number_of_strangers_leaves_the_rest_to_devices() -> None:
     limiter = PassageLimiter()
     strangers = sum(limiter.admit(0.0, stranger=address) is None for address in ADDRESSES)

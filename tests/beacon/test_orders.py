@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import math
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +39,7 @@ from pharos.wire.rpc.h2conn import Connection
 from pharos.wire.rpc.h2stream import H2Stream
 from pharos.wire.rpc.server import Service
 from pharos.wire.rpc.transport import SecureStream, open_tls
+from pharos.wire.world import World, inhabiting
 from tests.support.agents import joined
 from tests.support.pki import believing_both, home_fleet, utc_now
 from tests.support.relay import echo, passage_headers
@@ -193,6 +196,41 @@ async def test_refused_order_is_not_reported_and_the_next_is_obeyed(tmp_path: Pa
         assert (report.manifest_version, report.deny_version) == (2, 3)
         with pytest.raises(trio.WouldBlock):
             helm.reports.receive_nowait()
+
+
+class Disk(World):
+    """One that may be full."""
+
+    full = False
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(descriptor, data)
+
+
+async def test_beacon_with_a_full_disk_keeps_its_tunnel_and_asks_again_for_its_orders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(orders, "ASK_AGAIN", 0.05)
+    disk = Disk()
+    with inhabiting(disk):
+        async with running(tmp_path) as beacon:
+            helm = Orders()
+            await beacon.dial_as_helm(helm)
+            await helm.reports.receive()
+            disk.full = True
+            order = {"manifest": HELM.manifest(2), "deny_list": HELM.deny_list(LOST, version=3)}
+            # It has nothing of it, and says so anew; passages go on by the same tunnel.
+            report = await helm.order(**order)
+            assert (report.manifest_version, report.deny_version) == (0, 0)
+            passage = await beacon.open_passage("ann")
+            passage.close()
+            disk.full = False
+            report = await helm.order(**order)
+            assert (report.manifest_version, report.deny_version) == (2, 3)
+    assert "orders wait: the disk does not take them" in caplog.text
+    caplog.clear()
 
 
 async def test_helm_that_says_which_run_it_is_takes_over_from_another(tmp_path: Path) -> None:

@@ -294,9 +294,7 @@ def test_what_cannot_be_written_is_one_sentence(site: Site) -> None:
 HOSTILE = f"fe80::1%\nPostUp = {COMMAND}\n#"
 
 
-def test_a60_without_its_checks_an_address_would_bring_a_hook_along(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a60_turns_red_where_an_address_is_a_text(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orders, "check_address", ipaddress.ip_address)
     monkeypatch.setattr(conf, "check_fields", lambda section, keys: None)
     monkeypatch.setattr(rendering, "check_space", lambda networks: None)

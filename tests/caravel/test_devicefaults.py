@@ -161,6 +161,13 @@ def test_key_that_opened_a_store_is_nowhere_after_a_cut_change_and_the_next_writ
         assert device.lost() == ""
 
 
+def test_change_that_was_cut_short_is_finished_before_the_next(device: Device) -> None:
+    """Its passphrase is asked for only when the next change opens the store; until then it cannot be finished."""
+    for attempt in device.every_death("protect"):
+        devices.open_store(device.state).vault.change_protection(Protection.KEY_FILE)
+        assert device.lost() == "", f"after {attempt.acknowledged}"
+
+
 def test_protection_is_lost_where_the_old_key_is_given_up_first(device: Device) -> None:
     """Weakened."""
     assert list(protection_losses(device, "at once"))

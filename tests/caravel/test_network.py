@@ -10,9 +10,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from pharos.caravel.tunnel import network as module
 from pharos.caravel.tunnel.network import Vantage, look_around, open_network_watch
 from pharos.caravel.tunnel.resolving import MAX_ADDRESSES, Resolver, resolve_all
+from pharos.wire.world import World, inhabiting
 from tests.support.legs import HERE, NOWHERE, THERE
 
 
@@ -48,29 +48,27 @@ def test_key_is_the_gateway_where_it_can_be_seen() -> None:
     assert Vantage(addresses=("192.0.2.7",)).key == "192.0.2.7"
 
 
-async def test_change_is_told_once_and_a_sleep_too(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody_tells() -> None:
-        raise OSError("this is no Linux")
-
-    monkeypatch.setattr(module, "_open_news", nobody_tells)
+async def test_change_is_told_once_and_a_sleep_too(autojump_clock: MockClock) -> None:
     now, slept, told = [HERE], [0.0], list[str]()
-    async with open_network_watch(lambda: now[0], told.append, clock=lambda: slept[0]):
-        await trio.sleep(10)
-        assert told == []
-        now[0] = THERE
-        await trio.sleep(3)
-        assert told == ["this machine is in another network"]
-        now[0] = NOWHERE
-        await trio.sleep(3)
-        assert told[1:] == ["this machine has no network"]
-        now[0] = THERE
-        await trio.sleep(3)
-        slept[0] = 3600.0
-        await trio.sleep(3)
-        assert told[2:] == ["this machine is in another network", "this machine has slept"]
-        slept[0] += 1.0
-        await trio.sleep(10)
-        assert len(told) == 4
+    # A `World` that is not this machine is told nothing by a kernel.
+    with inhabiting(World()):
+        async with open_network_watch(lambda: now[0], told.append, clock=lambda: slept[0]):
+            await trio.sleep(10)
+            assert told == []
+            now[0] = THERE
+            await trio.sleep(3)
+            assert told == ["this machine is in another network"]
+            now[0] = NOWHERE
+            await trio.sleep(3)
+            assert told[1:] == ["this machine has no network"]
+            now[0] = THERE
+            await trio.sleep(3)
+            slept[0] = 3600.0
+            await trio.sleep(3)
+            assert told[2:] == ["this machine is in another network", "this machine has slept"]
+            slept[0] += 1.0
+            await trio.sleep(10)
+            assert len(told) == 4
 
 
 async def test_names_are_remembered_for_when_nobody_can_be_asked(autojump_clock: MockClock) -> None:

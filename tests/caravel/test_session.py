@@ -179,7 +179,7 @@ async def test_refusal_is_told_as_one(autojump_clock: MockClock) -> None:
 async def test_pauses_grow_to_half_a_minute_and_another_network_ends_them(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr(module.random, "random", lambda: 1.0)
+    monkeypatch.setattr(module, "fraction", lambda: 1.0)
     a = Node("a", error=NoAnswerError("nobody is there"))
     async with session(a) as (tunnel, _, around):
         await trio.sleep(400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -129,6 +130,24 @@ class TestFiles:
         again = caravel(tmp_path / "u", "import", str(file), "--post-quantum")
         assert again.exit_code == Exit.DONE
         assert LinkStore(tmp_path / "u").find("cafe").options.post_quantum is True
+
+    def test_full_disk_leaves_no_half_of_a_file(
+        self, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.prepare(state)
+        file = tmp_path / "x.pharos"
+        words = ("export", "cafe", "--file", str(file), "--open")
+
+        def full(_descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            done = caravel(state, *words)
+        assert done.exit_code == Exit.FAILED
+        assert "make room there" in done.stderr
+        assert not file.exists()
+        assert caravel(state, *words).exit_code == Exit.DONE
 
     def test_what_does_not_go_together_is_told_so(self, state: Path, tmp_path: Path) -> None:
         self.prepare(state)

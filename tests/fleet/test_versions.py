@@ -20,6 +20,7 @@ from pharos.helm.store.migrations import core_migrations
 from pharos.wire.gen.pharos.account.v1.account_grpc import AccountBase, EnrolmentBase
 from pharos.wire.gen.pharos.buoy.v1.control_grpc import ControlBase
 from pharos.wire.gen.pharos.relay.v1.orders_grpc import OrdersBase
+from tests.support.figures import Fault, record
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.helm import sample_act
 from tests.support.wireversions import Vocabulary, frozen, frozen_versions, without
@@ -121,6 +122,7 @@ async def test_fleet_of_todays_helm_and_frozen_agents_lives(
     speaking(Vocabulary(frozen(version)))
     node = await lives(tmp_path, reality=True)
     assert node["agent_version"] == pharos.__version__
+    record(Fault.MIXED_VERSIONS, f"steps of a fleet's life that failed with agents of {version}", 0)
 
 
 async def test_node_that_never_heard_of_what_came_last_is_served_without_it(

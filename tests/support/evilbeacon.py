@@ -59,6 +59,9 @@ QUARTER = datetime.timedelta(minutes=15)
 class HonestBeacon:
     """A relay with the product's own listeners."""
 
+    host = HOST
+    """Address to listen on."""
+
     def __init__(self, state: Path) -> None:
         self.keys = AgentKeys(open_state_directory(state), Role.RELAY)
         self.upstreams = Upstreams()
@@ -78,7 +81,7 @@ class HonestBeacon:
                     serve_tunnel,
                     self.upstreams,
                     standing=self.standing,
-                    host=HOST,
+                    host=self.host,
                     port=tunnel,
                     attend=self._attend,
                 )
@@ -90,7 +93,7 @@ class HonestBeacon:
         await serve_ingress(
             self.upstreams,
             standing=self.standing,
-            host=HOST,
+            host=self.host,
             port=port,
             limiter=self.limiter,
             task_status=task_status,
@@ -121,7 +124,7 @@ class EvilBeacon(HonestBeacon, FrameForwarder):
             await Connection(stream, client_side=False, windows=EDGE, accept=self.accept, peer=peer).run()
 
         context = functools.partial(self.standing.context, INGRESS)
-        await serve_tls(serve, host=HOST, port=port, context=context, task_status=task_status)
+        await serve_tls(serve, host=self.host, port=port, context=context, task_status=task_status)
 
 
 def cut_at(size: int) -> Callable[[], Edit]:

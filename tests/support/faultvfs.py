@@ -15,6 +15,9 @@ from typing import Any, Final
 
 Point = Callable[[str], int]
 """Is asked before each write point, by name; returns 0 to go on, an SQLite result code to fail, or does not return."""
+Seen = Callable[[str, str, int, bytes], None]
+"""Is told what was done and of which file: ``write`` with offset and data, ``truncate`` with the size, ``sync``,
+``delete`` with whether the directory is synced, ``open``."""
 
 _POINTER = ctypes.c_void_p
 _SIZE: Final = ctypes.sizeof(_POINTER)
@@ -57,6 +60,7 @@ class FaultVfs:
     """The default VFS of this process from now on; it lasts as long as the process."""
 
     def __init__(self, point: Point) -> None:
+        self.seen: Seen | None = None
         library = ctypes.CDLL(ctypes.util.find_library("sqlite3"))
         library.sqlite3_vfs_find.restype = ctypes.POINTER(_Vfs)
         self._point = point
@@ -93,6 +97,7 @@ class FaultVfs:
         slot = ctypes.cast(file, ctypes.POINTER(_POINTER)).contents
         if code == 0 and slot.value and name is not None:
             self._paths[file] = _text(name)
+            self._tell("open", _text(name))
             slot.value = ctypes.addressof(self._wrapped(slot.value))
         return code
 
@@ -116,16 +121,22 @@ class FaultVfs:
                 read(file, ctypes.addressof(before), size, offset)
                 self._unsynced.setdefault(path, []).append((offset, before.raw))
                 written: int = write(file, data, size, offset)
+                if written == 0 and self.seen is not None:
+                    self._tell("write", path, offset, ctypes.string_at(data, size))
                 return written
 
             def on_truncate(file: int, size: int) -> int:
-                return self._point(f"truncate {self._paths[file]}") or truncate(file, size)
+                code = self._point(f"truncate {self._paths[file]}") or truncate(file, size)
+                if code == 0:
+                    self._tell("truncate", self._paths[file], size)
+                return code
 
             def on_sync(file: int, flags: int) -> int:
                 path = self._paths[file]
                 code = self._point(f"sync {path}") or sync(file, flags)
                 if code == 0:
                     self._unsynced.pop(path, None)
+                    self._tell("sync", path)
                 return code
 
             callbacks = [_WRITE(on_write), _TRUNCATE(on_truncate), _SYNC(on_sync)]
@@ -135,10 +146,18 @@ class FaultVfs:
         return self._methods[methods]
 
     def _delete(self, _vfs: Any, name: int, sync: int) -> int:
-        self._unsynced.pop(_text(name), None)
-        return self._point(f"delete {_text(name)}") or self._real_delete(
+        path = _text(name)
+        self._unsynced.pop(path, None)
+        code: int = self._point(f"delete {path}") or self._real_delete(
             ctypes.addressof(self._real.contents), name, sync
         )
+        if code == 0:
+            self._tell("delete", path, sync)
+        return code
+
+    def _tell(self, what: str, path: str, number: int = 0, data: bytes = b"") -> None:
+        if self.seen is not None:
+            self.seen(what, path, number, data)
 
 
 def _text(name: int) -> str:

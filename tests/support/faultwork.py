@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import os
+import pickle
 import signal
 import sqlite3
 import sys
@@ -19,17 +20,23 @@ from typing import Any, Final
 import outcome
 import trio
 
+from pharos.buoy import state as buoy_state
+from pharos.caravel.admin import kept
 from pharos.caravel.profiles import fleets, layout
 from pharos.caravel.profiles.fleets import Fleets
 from pharos.caravel.profiles.sealedfile import seal_all
 from pharos.caravel.profiles.store import generate_secrets
 from pharos.caravel.profiles.unlocking import Protection
 from pharos.caravel.profiles.vault import Vault
+from pharos.helm.ca.vault import Vault as HelmVault
+from pharos.helm.cli import life
 from pharos.helm.errors import BusyError
+from pharos.helm.model.fleet import Posture
 from pharos.helm.store import connections, database, writer
 from pharos.helm.store.changes import Act
 from pharos.helm.store.copies import make_copy
 from pharos.helm.store.database import Database, Store, open_store
+from pharos.helm.store.outbox import append_entry
 from pharos.helm.store.records import change_record, get_record
 from pharos.helm.store.users import USERS
 from pharos.wire import files
@@ -37,8 +44,14 @@ from pharos.wire.files import write_atomic
 from pharos.wire.ids import FleetId
 from pharos.wire.seal.atrest import StoreKey
 from pharos.wire.seal.passphrase import KeyCost
+from pharos.wire.world import World
 from tests.support import devices
+from tests.support.devicestory import device_story
 from tests.support.faultfs import Fate, FaultFS
+from tests.support.faultstories import tell
+from tests.support.helmfiles import files_story, revert_story
+from tests.support.helmstory import tell_helm
+from tests.support.nodestory import node_story, relay_story
 
 Acknowledge = Callable[..., None]
 
@@ -131,6 +144,42 @@ def migrate(state: Path, acknowledge: Acknowledge) -> None:
             break
 
 
+def count_event(db: Database) -> int:
+    """Write an event; return how many were."""
+    return db.execute("INSERT INTO events (at, kind, detail) VALUES (1, 'k', 'd')").rowcount
+
+
+def open_twice(state: Path, acknowledge: Acknowledge) -> None:
+    """Change the record in two lives of a helm, each of which ends well."""
+    for number in range(2):
+        with open_store(state) as store:
+            for _ in range(3):
+                trio.run(functools.partial(store.run, append_entry, at=1, kind="k", subject="s", actor="a", detail="d"))
+            trio.run(store.record, count_event)
+        acknowledge(number)
+
+
+def begin_fleet(state: Path, acknowledge: Acknowledge) -> None:
+    """Make a fleet as `helm init` does, and acknowledge its kit."""
+    while True:
+        with contextlib.suppress(BusyError, sqlite3.OperationalError), open_store(state, create=True) as store:
+            trio.run(life.begin_fleet, store, state, Posture.PERSONAL, lambda begun: acknowledge(begun.kit))
+            break
+
+
+def show_late(db: Database, vault: HelmVault, data_key: bytes, posture: Posture, show: Callable[..., object]) -> Any:
+    """Weakened: the fleet is there before anybody saw its kit."""
+    begun: list[Any] = []
+    _BEGIN(db, vault, data_key, posture, begun.append)
+    db.execute("COMMIT")
+    show(*begun)
+    db.execute("BEGIN")
+    return begun[0]
+
+
+_BEGIN: Final = life._begin
+
+
 def keep_bundles(state: Path, acknowledge: Acknowledge) -> None:
     """Keep one bundle after another, as a device does that syncs."""
     store = devices.open_store(state)
@@ -176,6 +225,23 @@ def write_in_place(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     os.close(descriptor)
 
 
+def leave_sum(_database: Path) -> None:
+    """Weakened: the checksum of a database stays while it is changed."""
+
+
+def sync_nothing(_world: World, _descriptor: int) -> None:
+    """Weakened: what is written is not waited for."""
+
+
+def sync_no_names(_path: Path) -> None:
+    """Weakened: a file is durable, and its name is not."""
+
+
+def move_aside(path: Path) -> None:
+    """Weakened: a damaged file is moved away before there is another in its place."""
+    path.replace(path.with_name(f"{path.name}.corrupt"))
+
+
 def move_one_by_one(root: Path, fleet: FleetId) -> None:
     """Weakened: files are moved as they come, and what says so is written first."""
     made = layout.make_directory(root, fleet)
@@ -209,16 +275,30 @@ WORKS: Final[dict[str, Callable[[Path, Acknowledge], None]]] = {
     "files": write_files,
     "copies": make_copies,
     "migrate": migrate,
+    "opened twice": open_twice,
+    "init": begin_fleet,
     "bundles": keep_bundles,
     "seal": seal_store,
     "protect": change_protection,
     "second": join_second,
     "forget": forget_fleets,
+    "node": functools.partial(tell, node_story),
+    "relay": functools.partial(tell, relay_story),
+    "device": functools.partial(tell, device_story),
+    "helm": tell_helm,
+    "helm files": functools.partial(tell, files_story),
+    "revert": functools.partial(tell, revert_story),
 }
 WEAK: Final[dict[str, tuple[Any, str, Any]]] = {
     "later": (writer, "transact_together", commit_later),
     "apart": (writer, "transact_together", audit_later),
     "lazy": (database, "open_writing", open_lazily),
+    "shown late": (life, "_begin", show_late),
+    "stale sum": (database, "void", leave_sum),
+    "no sync": (World, "fsync", sync_nothing),
+    "no names": (files, "sync_directory", sync_no_names),
+    "signed out": (kept, "sync_directory", sync_no_names),
+    "aside": (buoy_state, "_set_aside", move_aside),
     "in place": (files, "write_atomic", write_in_place),
     "one by one": (fleets, "move_apart", move_one_by_one),
     "at once": (Vault, "change_protection", change_at_once),
@@ -238,9 +318,20 @@ def run_child(fault: FaultFS, order: dict[str, Any], pipe: int) -> None:
         setattr(*WEAK[order["weak"]])
     if order["after"]:
         threading.Timer(order["after"], os.kill, (os.getpid(), signal.SIGKILL)).start()
+    log = fault.note(Path(order["note"])) if order["note"] else None
     fault.fail_at(order["n"], Fate(order["fate"]), seed=order["seed"])
-    WORKS[order["work"]](Path(order["state"]), lambda *what: say(acknowledged=what))
-    say(points=fault.points)
+
+    def acknowledge(*what: Any) -> None:
+        with fault.paused():
+            say(acknowledged=[one() if callable(one) else one for one in what])
+        if log is not None:
+            log.said()
+
+    WORKS[order["work"]](Path(order["state"]), acknowledge)
+    if log is not None:
+        fault.log = None
+        Path(order["log"]).write_bytes(pickle.dumps(log.steps))
+    say(points=fault.points, visited=sorted(fault.visited))
     # Without Python's own goodbye, which would wait for the timer.
     os._exit(0)
 
@@ -272,6 +363,7 @@ def serve() -> None:
             "finished": bool(points),
             "points": sum(points),
             "code": os.waitstatus_to_exitcode(status),
+            "visited": [name for said in lines for name in said.get("visited", ())],
         }
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

@@ -60,6 +60,8 @@ async def open_helm(state: Path, *, fresh: bool = False) -> AsyncIterator[Sample
     """Lay a fleet down below ``state`` and open it: a copy of one that is made once per run, or a ``fresh`` one."""
     files, kit = make_fleet_files() if fresh else _fleet_files()
     for name, content in files.items():
+        # What a helm that was here before knew of its databases is not true of these.
+        (state / f"{name}.sum").unlink(missing_ok=True)
         write_atomic(state / name, content)
     with open_store(state) as store:
         vault = open_vault(state)

@@ -58,6 +58,14 @@ def test_helm_has_to_run(tmp_path: Path) -> None:
     assert (done.exit_code, "helm has to run" in done.output) == (5, True)
 
 
+def test_a_helm_that_was_killed_is_not_replaced_by_its_record(tmp_path: Path) -> None:
+    assert invoke(main, "init", "--personal", "--yes", "--state", tmp_path).exit_code == 0
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(tmp_path / SOCKET_NAME))
+    done = invoke(main, "nodes", "upgrade", "--all", "--state", tmp_path)
+    assert (done.exit_code, "helm has to run" in done.output) == (5, True)
+
+
 def test_each_line_names_its_machine_and_the_last_word_is_the_outcome(fleet: Fleet) -> None:
     fleet.machines[0].refused = "no\x1b[2J lock"
     code, said = fleet.upgrade("--all", "--at-once", "1")

@@ -103,6 +103,18 @@ def test_damaged_record_is_a_problem_with_the_way_out_and_ends_the_look(state: P
     assert "clock" not in findings
 
 
+def test_record_that_is_not_what_helm_closed_is_a_problem(state: Path) -> None:
+    record = (state / "core.db").read_bytes()
+    at = record.index(b"CREATE TABLE")
+    # A letter of what nobody reads, in a page that is whole.
+    (state / "core.db").write_bytes(record[:at] + b"cREATE" + record[at + 6 :])
+    finding = found(state)["store:core.db"]
+    assert (finding.level, f"rm {state / 'core.db.sum'}" in finding.says) == (Level.PROBLEM, True)
+    (state / "core.db.sum").write_text("{}")
+    finding = found(state)["store:core.db"]
+    assert (finding.level, "core.db.sum is corrupt" in finding.says) == (Level.PROBLEM, True)
+
+
 def test_clock_before_what_the_fleet_signed_is_a_problem(state: Path) -> None:
     finding = found(state, at=now() - 2 * DAY)["clock"]
     assert (finding.level, "timedatectl" in finding.todo) == (Level.PROBLEM, True)
@@ -132,6 +144,7 @@ def test_backup_grows_from_a_note_to_a_problem(state: Path) -> None:
 def test_record_of_a_newer_helm_is_a_problem(state: Path) -> None:
     with closing(sqlite3.connect(state / "core.db", isolation_level=None)) as db:
         db.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('helm', 'm9999_x', 'now')")
+    (state / "core.db.sum").unlink()
     finding = found(state)["schema"]
     assert (finding.level, "newer helm (m9999_x)" in finding.says) == (Level.PROBLEM, True)
 
@@ -140,6 +153,7 @@ def test_altered_audit_is_a_problem(tmp_path: Path) -> None:
     invoke_json(main, "init", "--state", tmp_path / "s", "--yes")
     with closing(sqlite3.connect(tmp_path / "s" / "core.db", isolation_level=None)) as db:
         db.execute("UPDATE audit SET actor = 'eve' WHERE sequence = 1")
+    (tmp_path / "s" / "core.db.sum").unlink()
     assert found(tmp_path / "s")["audit"].level is Level.PROBLEM
 
 

@@ -386,6 +386,7 @@ async def test_another_node_at_the_address_is_refused_before_a_word(tmp_path: Pa
                 pass
 
 
+@pytest.mark.row(5)
 async def test_node_of_another_fleet_refuses_helm_and_is_refused(tmp_path: Path) -> None:
     (tmp_path / "stranger").mkdir()
     keys = joined(tmp_path / "stranger")

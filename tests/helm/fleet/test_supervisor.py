@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from pharos.helm.fleet.nodes import push_node
-from pharos.helm.fleet.supervisor import DIALS, run_supervisor
+from pharos.helm.fleet.supervisor import DIALS, DIALS_IN_VAIN, dial_cap, run_supervisor
 from pharos.helm.fleet.wake import Wakes
 from pharos.helm.live.board import Board
 from pharos.helm.live.hub import Hub
@@ -20,7 +20,7 @@ from pharos.helm.store.changes import Act, record_change
 from pharos.helm.store.database import Database
 from pharos.helm.store.nodes import list_nodes
 from pharos.wire.errors import LinkLostError, LinkRefusedError
-from pharos.wire.link import Link, LinkState
+from pharos.wire.link import DELAY_CAP, Link, LinkState
 from tests.support.helm import SampleHelm, adopt_sample_node, adopt_sample_relay, open_helm, sample_act
 
 
@@ -272,3 +272,11 @@ async def test_no_more_than_64_dial_at_once(tmp_path: Path) -> None:
                     await trio.testing.wait_all_tasks_blocked(0.01)
             nursery.cancel_scope.cancel()
     assert most == DIALS
+
+
+def test_what_was_cut_off_is_dialled_within_ten_seconds_and_a_large_fleet_not_too_often() -> None:
+    assert dial_cap(1) == dial_cap(192) == 6
+    assert dial_cap(640) == 20
+    assert dial_cap(10_000) == DELAY_CAP
+    for members in (1, 100, 192, 512, 960):
+        assert members / (dial_cap(members) / 2) <= DIALS_IN_VAIN

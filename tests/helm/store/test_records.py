@@ -152,8 +152,11 @@ class Record(RuleBasedStateMachine):
 
 TestRecord = Record.TestCase
 TestRecord.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestRecord.pytestmark = [pytest.mark.row(55)]
 
 
+@pytest.mark.row(55)
+@pytest.mark.red_inside
 def test_lost_update_is_found_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof that the test above can fail: weakened, nobody looks at the version."""
     monkeypatch.setattr("pharos.helm.store.records.check_version", lambda _noun, _current, _version: None)

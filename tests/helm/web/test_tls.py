@@ -144,6 +144,7 @@ async def test_list_that_is_there_when_helm_starts_is_heeded(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("alpn", [[], ["h2"], ["h2c"], ["imap"]])
+@pytest.mark.row(13)
 async def test_other_protocols_than_http1_are_refused(tmp_path: Path, alpn: list[str]) -> None:
     async with open_helm(tmp_path) as helm, serving_tls(helm) as edge:
         _, credentials = await new_browser(helm, await new_admin(helm))
@@ -151,6 +152,7 @@ async def test_other_protocols_than_http1_are_refused(tmp_path: Path, alpn: list
         assert not await gets_in(edge.port, browser_context(edge.shows, credentials, alpn=alpn))
 
 
+@pytest.mark.row(13)
 async def test_old_tls_and_plain_text_are_refused(tmp_path: Path) -> None:
     async with open_helm(tmp_path) as helm, serving_tls(helm) as edge:
         _, credentials = await new_browser(helm, await new_admin(helm))
