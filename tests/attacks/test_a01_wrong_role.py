@@ -32,6 +32,7 @@ from tests.wire.pki.test_matrix import (
 
 
 @everywhere
+@pytest.mark.red_inside
 async def test_a01_every_role_at_every_listener(listener: Listener) -> None:
     # Red: no role check, and a TLS that believes both authorities.
     async with running(listener, admit=admit_everybody, make_context=context_with_every_anchor) as weakened:
@@ -41,6 +42,7 @@ async def test_a01_every_role_at_every_listener(listener: Listener) -> None:
 
 
 @pytest.mark.parametrize("policy", [CONTROL, TUNNEL], ids=lambda policy: policy.name)
+@pytest.mark.red_inside
 def test_a01_beacon_does_not_pass_for_the_controller(policy: ListenerPolicy) -> None:
     """TLS refuses it for its usage; this is the other half, with no TLS before it."""
     leaf, now = der(HOME.member(Role.RELAY).certificate), utc_now()
@@ -51,6 +53,7 @@ def test_a01_beacon_does_not_pass_for_the_controller(policy: ListenerPolicy) -> 
         admit_peer(policy, leaf, trust=HOME.trust, now=now)
 
 
+@pytest.mark.red_inside
 async def test_a01_every_role_at_helms_own_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The column "helm web with `web.tls`" once more, at the page as helm serves it: no octet of HTTP to others."""
     async with open_helm(tmp_path) as helm, serving_tls(helm) as edge:

@@ -21,6 +21,7 @@ FOR_HELM = [listener for listener in LISTENERS if listener.admitted == {Role.CON
 
 
 @pytest.mark.parametrize("listener", FOR_HELM, ids=lambda listener: listener.name)
+@pytest.mark.red_inside
 async def test_a02_device_reaches_no_port_of_helms(listener: Listener) -> None:
     device = peer_context(listener, HOME, Role.DEVICE)
     # Red: both halves gone. Then either half alone, then the listener as it is.

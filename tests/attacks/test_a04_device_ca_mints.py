@@ -26,6 +26,7 @@ def context_anchored_at_the_root(listener: Listener) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.red_inside
 async def test_a04_minted_controller_drives_no_buoy() -> None:
     minted = HOME.forge(HOME.identity(Role.CONTROLLER), authority=Authority.DEVICE)
     dialler = client_context(trust=HOME.trust)
@@ -47,6 +48,7 @@ def test_a04_minted_member_of_the_fleet_ca_is_nobody(role: Role) -> None:
         verify.authorize(leaf)
 
 
+@pytest.mark.red_inside
 def test_a04_device_ca_makes_no_server_even_where_it_is_believed() -> None:
     # Red inside: where it stands for the Fleet CA, its controller passes.
     verify.test_device_ca_vouches_for_no_server_even_as_an_anchor()

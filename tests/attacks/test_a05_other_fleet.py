@@ -35,6 +35,7 @@ def context_of_two_fleets(listener: Listener) -> ssl.SSLContext:
 
 
 @everywhere
+@pytest.mark.red_inside
 async def test_a05_no_member_of_another_fleet_gets_in(listener: Listener) -> None:
     # With no certificate, nobody can tell which fleet a peer is of.
     strangers = listener.admitted & {None}
@@ -47,6 +48,7 @@ async def test_a05_no_member_of_another_fleet_gets_in(listener: Listener) -> Non
 
 
 @pytest.mark.parametrize("role", [Role.NODE, Role.RELAY])
+@pytest.mark.red_inside
 def test_a05_server_of_another_fleet_is_not_believed_even_under_our_names(role: Role) -> None:
     evil = OTHER.unconstrained()
     name = HOME.identity(role).dns_name

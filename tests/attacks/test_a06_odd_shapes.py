@@ -39,6 +39,7 @@ PAST_TLS: dict[str, Change | None] = {
 
 
 @pytest.mark.parametrize("shape", PAST_TLS)
+@pytest.mark.red_inside
 async def test_a06_odd_certificate_gets_nowhere(shape: str) -> None:
     change = PAST_TLS[shape]
     forged = HOME.forge(HELM, change=change or (), drop=[] if change else [x509.ExtendedKeyUsage])

@@ -20,6 +20,7 @@ CONTROL = next(listener for listener in LISTENERS if listener.name == "buoy-cont
 SECOND = datetime.timedelta(seconds=1)
 
 
+@pytest.mark.red_inside
 async def test_a07_expired_controller_gets_nowhere() -> None:
     """The system's clock, which TLS goes by, is kept at today: it has no objection."""
     dialler = peer_context(CONTROL, HOME, Role.CONTROLLER)
@@ -40,6 +41,7 @@ def test_a07_edges_are_to_the_second() -> None:
             verify.authorize(leaf, now=outside)
 
 
+@pytest.mark.red_inside
 def test_a07_leaf_known_from_better_days_expires_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     certificate = HOME.member(Role.CONTROLLER).certificate
     expired = certificate.not_valid_after_utc + SECOND
@@ -57,6 +59,7 @@ def test_a07_authority_that_ended_vouches_for_nobody() -> None:
     verify.test_expired_authority_vouches_for_nobody()
 
 
+@pytest.mark.red_inside
 def test_a07_clock_set_back_revives_nothing() -> None:
     # Red inside: without a floor it does.
     clockfloor.test_clock_set_back_revives_nothing_that_expired()

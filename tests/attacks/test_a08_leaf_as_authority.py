@@ -20,6 +20,7 @@ HOME = verify.HOME
 
 
 @pytest.mark.parametrize("path_length", [None, 0, 1])
+@pytest.mark.red_inside
 def test_a08_leaf_that_says_it_is_an_authority_is_refused(path_length: int | None) -> None:
     change = [(x509.BasicConstraints(ca=True, path_length=path_length), True)]
     leaf = HOME.forge(HOME.identity(Role.NODE), change=change).certificate
@@ -35,6 +36,7 @@ def test_a08_leaf_that_says_it_is_an_authority_is_refused(path_length: int | Non
         verify.authorize(leaf)
 
 
+@pytest.mark.red_inside
 def test_a08_certificate_that_a_leaf_signed_is_refused() -> None:
     node, key = HOME.member(Role.NODE), generate_key()
     minted = sign_certificate(
@@ -57,6 +59,7 @@ def test_a08_intermediate_of_an_intermediate_is_not_configured() -> None:
     trust.test_intermediate_that_the_root_did_not_sign_is_refused()
 
 
+@pytest.mark.red_inside
 def test_a08_published_path_cases_are_refused() -> None:
     from tests.wire.pki import test_limbo as limbo  # skips this test alone where the vectors are missing
 

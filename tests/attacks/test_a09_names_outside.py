@@ -27,6 +27,7 @@ OUTSIDE: list[x509.GeneralName] = [
 
 
 @pytest.mark.parametrize("outside", OUTSIDE, ids=lambda name: str(name.value))
+@pytest.mark.red_inside
 def test_a09_name_outside_the_constraint_is_refused_in_tls(outside: x509.GeneralName) -> None:
     uri = x509.UniformResourceIdentifier(HOME.identity(Role.NODE).uri)
     forged = HOME.forge(HOME.identity(Role.NODE), change=[(x509.SubjectAlternativeName([uri, outside]), True)])
@@ -44,6 +45,7 @@ def test_a09_name_outside_the_constraint_is_refused_in_tls(outside: x509.General
         )
 
 
+@pytest.mark.red_inside
 def test_a09_name_outside_the_constraint_is_refused_by_the_path() -> None:
     # Red inside: the same certificate with a name inside passes the library's defaults.
     shapes.test_names_outside_the_constraint_of_the_authority_fail_by_themselves()

@@ -31,6 +31,7 @@ def is_controller(certificate: x509.Certificate) -> bool:
     return True
 
 
+@pytest.mark.red_inside
 def test_a10_node_that_asks_to_be_the_controller_is_a_node() -> None:
     key = generate_key()
     wishes = leaf_template(CONTROLLER, key.public_key(), ca=HOME.trust.fleet_ca)
@@ -66,6 +67,7 @@ def test_a10_issued_certificate_equals_the_template_whatever_is_asked() -> None:
     issuing.test_issued_certificate_equals_the_template_whatever_the_csr_says()
 
 
+@pytest.mark.red_inside
 def test_a10_request_for_a_key_that_signed_nothing_is_refused() -> None:
     """Two keys in one request: one stands in it, another signed."""
     mine, theirs = generate_key(), generate_key()

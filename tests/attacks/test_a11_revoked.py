@@ -117,6 +117,7 @@ def test_a11_list_that_comes_during_the_handshake_is_not_missed() -> None:
     live.test_list_between_the_check_and_the_session_is_not_missed()
 
 
+@pytest.mark.red_inside
 def test_a11_no_session_can_be_resumed() -> None:
     # Red inside: with tickets it can.
     tls.test_no_session_can_be_resumed()

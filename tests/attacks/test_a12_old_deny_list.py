@@ -47,6 +47,7 @@ def body_of(blob: bytes) -> dict[str, str]:
     return {"list": base64.b64encode(blob).decode()}
 
 
+@pytest.mark.red_inside
 def test_a12_old_list_is_refused() -> None:
     current = read(REVOKED)
     # Red: a member that does not know what it has takes the old one, which denies nobody.
@@ -66,7 +67,7 @@ def test_a12_restored_helm_counts_in_a_new_epoch() -> None:
             read(old, in_use=replaced)
 
 
-# Stores a list, and is killed at the rename that puts it in place.
+# Stores a list, and is killed at the rename that puts it in place. Weakened, it makes room for the new one first.
 STORE = """
 import os, signal, sys
 from pathlib import Path
@@ -76,6 +77,8 @@ folder, list_, moment = sys.argv[1:]
 rename = Path.replace
 
 def replace(self, target):
+    if moment == "weakened":
+        Path(target).unlink()
     if moment == "after":
         rename(self, target)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -85,12 +88,17 @@ StateFile(Path(folder) / "denylist.json", "test/deny-list/v1", "push it again").
 """
 
 
+def killed_while_storing(folder: Path, moment: str) -> DenyList | None:
+    """Store REVOKED, and be killed while LATER is stored; return what the member goes by after that."""
+    file_in(folder).save(body_of(REVOKED))
+    command = [sys.executable, "-c", STORE, str(folder), body_of(LATER)["list"], moment]
+    assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
+    return in_use(folder)
+
+
 @pytest.mark.parametrize(("moment", "survivor"), [("before", REVOKED), ("after", LATER)])
 def test_a12_kill_at_the_rename_brings_no_old_list_back(moment: str, survivor: bytes, tmp_path: Path) -> None:
-    file_in(tmp_path).save(body_of(REVOKED))
-    command = [sys.executable, "-c", STORE, str(tmp_path), body_of(LATER)["list"], moment]
-    assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
-    after = in_use(tmp_path)
+    after = killed_while_storing(tmp_path, moment)
     assert after == read(survivor)
     with pytest.raises(DenyListError, match="in use"):
         read(BEFORE, in_use=after)
@@ -98,8 +106,15 @@ def test_a12_kill_at_the_rename_brings_no_old_list_back(moment: str, survivor: b
     assert read(LATER, in_use=after) == read(LATER)
 
 
+def test_a12_turns_red_where_the_list_in_use_goes_before_the_new_one_is_there(tmp_path: Path) -> None:
+    """The member knows of no list after the kill, and takes the one of before the revocation."""
+    after = killed_while_storing(tmp_path, "weakened")
+    assert after is None
+    assert not read(BEFORE, in_use=after).denies(LOST, bytes(32))
+
+
 def test_a12_torn_file_is_no_missing_one(tmp_path: Path) -> None:
-    """Red: written in place and killed in the middle of it. The member must not begin again with nothing in use."""
+    """Were it written in place, and killed in the middle: the member must not begin again with nothing in use."""
     file_in(tmp_path).save(body_of(REVOKED))
     path = tmp_path / "denylist.json"
     path.write_bytes(path.read_bytes()[:-40])

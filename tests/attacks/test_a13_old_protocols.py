@@ -3,6 +3,7 @@
 Countermeasure: contexts begin at TLS 1.3, and the transport ends whatever is not HTTP/2 in it, before the handler runs.
 """
 
+import functools
 import ssl
 import warnings
 
@@ -16,6 +17,7 @@ from tests.wire.pki.test_matrix import (
     ANSWER,
     GREETING,
     HOME,
+    LISTENERS,
     Listener,
     Running,
     admit_everybody,
@@ -77,6 +79,7 @@ def without_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @everywhere
 @pytest.mark.parametrize("old", OLD)
+@pytest.mark.red_inside
 async def test_a13_old_tls_is_refused(listener: Listener, old: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dialler = make_old(member_of(listener), old)
     dialler.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -101,6 +104,7 @@ async def test_a13_old_tls_is_refused(listener: Listener, old: str, monkeypatch:
 
 
 @everywhere
+@pytest.mark.red_inside
 async def test_a13_other_protocols_than_h2_are_refused(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     diallers = []
     for offered in ([], ["http/1.1"], ["h2c"], ["H2"], ["h2-14", "spdy/3"]):
@@ -129,6 +133,20 @@ async def test_a13_plain_text_is_refused(listener: Listener) -> None:
             # A TLS alert (RFC 8446 §6), or nothing.
             assert not answer or answer[0] == 21
         assert target.greetings == []
+
+
+async def test_a13_turns_red_where_a_port_takes_plain_text() -> None:
+    """With no TLS under it a listener answers anybody: the three words above would have been heard."""
+
+    async def answer(stream: trio.SocketStream) -> None:
+        if await stream.receive_some():
+            await stream.send_all(ANSWER)
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(functools.partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
+        port = listener.socket.getsockname()[1]
+        assert await answer_of(Running(listener=LISTENERS[0], port=port, greetings=[]), None) == ANSWER
+        nursery.cancel_scope.cancel()
 
 
 def test_a13_dialling_ends_at_nothing_older_either() -> None:

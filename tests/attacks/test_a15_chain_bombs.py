@@ -80,6 +80,7 @@ async def test_a15_what_stands_beside_the_leaf_changes_nothing() -> None:
             assert not await gets_in(target, dialler(forged, *chain))
 
 
+@pytest.mark.red_inside
 async def test_a15_forged_leaf_gets_in_where_the_bomb_is_believed() -> None:
     """Red: an anchor out of the chain that the peer sent."""
 
@@ -144,6 +145,7 @@ def padded(size: int) -> Credentials:
 
 
 @pytest.mark.parametrize("size", [MAX_CERTIFICATE, 60_000, 1 << 20], ids=["16 KiB", "60 kB", "1 MiB"])
+@pytest.mark.red_inside
 async def test_a15_large_certificate_is_refused_unread(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     large = padded(size)
     async with running(LISTENER) as target:
@@ -168,6 +170,7 @@ def curve_key(curve: ec.EllipticCurve) -> CertificatePublicKeyTypes:
     [rsa_key(1024), rsa_key(2048), curve_key(ec.SECP192R1()), curve_key(ec.SECP256K1()), curve_key(ec.SECP521R1())],
     ids=["RSA-1024", "RSA-2048", "P-192", "secp256k1", "P-521"],
 )
+@pytest.mark.red_inside
 def test_a15_key_outside_the_list_is_refused(key: CertificatePublicKeyTypes) -> None:
     weak = HOME.forge(HELM, public_key=key).certificate
     # Red: the signature over it is the Fleet CA's own.
@@ -176,6 +179,7 @@ def test_a15_key_outside_the_list_is_refused(key: CertificatePublicKeyTypes) -> 
         verify.authorize(weak)
 
 
+@pytest.mark.red_inside
 async def test_a15_tls_alone_would_take_a_key_outside_the_list() -> None:
     key = ec.generate_private_key(ec.SECP521R1())
     large_curve = Credentials(certificate=HOME.forge(HELM, public_key=key.public_key()).certificate, key=key)
@@ -210,6 +214,7 @@ def contents(der_element: bytes) -> bytes:
     return der_element[2:] if first < 0x80 else der_element[2 + (first & 0x7F) :]
 
 
+@pytest.mark.red_inside
 def test_a15_one_key_has_one_form() -> None:
     """Else a key could be denied in one form and shown in another."""
     leaf = HOME.member(Role.CONTROLLER).certificate

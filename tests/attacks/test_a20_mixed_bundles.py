@@ -28,6 +28,7 @@ LAYERS = ("hash", "AAD", "signature")
 
 @quick
 @given(one=orders, two=orders, profiles=st.tuples(st.binary(max_size=9_000), st.binary(max_size=9_000)))
+@pytest.mark.red_inside
 def test_a20_older_bundle_is_refused(one: tuple[int, int], two: tuple[int, int], profiles: tuple[bytes, bytes]) -> None:
     older, newer = sorted((one, two))
     blob = seal(profiles[0], epoch=older[0], revision=older[1])

@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import trio
@@ -182,8 +181,7 @@ async def connects(store: ProfileStore) -> bool:
 def pass_days(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
     """Let the device's clock be so many days ahead."""
     moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
-    clock = SimpleNamespace(UTC=datetime.UTC, datetime=SimpleNamespace(now=lambda _zone: moment))
-    monkeypatch.setattr(clients, "datetime", clock)
+    monkeypatch.setattr(clients, "utc_now", lambda: moment)
 
 
 async def test_a21_device_that_nobody_answers_connects_with_what_it_keeps(
@@ -229,6 +227,7 @@ async def shown(store: ProfileStore, *command: str) -> tuple[dict[str, object], 
     return json.loads(result.stdout), result.stderr
 
 
+@pytest.mark.red_inside
 async def test_a21_device_shows_that_helm_was_not_heard_for_a_week(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def lengths_by_nodes(db: Database, authority: Authority) -> list[set[int]]:
     return lengths
 
 
+@pytest.mark.red_inside
 def test_a23_devices_and_numbers_of_nodes_look_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     with fleet_in_memory() as (db, authority):
         assert lengths_by_nodes(db, authority) == [{AROUND + BUCKET}] * NODES
@@ -68,6 +69,7 @@ async def largest_frame(fleet: RelayFleet, name: str) -> int:
     return max(map(len, fleet.evil.seen[-1].down))
 
 
+@pytest.mark.red_inside
 async def test_a23_beacon_sees_no_node_more_or_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with fleet_behind(tmp_path) as fleet:
         for name in ("alice", "bob"):

@@ -93,6 +93,7 @@ def taken_from(ticket: TicketLink, *, psk: bytes, proof: bytes) -> TakenTicket:
     return TakenTicket(**fields, taken=TicketKeys(psk=psk, proof=proof))
 
 
+@pytest.mark.red_inside
 async def test_a24_psk_alone_claims_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads helm's store has the psk, and of the other half a hash."""
     async with fleet_behind(tmp_path) as fleet:

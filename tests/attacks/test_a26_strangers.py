@@ -128,6 +128,7 @@ async def is_heard_after(fleet: RelayFleet, notes: int) -> bool:
     return True
 
 
+@pytest.mark.red_inside
 async def test_a26_stranger_is_heard_32_kb_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with fleet_behind(tmp_path, Unlimited) as fleet:
         assert await is_heard_after(fleet, 100)

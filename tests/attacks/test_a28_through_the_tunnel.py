@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import random
+import string
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,6 +40,19 @@ FUZZED = [
     *("//pharos.relay.v1.Orders/Follow", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
     *("/api/v1/status", "/127.0.0.1:8440/", "/grpc.health.v1.Health/Check"),
 ]
+
+
+def misspelt(count: int) -> Iterator[str]:
+    """Paths that differ from one that is served in a character."""
+    chance = random.Random(28)
+    alphabet = string.ascii_letters + string.digits + "/.%?#;:@ -_"
+    while count:
+        served = chance.choice(sorted(SERVED))
+        at = chance.randrange(len(served) + 1)
+        path = served[:at] + chance.choice(("", *alphabet)) + served[at + chance.randrange(2) :]
+        if path.startswith("/") and path not in SERVED:
+            count -= 1
+            yield path
 
 
 def known_methods() -> Iterator[str]:
@@ -81,8 +96,8 @@ def tunnel_of(helm: SampleHelm) -> Accept:
 
 
 async def test_a28_every_method_but_the_tunnels_own_two_is_unimplemented(tmp_path: Path) -> None:
-    paths = [*(path for path in known_methods() if path not in SERVED), *FUZZED]
-    assert len(paths) > 15
+    paths = [*(path for path in known_methods() if path not in SERVED), *FUZZED, *misspelt(300)]
+    assert len(paths) > 315
     async with open_helm(tmp_path) as helm, beacon(helm, tunnel_of(helm)) as connection:
         for path in paths:
             assert (await answer_to(connection, path)).get("grpc-status") == UNIMPLEMENTED, path

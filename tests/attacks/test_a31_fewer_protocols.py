@@ -69,6 +69,7 @@ def test_a31_whole_list_is_taken() -> None:
 
 @quick
 @given(access=st.lists(st.sampled_from([*ACCESS, WIREGUARD]), max_size=3).filter(lambda access: access != ACCESS))
+@pytest.mark.red_inside
 def test_a31_list_that_a_beacon_edits_is_in_no_bundle(access: list[dict[str, Any]]) -> None:
     """It cannot read the list either; here it is given the profile, and the signature of the whole."""
     edited = forge(HEADER, SIGNATURE + told(access), ALICE)
@@ -95,6 +96,7 @@ def test_a31_protocol_of_another_name_is_never_a_way_in(kind: str) -> None:
     assert parse_profile(told([*others, *ACCESS])).nodes[0].access == parse_profile(told(ACCESS)).nodes[0].access
 
 
+@pytest.mark.red_inside
 async def test_a31_device_falls_back_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await connects(parse_profile(told(ACCESS)))
     for left in ([], [WIREGUARD], [ACCESS[1], WIREGUARD]):
@@ -104,6 +106,7 @@ async def test_a31_device_falls_back_to_nothing(monkeypatch: pytest.MonkeyPatch)
     assert await connects(parse_profile(told([WIREGUARD])))
 
 
+@pytest.mark.red_inside
 def test_a31_parameters_that_hide_nothing_are_below_the_floor(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -146,6 +149,7 @@ def dialled(access: list[dict[str, Any]], floor: Floor | None = None) -> set[str
     return {way.protocol for way in choosing.known}
 
 
+@pytest.mark.red_inside
 def test_a31_floor_of_the_device_holds_whatever_list_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
     amneziawg, reality = ACCESS
     bare = amneziawg | {"parameters": PLAIN.as_mapping()}
@@ -162,6 +166,7 @@ def test_a31_floor_of_the_device_holds_whatever_list_is_signed(monkeypatch: pyte
     assert dialled([amneziawg], Floor.REALITY) == {AMNEZIAWG}
 
 
+@pytest.mark.red_inside
 def test_a31_floor_is_looked_at_in_each_profile_that_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     amneziawg, reality = ACCESS
     whole, fewer = parse_profile(told([reality])), parse_profile(told([amneziawg]))

@@ -89,6 +89,7 @@ async def test_a32_packets_held_back_on_the_path_are_waited_for(tmp_path: Path) 
         assert helm_log(fleet).count(" lost ") == lost
 
 
+@pytest.mark.red_inside
 async def test_a32_who_terminates_tls_is_refused_and_told_nothing(tmp_path: Path) -> None:
     async with running_fleet(tmp_path, timeout=180) as fleet:
         await fleet.lab.open_firewall()

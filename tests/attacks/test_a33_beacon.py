@@ -47,6 +47,7 @@ async def is_left(port: int, octets: bytes, pace: float) -> bool:
 
 
 @pytest.mark.parametrize("said", [b"", HELLO + bytes(491)], ids=["not a word", "octet by octet"])
+@pytest.mark.red_inside
 async def test_a33_hello_before_tls_has_the_handshakes_time(
     tmp_path: Path, said: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ async def test_a33_hello_octet_by_octet_wakes_nobody(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nX:"], ids=["line", "fields"])
+@pytest.mark.red_inside
 async def test_a33_decoys_request_has_its_time(tmp_path: Path, said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     async def is_over(port: int) -> bool:
         stream = await visit(port, "http/1.1")
@@ -105,6 +107,7 @@ async def test_a33_decoys_request_has_its_time(tmp_path: Path, said: bytes, monk
         assert not await is_over(beacon.ingress)
 
 
+@pytest.mark.red_inside
 async def test_a33_visit_that_reads_nothing_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A site of some megabytes, and a visitor whose window stays shut: it holds a place for a minute, not for ever."""
     page = tmp_path / "large.html"
@@ -157,6 +160,7 @@ async def silent_ones(beacon: WholeBeacon, each: int) -> int:
     return 3 * each - gone
 
 
+@pytest.mark.red_inside
 async def test_a34_second_port_is_no_second_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "PENDING_PER_SOURCE", 4)
     async with whole_beacon(tmp_path / "s", ingress_ports=(0, 0)) as beacon:
@@ -167,6 +171,7 @@ async def test_a34_second_port_is_no_second_share(tmp_path: Path, monkeypatch: p
         assert await silent_ones(weakened, 5) == 12
 
 
+@pytest.mark.red_inside
 async def test_a34_visitors_leave_half_of_the_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def stay(beacon: WholeBeacon, count: int) -> int:
         async with contextlib.AsyncExitStack() as stack:
@@ -188,6 +193,7 @@ async def test_a34_visitors_leave_half_of_the_places(tmp_path: Path, monkeypatch
         assert await stay(weakened, 10) == 10
 
 
+@pytest.mark.red_inside
 async def test_a35_decoys_header_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"v" * 200_000 + b"\r\nConnection: close\r\n\r\n"
     many = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 20_000 + b"Connection: close\r\n\r\n"

@@ -59,6 +59,7 @@ async def is_dropped(hello: bytes, ca: ThrowawayCa, handshake_timeout: float) ->
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0], ids=["not a word", "octet by octet"])
+@pytest.mark.red_inside
 async def test_a33_tls_hello_has_its_time(share: float) -> None:
     ca = ThrowawayCa()
     hello = client_hello(ca)
@@ -87,6 +88,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("what", SLOW)
+@pytest.mark.red_inside
 async def test_a33_http2_has_its_time(
     what: str, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +125,7 @@ async def rate_is_borne(rate: float) -> bool:
     return borne
 
 
+@pytest.mark.red_inside
 async def test_a33_frame_has_to_come_at_a_hundred_octets_a_second(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,10 +13,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 
 from pharos.wire.rpc.admission import PENDING_PER_SOURCE, UNAUTHENTICATED
 from pharos.wire.units import MIB
+from tests.support.figures import Fault, record
 from tests.support.pressure import Pressured, pressured_server
 
 PATIENCE = 20.0
@@ -100,6 +102,7 @@ async def stayed(server: Pressured, sources: list[str], each: int, *, bound: int
         return total - crowd.closed
 
 
+@pytest.mark.red_inside
 async def test_a34_one_address_has_twenty_places() -> None:
     async with pressured_server(PATIENT) as server:
         assert await stayed(server, ["127.0.1.1"], 60, bound=PENDING_PER_SOURCE) == PENDING_PER_SOURCE
@@ -108,6 +111,7 @@ async def test_a34_one_address_has_twenty_places() -> None:
         assert await stayed(weakened, ["127.0.1.1"], 60, bound=ENDLESS) == 60
 
 
+@pytest.mark.red_inside
 async def test_a34_all_addresses_have_two_hundred_places() -> None:
     """And whoever has proven itself needs none: the good client's calls go on; a new one takes an attacker's place."""
     sources = addresses(50)
@@ -121,6 +125,7 @@ async def test_a34_all_addresses_have_two_hundred_places() -> None:
         assert await stayed(weakened, sources, 10, bound=ENDLESS) == 500
 
 
+@pytest.mark.red_inside
 async def test_a34_slow_attackers_on_every_place_keep_nobody_out() -> None:
     no_displacement = {f"{ADMISSION}DISPLACEMENT_BURST": 0, f"{ADMISSION}DISPLACEMENT_RATE": 0}
     for weakening, keeps_out in (({}, False), (no_displacement, True)):
@@ -131,6 +136,7 @@ async def test_a34_slow_attackers_on_every_place_keep_nobody_out() -> None:
             assert good.failures == (5 if keeps_out else 0)
 
 
+@pytest.mark.red_inside
 async def test_a34_flood_leaves_the_daemon_its_descriptors() -> None:
     """64 descriptors are a server with room for some 30 connections; 16 of them are not for connections."""
     for weakening, own in (({}, 10), ({f"{ADMISSION}RESERVED_FILES": 0}, 0)):
@@ -149,6 +155,7 @@ async def test_a34_flood_leaves_the_daemon_its_descriptors() -> None:
             assert sum("no descriptors left" in line for line in server.log) == 1
 
 
+@pytest.mark.red_inside
 async def test_a34_accept_loop_outlives_a_full_table() -> None:
     """Something else has taken all descriptors: whoever comes is told at once, and does not hang in the backlog."""
     async with pressured_server(files=FILES) as server:
@@ -163,7 +170,9 @@ async def test_a34_accept_loop_outlives_a_full_table() -> None:
         assert (await server.good_client(calls=0, dials=3)).failures == 3
         await server.free_files()
         await serves_again(server)
-        assert server.cpu_since(mark) < 3.0
+        used = server.cpu_since(mark)
+        record(Fault.EXHAUSTION, "CPU of turning away 200 who come while no descriptor is left", used, "s")
+        assert used < 3.0
         assert sum("no descriptors left" in line for line in server.log) == 1
     # Weakened: a loop that does not know the error. Who comes hangs, and the loop turns as fast as it can.
     async with pressured_server({"pharos.wire.listen._EXHAUSTED": []}, files=FILES) as weakened:
@@ -173,8 +182,10 @@ async def test_a34_accept_loop_outlives_a_full_table() -> None:
             await crowd.come("127.0.1.1", 20)
             with trio.move_on_after(1.0):
                 await crowd.wait_closed(1)
+            with trio.fail_after(PATIENCE):
+                while weakened.cpu_since(mark) < 0.5:  # noqa: ASYNC110 (another process's time says nothing by itself)
+                    await trio.sleep(0.1)
             assert crowd.closed == 0
-        assert weakened.cpu_since(mark) > 0.3
 
 
 async def serves_again(server: Pressured) -> None:

@@ -29,6 +29,7 @@ ONE_TOO_MANY = block(request_headers("Collect") + [(f"x-{n}", "") for n in range
 @pytest.mark.parametrize(
     "encoded", [MANY_FIELDS, LARGE_FIELD, BOMB, ONE_TOO_MANY], ids=["fields", "large", "bomb", "65"]
 )
+@pytest.mark.red_inside
 async def test_a35_header_bomb_ends_its_connection(encoded: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     async with target() as server:
         outcome = await server.attack([in_pieces(1, encoded)])

@@ -61,7 +61,9 @@ async def connected(beacon: WholeBeacon, face: str) -> AsyncIterator[trio.abc.St
         await trio.aclose_forcefully(stream)
 
 
+@pytest.mark.row(35, 38, 39)
 @pytest.mark.parametrize("face", FACES)
+@pytest.mark.red_inside
 async def test_a36_flood_at_a_beacon_ends_its_connection(
     tmp_path: Path, face: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +82,6 @@ async def test_a36_flood_at_a_beacon_ends_its_connection(
         # Weakened: these limits are none.
         forever(monkeypatch, *LIMITS)
         monkeypatch.setattr("h2.frame_buffer.CONTINUATION_BACKLOG", 10**6)
-        for what in ("rapid reset", "pings", "settings"):
+        for what in FLOODS:
             async with connected(beacon, face) as stream:
                 assert (await attack(stream, [FLOODS[what]])).survived, what

@@ -3,11 +3,14 @@
 Countermeasure: 100 resets at once and 20 a second, then GOAWAY; a cancelled handler keeps its slot until it has ended.
 """
 
+from typing import Any
+
 import pytest
 import trio
 from grpclib.server import Stream
+from h2.events import StreamReset
 
-from pharos.wire.rpc import limits
+from pharos.wire.rpc import h2core, limits
 from tests.support.floods import CALM, RST_STREAM, forever, raw, request, target
 from tests.support.gen.pharos_test.v1.echo_pb2 import Ping, Pong
 from tests.support.rpc import EchoService
@@ -31,6 +34,7 @@ def open_and_reset(count: int, *, batch: int = 1) -> list[bytes]:
 
 
 @pytest.mark.parametrize("batch", [1, BATCH])
+@pytest.mark.red_inside
 async def test_a36_rapid_reset_ends_its_connection(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     async with target() as server:
         outcome = await server.attack([b"".join(open_and_reset(RESETS, batch=batch))])
@@ -78,4 +82,21 @@ async def test_a36_cancelled_handler_keeps_its_slot(monkeypatch: pytest.MonkeyPa
         outcome = await server.attack(open_and_reset(RESETS, batch=BATCH))
         assert outcome.survived
         assert service.most_running == 2 * limits.MAX_STREAMS
+        service.may_end.set()
+
+
+async def test_a36_turns_red_where_a_reset_frees_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then there are as many handlers at work as the peer has opened and reset."""
+    forever(monkeypatch, "RESET_BURST")
+    on_reset = h2core._ON_EVENT[StreamReset]
+
+    def free_at_once(connection: Any, event: Any) -> None:
+        on_reset(connection, event)
+        connection.streams.pop(event.stream_id, None)
+
+    monkeypatch.setitem(h2core._ON_EVENT, StreamReset, free_at_once)
+    service = Unstoppable()
+    async with target(service) as weakened:
+        await weakened.attack(open_and_reset(RESETS, batch=BATCH))
+        assert service.most_running > 4 * limits.MAX_STREAMS
         service.may_end.set()

@@ -21,6 +21,7 @@ def provoke(count: int) -> bytes:
     )
 
 
+@pytest.mark.red_inside
 async def test_a37_provoked_resets_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     # The updates are control frames, too: what counts here is the other bucket.
     forever(monkeypatch, "CONTROL_BURST")

@@ -19,6 +19,7 @@ LARGE = [raw(CONTINUATION, 0, 1, FILLER * 15) for _ in range(60)]
 
 
 @pytest.mark.parametrize("frames", [SMALL, LARGE], ids=["empty", "large"])
+@pytest.mark.red_inside
 async def test_a38_endless_header_block_ends_its_connection(
     frames: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

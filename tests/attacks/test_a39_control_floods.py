@@ -39,6 +39,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("frame", FLOODS.values(), ids=FLOODS)
+@pytest.mark.red_inside
 async def test_a39_control_flood_ends_its_connection(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     flood = [request(1, "Collect"), frame * 2000, raw(DATA, END_STREAM, 1)]
     async with target() as server:

@@ -28,6 +28,7 @@ def ask_for_bulk(streams: int) -> bytes:
     return b"".join(request(n, "Watch") + raw(DATA, END_STREAM, n, BULK) for n in ids)
 
 
+@pytest.mark.red_inside
 async def test_a40_streams_without_a_window_are_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PROGRESS_TIMEOUT", 0.3)
     async with target() as server:
@@ -49,6 +50,7 @@ async def test_a40_streams_without_a_window_are_reset(monkeypatch: pytest.Monkey
         await trio.aclose_forcefully(stream)
 
 
+@pytest.mark.red_inside
 async def test_a40_window_opened_octet_by_octet_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     crumbs = [ask_for_bulk(1), *[raw(WINDOW_UPDATE, 0, 1, TINY) for _ in range(1500)]]
     async with target() as server:

@@ -81,7 +81,7 @@ async def test_a41_truncated_message_has_a_status() -> None:
     assert await status_of(frame(Ping(seq=1, payload=b"x" * 100))[:-1]) is Status.INTERNAL
 
 
-async def test_a41_length_is_believed_where_nobody_caps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a41_turns_red_where_nobody_caps_the_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof that the tests above can fail: weakened, 64 MiB are set aside for a message that is one octet long."""
 
     async def believe(stream: H2Stream, _cap: int) -> bytes:
@@ -102,7 +102,7 @@ async def test_a41_length_is_believed_where_nobody_caps_it(monkeypatch: pytest.M
     assert peak > 64 * MIB
 
 
-async def test_a41_compression_is_done_where_nobody_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a41_turns_red_where_nobody_refuses_compression(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof for compression: weakened, 65 kB on the wire are 64 MiB in memory."""
 
     async def inflate(stream: H2Stream, _cap: int) -> bytes:

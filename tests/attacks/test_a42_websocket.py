@@ -79,6 +79,7 @@ async def fed(attacker: Attacker, kind: int = TEXT, size: int = 16_384, count: i
             return
 
 
+@pytest.mark.red_inside
 async def test_a42_deflate_is_never_negotiated_and_a_bomb_is_an_error() -> None:
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = deflater.compress(bytes(8 * 2**20)) + deflater.flush(zlib.Z_SYNC_FLUSH)

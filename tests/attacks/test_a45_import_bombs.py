@@ -85,7 +85,7 @@ def jpeg_bomb() -> bytes:
     return bytes(data)
 
 
-def test_a45_a_bomb_of_some_kilobytes_would_fill_the_memory(tmp_path: Path) -> None:
+def test_a45_turns_red_where_nobody_bounds_the_pixels(tmp_path: Path) -> None:
     bomb = png_bomb(SIDE, SIDE)
     assert len(bomb) < MIB
     assert peak(bomb, tmp_path, weakened=True) > PIXELS / MIB * 0.9
@@ -100,6 +100,7 @@ def test_a45_it_is_refused_by_its_first_octets(bomb: Callable[[], bytes], tmp_pa
     assert peak(data, tmp_path, weakened=False) < 20
 
 
+@pytest.mark.red_inside
 def test_a45_texts_beside_the_pixels_would_do_so_too(tmp_path: Path) -> None:
     texts = png_with_texts(100, 4 * MIB)
     assert len(texts) < MIB
@@ -110,6 +111,7 @@ def test_a45_texts_beside_the_pixels_would_do_so_too(tmp_path: Path) -> None:
         assert peak(data, tmp_path, weakened=False) < 100
 
 
+@pytest.mark.red_inside
 def test_a45_layers_of_a_photograph_would_take_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     layered = jpeg_scans(code_image("x", scale=40), 3000)
     assert len(layered) < MAX_IMAGE_FILE

@@ -35,6 +35,7 @@ def routes(app: QuartTrio) -> Iterator[tuple[str, str]]:
                 yield method, re.sub(r"<[^>]*>", "x", rule.rule)
 
 
+@pytest.mark.red_inside
 async def test_a46_every_path_is_misdirected_under_another_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

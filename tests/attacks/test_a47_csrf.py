@@ -94,6 +94,7 @@ async def test_a47_no_change_is_taken_from_another_page_nor_without_the_token(tm
             assert session.CSRF_HEADER in answer.text
 
 
+@pytest.mark.red_inside
 async def test_a47_each_of_the_three_holds_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def forged(headers: dict[str, str]) -> tuple[int, int]:
         """Ask for a one-time link as a form of a page on another port does; return status and how many links came."""

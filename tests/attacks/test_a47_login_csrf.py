@@ -29,6 +29,7 @@ async def lured(at: Desk, victim: httpx.AsyncClient) -> httpx.Response:
     return await victim.get(f"{parts.path}?{parts.query}", headers=BACK)
 
 
+@pytest.mark.red_inside
 async def test_a47_nobody_is_signed_in_as_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with desk(tmp_path) as at, asking(at.app) as victim:
         # Weakened: state alone, as it comes back, with no browser it belongs to.
@@ -86,6 +87,7 @@ ELSEWHERE = [
 ]
 
 
+@pytest.mark.red_inside
 async def test_a47_other_sites_reach_one_path_by_a_window_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with desk(tmp_path) as at:
         browser = at.browser

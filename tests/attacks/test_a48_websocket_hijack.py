@@ -72,6 +72,7 @@ async def test_a48_feed_begins_with_what_only_helms_own_page_knows(
         assert await heard(port, OWN, cookie, first=CloseConnection(code=1000)) == 1000
 
 
+@pytest.mark.red_inside
 async def test_a48_guard_and_token_hold_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def attack() -> str | int:
         async with served(tmp_path) as (port, cookie, _token):

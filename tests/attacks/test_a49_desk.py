@@ -79,9 +79,7 @@ async def test_a49_device_of_no_admin_is_refused_before_the_application_hears(tm
         assert app.heard == []
 
 
-async def test_a49_without_the_look_up_every_device_is_at_the_desk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a49_turns_red_without_the_look_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weakened: whoever has a passage is taken for an admin."""
 
     def anybody(_db: Database, device_id: DeviceId, *, at: int) -> AdminDevice:
@@ -117,9 +115,7 @@ async def test_a49_session_of_one_device_is_none_on_another(tmp_path: Path) -> N
         assert await steal(helm) == (401, 401)
 
 
-async def test_a49_session_that_is_not_bound_can_be_carried_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a49_turns_red_where_no_session_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weakened: sessions belong to nobody's device."""
     monkeypatch.setattr(AdminDevice, "bound", "")
     async with open_helm(tmp_path) as helm:
@@ -143,9 +139,7 @@ async def test_a49_over_a_device_only_its_admin_acts(tmp_path: Path) -> None:
         assert await come_as_another(helm) == (401, 403)
 
 
-async def test_a49_without_the_comparison_a_viewers_device_serves_an_owner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a49_turns_red_without_the_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_desk, "desk_of", lambda _scope: None)
     async with open_helm(tmp_path) as helm:
         assert await come_as_another(helm) == (200, 200)
@@ -210,7 +204,7 @@ async def test_a49_headers_outside_of_the_list_are_not_heard(tmp_path: Path) -> 
         ]
 
 
-async def test_a49_with_a_longer_list_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a49_turns_red_with_a_longer_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adminscope, "HEADERS", adminscope.HEADERS | dict(SMUGGLED).keys())
     async with open_helm(tmp_path) as helm:
         assert (b"x-pharos-principal", b"operator") in await smuggle(helm, await admin_with_device(helm))

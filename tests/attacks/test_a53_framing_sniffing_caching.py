@@ -38,6 +38,7 @@ def lacks(answer: httpx.Response) -> set[str]:
     return found
 
 
+@pytest.mark.red_inside
 async def test_a53_every_answer_forbids_all_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_helm(tmp_path) as helm:
         headers = dict(await sign_in(helm.context))

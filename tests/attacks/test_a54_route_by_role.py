@@ -15,14 +15,14 @@ import pytest
 from quart_trio import QuartTrio
 
 from pharos.helm.model.admins import Role
+from pharos.helm.web import acting, permissions
 from pharos.helm.web import app as module
-from pharos.helm.web import permissions
 from pharos.helm.web.app import make_loopback_app, make_operator_app
 from pharos.helm.web.nouns import RESOURCES
 from pharos.helm.web.permissions import OTHERS
 from tests.support.helm import SampleHelm, open_helm
 from tests.support.http import asking
-from tests.support.signin import sign_in
+from tests.support.signin import Headers, sign_in
 
 HOSTS = {"localhost:8440"}
 NOT_OURS = {"HEAD", "OPTIONS"}
@@ -77,6 +77,49 @@ async def test_a54_role_gets_what_the_table_says(tmp_path: Path, role: Role | No
                 assert answer.status_code == 403, (method, path)
 
 
+OWNERS_ONLY = "GET signins.list_"
+
+
+async def owner_of(client: httpx.AsyncClient, headers: Headers) -> str:
+    (owner,) = (await client.get("/api/v1/admins", params={"role": "owner"}, headers=headers)).json()["items"]
+    return str(owner["id"])
+
+
+async def test_a54_turns_red_where_the_table_gives_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the transaction asks nobody, a line of the table is all that keeps a viewer from an owner's sessions."""
+    monkeypatch.setattr(acting, "check_principal", lambda _db, principal, _needed, **_more: principal.role)
+    async with open_helm(tmp_path) as helm:
+        owners = await sign_in(helm.context, name="first owner")
+        viewers = await sign_in(helm.context, name="subject", role=Role.VIEWER)
+        statuses = []
+        for role in (Role.OWNER, Role.VIEWER):
+            monkeypatch.setitem(OTHERS, OWNERS_ONLY, role)
+            async with asking(make_loopback_app(helm.context, HOSTS)) as client:
+                owner = await owner_of(client, owners)
+                answer = await client.get(f"/api/v1/admins/{owner}/sessions", headers=viewers)
+                statuses.append(answer.status_code)
+        assert statuses == [403, 200]
+
+
+async def test_a54_sessions_and_tokens_of_others_are_nobodys(tmp_path: Path) -> None:
+    """Whoever knows the id of another's session or token cannot end it by that."""
+    async with loopback(tmp_path) as (helm, client):
+        owners = await sign_in(helm.context, name="first owner")
+        headers = await sign_in(helm.context, name="bob", role=Role.OPERATOR)
+        made = (await client.post("/api/v1/tokens", json={"name": "ci", "role": "owner"}, headers=owners)).json()
+        session = (await client.get("/api/v1/session/mine", headers=owners)).json()["items"][0]["id"]
+        owner = await owner_of(client, owners)
+        assert (await client.delete(f"/api/v1/session/mine/{session}", headers=headers)).status_code == 404
+        ended = await client.delete(f"/api/v1/admins/{owner}/sessions/{session}", headers=headers)
+        assert ended.status_code == 403
+        revoked = await client.post(f"/api/v1/tokens/{made['id']}/revoke", headers=[*headers, ("If-Match", '"1"')])
+        assert revoked.status_code == 403
+        assert (await client.get("/api/v1/session", headers=owners)).status_code == 200
+        (token,) = (await client.get("/api/v1/tokens", headers=owners)).json()["items"]
+        assert token["version"] == made["version"]
+
+
+@pytest.mark.red_inside
 async def test_a54_route_that_nobody_has_thought_of_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def make_app(helm: SampleHelm) -> QuartTrio:
         app = make_loopback_app(helm.context, HOSTS)

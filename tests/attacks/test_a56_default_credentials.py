@@ -81,7 +81,7 @@ def invoke_json_outside(state: Path, posture: str) -> Any:
     return made[0]
 
 
-async def test_a56_fleet_that_begins_with_a_password_is_found_out(
+async def test_a56_turns_red_where_a_fleet_begins_with_a_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proof that the test above can fail: a build whose first owner has the password that the manual names."""

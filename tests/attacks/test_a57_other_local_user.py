@@ -104,6 +104,7 @@ async def reached_by_another(paths: list[Path]) -> set[str]:
     return set(done.stdout.decode().split())
 
 
+@pytest.mark.red_inside
 async def test_a57_another_user_reaches_nothing(state: Path) -> None:
     async with running(state) as paths:
         assert {"core.db", "core.db-wal", "data.key", "copies", SOCKET_NAME} <= {path.name for path in paths}
@@ -117,7 +118,7 @@ async def test_a57_another_user_reaches_nothing(state: Path) -> None:
         assert {"core.db", "core.db-wal", "data.key", SOCKET_NAME} <= await reached_by_another(paths)
 
 
-async def test_a57_files_are_made_private_and_not_only_found_so(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a57_turns_red_where_files_are_made_as_usual(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weakened: each maker of files lets others read, as SQLite and ``open`` do by themselves."""
     monkeypatch.setattr(connections, "PRIVATE_FILE", 0o666)
     monkeypatch.setattr(copies, "PRIVATE_FILE", 0o666)
@@ -152,6 +153,7 @@ async def test_a57_helm_does_not_start_over_what_is_open_to_others(state: Path, 
         pass
 
 
+@pytest.mark.red_inside
 def test_a57_key_file_of_a_browser_is_its_makers_own(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `helm admins certificate` writes, where others may look around; what the page shows is no secret."""
     invoke_json(main, "init", "--state", state)

@@ -65,6 +65,7 @@ def believe_any_origin(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
     monkeypatch.setattr(passkeys, "check_assertion", blind)
 
 
+@pytest.mark.red_inside
 async def test_a58_page_of_another_port_gets_nothing_signed_that_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ async def test_a58_stolen_key_without_its_pin_is_refused(tmp_path: Path, monkeyp
         assert (await sign_in_by_passkey(client, key)).status_code == 200
 
 
+@pytest.mark.red_inside
 async def test_a58_copy_of_a_key_is_noticed_refused_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with victim(tmp_path) as (helm, client, key, headers):
         copy = key.duplicate()
@@ -151,6 +153,7 @@ async def test_a58_key_that_does_not_count_is_taken_and_one_that_stops_counting_
         assert (await sign_in_by_passkey(client, hardware)).status_code == 401
 
 
+@pytest.mark.red_inside
 async def test_a58_what_was_signed_once_signs_nobody_in_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who has read what a browser sent. The key does not count, so that the challenge alone stands there."""
     async with victim(tmp_path) as (_helm, client, key, _headers):

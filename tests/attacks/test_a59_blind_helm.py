@@ -1,19 +1,24 @@
 """Row 59. Position: reads all of a running helm, its memory included. Wants: what opens a user's tunnel.
 
 Countermeasure: nothing usable exists there (security.md §2d): device and node derive the secrets from their own keys.
-A helm in a process of its own enrols three devices and serves them; then its memory, files and log are searched for
-each preshared key, user id and private key, the node's REALITY keys among them, as octets and as text.
+A helm in a process of its own enrols three devices and serves them; then its memory, a core dump of it, its files, a
+backup and its log are searched for each preshared key, user id and private key, the node's REALITY keys among them, as
+octets and as text. The weakened build is a helm that is told a preshared key, as one is that hands them out.
 """
 
 from __future__ import annotations
 
 import base64
 import datetime
+import mmap
 import os
 import re
+import resource
+import signal
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,15 +28,20 @@ import trio
 from pharos.buoy.dataplane.manager import Planes
 from pharos.caravel.profiles.store import ProfileStore
 from pharos.caravel.tunnel.amnezia import pairing_of
+from pharos.demo.processes import run_command
+from pharos.helm.backup.restore import restore_backup
 from pharos.helm.config import SOCKET_NAME
 from pharos.wire.agent import AgentKeys
+from pharos.wire.files import open_state_directory
 from pharos.wire.ids import NodeId
 from pharos.wire.noise.keys import KeyPair
 from pharos.wire.pki.roles import Role
 from pharos.wire.seal.blind import derive_psk, derive_uuid
 from pharos.wire.seal.realitykey import derive_reality_key
 from tests.support.fleet import Fleet, running_fleet
+from tests.support.helm import sample_act
 
+CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 DEVICES = ("laptop", "phone", "tablet")
 
 
@@ -47,7 +57,10 @@ class HelmProcess:
         words = ["-m", "pharos", "helm", "run", "--verbose", "--beacon", "off", "--state", str(self.fleet.helm_state)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220 -- it returns at once
-                [sys.executable, *words, "--web-port", str(self.fleet.web_port)], stdout=log, stderr=log
+                [sys.executable, *words, "--web-port", str(self.fleet.web_port)],
+                stdout=log,
+                stderr=log,
+                cwd=self.fleet.folder,
             )
         process, path = self.process, self.fleet.helm_state / SOCKET_NAME
         await self.fleet.until(lambda: _listens(path) or process.poll() is not None)
@@ -58,11 +71,32 @@ class HelmProcess:
         self.process.terminate()
         await trio.to_thread.run_sync(self.process.wait)
 
+    async def dump(self) -> Path | None:
+        """End it as a fault does, and return the core that is left, None where this machine gives cores to a program.
+
+        helm's unit forbids cores (LimitCORE=0); here is a helm that somebody started by hand.
+        """
+        assert self.process is not None
+        pid = self.process.pid
+        _, hard = resource.prlimit(pid, resource.RLIMIT_CORE)
+        if hard == 0 or leads_elsewhere(CORE_PATTERN):
+            return None
+        resource.prlimit(pid, resource.RLIMIT_CORE, (hard, hard))
+        self.process.send_signal(signal.SIGABRT)
+        await trio.to_thread.run_sync(self.process.wait)
+        (core,) = self.fleet.folder.glob("core*")
+        return core
+
 
 def _listens(path: Path) -> bool:
     """Tell whether somebody can connect; the socket is there a moment before."""
     with socket.socket(socket.AF_UNIX) as knocking:
         return knocking.connect_ex(str(path)) == 0
+
+
+def leads_elsewhere(pattern: Path) -> bool:
+    """Tell whether the kernel gives cores to a program, or to a folder of its own (core(5))."""
+    return pattern.read_text()[0] in "|/"
 
 
 def memory_of(pid: int) -> Iterator[bytes]:
@@ -81,7 +115,10 @@ def memory_of(pid: int) -> Iterator[bytes]:
 
 
 def spellings(secret: bytes) -> set[bytes]:
-    return {secret, secret.hex().encode(), base64.b64encode(secret), base64.urlsafe_b64encode(secret).rstrip(b"=")}
+    texts = {secret.hex().encode(), base64.b64encode(secret), base64.urlsafe_b64encode(secret).rstrip(b"=")}
+    if len(secret) == 16:
+        texts.add(str(uuid.UUID(bytes=secret)).encode())
+    return {secret, *texts}
 
 
 def secrets_of(store: ProfileStore) -> dict[str, bytes]:
@@ -120,10 +157,36 @@ def found_in(content: Iterator[bytes], secrets: dict[str, bytes]) -> set[str]:
     return {name for part in content for spelling, name in wanted.items() if spelling in part}
 
 
+def found_in_map(content: mmap.mmap, secrets: dict[str, bytes]) -> set[str]:
+    """Do as `found_in`, with a file that may be larger than what one wants to have in memory."""
+    return {name for name, secret in secrets.items() if any(content.find(text) >= 0 for text in spellings(secret))}
+
+
 def files_below(folder: Path) -> Iterator[bytes]:
     return (path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
+async def backup_of(fleet: Fleet) -> list[bytes]:
+    """Have a backup made while helm runs; return it as it is, and the files that its owner's kit makes of it."""
+    folder, restored = fleet.folder / "backup", fleet.folder / "restored"
+    folder.mkdir()
+    words = ("helm", "backup", "--to", str(folder), "--with-telemetry", "--state", str(fleet.helm_state))
+    await run_command(*words)
+    (file,) = folder.iterdir()
+    open_state_directory(restored)
+    with file.open("rb") as reading:
+        await trio.to_thread.run_sync(restore_backup, reading, restored, fleet.kit, sample_act())
+    return [file.read_bytes(), *files_below(restored)]
+
+
+async def tell_helm(fleet: Fleet, secret: bytes) -> None:
+    """Weakened: a device's preshared key goes by way of helm."""
+    (device,) = (await fleet.ask("GET", f"/api/v1/devices?name={DEVICES[0]}"))["items"]
+    body = {"note": secret.hex()}
+    await fleet.ask("PATCH", f"/api/v1/devices/{device['id']}", body, version=device["version"])
+
+
+@pytest.mark.red_inside
 @pytest.mark.skipif(not os.access("/proc/self/mem", os.R_OK), reason="memory is read by way of /proc")
 async def test_a59_running_helm_holds_nothing_that_opens_a_tunnel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -132,8 +195,8 @@ async def test_a59_running_helm_holds_nothing_that_opens_a_tunnel(
     async with running_fleet(tmp_path, timeout=120) as fleet:
         await fleet.helm.stop()
         helm = HelmProcess(fleet)
-        await helm.start()
         try:
+            await helm.start()
             await fleet.wait_settled(peers=0)
             for name in DEVICES:
                 await fleet.enrol(name)
@@ -157,6 +220,16 @@ async def test_a59_running_helm_holds_nothing_that_opens_a_tunnel(
             assert found_in(memory_of(helm.process.pid), public) == set(public)
             assert found_in(files_below(fleet.helm_state), secrets) == set()
             assert found_in(iter([helm.log.read_bytes()]), secrets) == set()
+            assert found_in(iter(await backup_of(fleet)), secrets) == set()
+            red = next(name for name in secrets if name.startswith("PSK"))
+            await tell_helm(fleet, secrets[red])
+            assert found_in(memory_of(helm.process.pid), secrets) == {red}
+            assert found_in(files_below(fleet.helm_state), secrets) == {red}
+            if (core := await helm.dump()) is not None:
+                with core.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as dumped:
+                    assert found_in_map(dumped, secrets) == {red}
+                    assert found_in_map(dumped, public) == set(public)
+                core.unlink()
         finally:
             await helm.stop()
     assert len(secrets) == 3 * len(DEVICES) + len(reality)

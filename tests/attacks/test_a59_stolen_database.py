@@ -112,7 +112,7 @@ async def test_a59_no_secret_stands_in_databases_copies_or_log(
     assert await leaks_of(tmp_path, caplog) == set()
 
 
-async def test_a59_without_the_wrap_they_would(
+async def test_a59_turns_red_without_the_wrap(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weakened: rows hold what they were given."""

@@ -103,6 +103,7 @@ def lines_of(text):
     return [line.partition("=")[0].strip() for line in text.splitlines()]
 
 
+@pytest.mark.red_inside
 def test_a60_a_zone_would_be_a_line_of_the_control_socket(monkeypatch):
     # Red: the rule that there was before.
     monkeypatch.setattr(orders, "check_network", usual_spelling)
@@ -158,6 +159,7 @@ def sync_of(*networks):
     return SyncAwg(interface=Interface.AWG0, private_key=KEY, port=443, parameters=parameters_of(1), peers=peers)
 
 
+@pytest.mark.red_inside
 def test_a60_root_s_tools_are_told_typed_values_only():
     texts = ("10.0.0.2/32\nPostUp = reboot", "10.0.0.2/32\n[Peer]")
     for text in texts:
@@ -176,6 +178,7 @@ def test_a60_root_s_tools_are_told_typed_values_only():
     assert from_json(to_json(sync_of(ipaddress.ip_network("fe80::/64")), Act), Act)
 
 
+@pytest.mark.red_inside
 def test_a60_ip_s_batch_has_no_line_of_somebody_else_s():
     order = "link set dev eth0 down"
     address = ipaddress.ip_interface(f"fd00::1%\n{order}\n#/64")

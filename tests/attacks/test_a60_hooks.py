@@ -48,7 +48,7 @@ FIELDS = [*INTERFACE_FIELDS, *PEER_FIELDS]
 
 
 @pytest.mark.parametrize("field", ["dns", "table", "endpoint"])
-def test_without_the_check_a_value_becomes_a_hook(field, monkeypatch):
+def test_a60_turns_red_where_nobody_checks_a_value(field, monkeypatch):
     monkeypatch.setattr(conf, "check_fields", lambda section, keys: None)
     written = render(section_of(field, f"a\n[Interface]\nPostUp = {COMMAND}\n#"))
     assert f"\nPostUp = {COMMAND}\n" in written
@@ -56,7 +56,7 @@ def test_without_the_check_a_value_becomes_a_hook(field, monkeypatch):
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 @pytest.mark.parametrize("field", FIELDS)
-def test_no_value_that_becomes_a_hook_is_taken(field, payload):
+def test_a60_no_value_that_becomes_a_hook_is_taken(field, payload):
     for text in (payload, f"a{payload}", f"10.0.0.1{payload}", f"fe80::1%{payload}"):
         with pytest.raises(ParameterError):
             section_of(field, text)
@@ -64,7 +64,7 @@ def test_no_value_that_becomes_a_hook_is_taken(field, payload):
 
 @quick
 @given(st.sampled_from(FIELDS), st.text(max_size=30))
-def test_whatever_text_is_taken_reads_back_as_itself_and_adds_no_key(field, text):
+def test_a60_whatever_text_is_taken_reads_back_as_itself_and_adds_no_key(field, text):
     try:
         taken = section_of(field, text)
     except ParameterError:
@@ -74,7 +74,7 @@ def test_whatever_text_is_taken_reads_back_as_itself_and_adds_no_key(field, text
     assert len(written.splitlines()) <= 5
 
 
-def test_a_zone_of_an_address_smuggles_nothing():
+def test_a60_a_zone_of_an_address_smuggles_nothing():
     # The standard library takes any zone at all.
     assert ipaddress.ip_address("fe80::1%\nPostUp = x").scope_id == "\nPostUp = x"
     with pytest.raises(ParameterError, match="Endpoint"):

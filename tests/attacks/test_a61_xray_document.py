@@ -59,7 +59,7 @@ def everything(data: bytes) -> list[dict[str, Any]]:
     return clients
 
 
-def test_a61_a_template_would_let_a_name_bring_a_user_along() -> None:
+def test_a61_turns_red_with_a_template() -> None:
     injected = everything(by_hand(config(RUNTIME, users=users(named(PAYLOADS[0]))).document()))
     assert [client["email"] for client in injected] == ["a", "mallory"]
     assert injected[1]["id"] == FIXED_ID
@@ -73,6 +73,7 @@ def test_a61_what_a_template_wrote_is_seen_before_it_is_kept(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.red_inside
 def test_a61_a_name_stays_a_name_and_is_not_taken(
     payload: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +173,7 @@ def test_a61_nothing_is_in_a_document_that_was_not_meant(addition: Any) -> None:
         check_rendered(render(document), runtime=RUNTIME)
 
 
+@pytest.mark.red_inside
 def test_a61_a_key_that_is_there_twice_is_seen() -> None:
     data = render(config(RUNTIME).document())
     twice = data.replace(b'"stats": {}', b'"stats": {}, "stats": {}')
@@ -181,6 +183,7 @@ def test_a61_a_key_that_is_there_twice_is_seen() -> None:
         check_rendered(twice, runtime=RUNTIME)
 
 
+@pytest.mark.red_inside
 def test_a61_the_api_is_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
     document = config(RUNTIME).document()
     assert "listen" not in document["api"]

@@ -109,7 +109,7 @@ def kinds(plan: NetworkPlan) -> list[tuple[str, Any]]:
     return [(kind, what.get("chain", what.get("name"))) for one in commands for kind, what in one.items()]
 
 
-def test_a62_without_the_checks_a_value_means_more_than_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a62_turns_red_without_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     # JSON alone is not enough: each of these is one value, and opens every way out.
     monkeypatch.setattr(netpolicy, "_check_egress", lambda name: None)
     written = json.dumps(nft_document(attrs.evolve(PLAN, egress=("*",))))
@@ -137,6 +137,7 @@ async def load(lab: Lab, *words: str, rules: str) -> str:
 
 
 @pytest.mark.system
+@pytest.mark.red_inside
 async def test_a62_a_build_that_renders_text_takes_the_rule_and_ours_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

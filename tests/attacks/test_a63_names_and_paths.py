@@ -45,7 +45,7 @@ def files_below(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)).partition("key-")[0] for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a63_a_name_that_became_a_path_would_leave_its_directory(tmp_path: Path) -> None:
+def test_a63_turns_red_where_a_name_becomes_a_path(tmp_path: Path) -> None:
     # Weakened: a store that keeps a file for each name.
     state = tmp_path / "a" / "b"
     state.mkdir(parents=True)
@@ -62,9 +62,7 @@ def test_a63_whatever_a_link_or_configuration_is_called_the_same_files_are_writt
     assert files_below(tmp_path / "a") == {f"b/state/{file}" for file in files_below(plain)}
 
 
-def test_a63_a_name_that_was_printed_as_it_came_would_reach_the_terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a63_turns_red_where_a_name_is_printed_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hostile = LINK.partition("#")[0] + "#a"
     monkeypatch.setattr(module, "check_name", lambda name: name)
     done = caravel(tmp_path / "s", "import", hostile, "--name", "\x1b[2J")
@@ -110,7 +108,7 @@ class TestLinksOfTheFileSystem:
     def export(self, state: Path, path: Path) -> Result:
         return caravel(state, "export", "cafe", "--file", str(path), "--open")
 
-    def test_a63_a_writer_that_followed_links_would_write_over_another_file(
+    def test_a63_turns_red_with_a_writer_that_follows_links(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         state, victim = self.prepare(tmp_path)
@@ -135,6 +133,7 @@ class TestLinksOfTheFileSystem:
         (folder / "shared.pharos").symlink_to(victim)
         return state, victim
 
+    @pytest.mark.red_inside
     def test_a63_a_reader_that_followed_links_would_read_another_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

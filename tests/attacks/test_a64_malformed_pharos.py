@@ -55,6 +55,7 @@ def read(data: bytes) -> None:
     found.preview()
 
 
+@pytest.mark.red_inside
 def test_a64_a_loose_reader_would_read_one_file_in_two_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BundleFormatError):
         decode_content(DOUBLED)
@@ -64,6 +65,7 @@ def test_a64_a_loose_reader_would_read_one_file_in_two_ways(monkeypatch: pytest.
     assert decode_content(DOUBLED) != TICKET
 
 
+@pytest.mark.red_inside
 def test_a64_a_file_would_choose_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     derived: list[KeyCost] = []
 
@@ -89,6 +91,7 @@ def test_a64_a_file_would_choose_what_it_costs(monkeypatch: pytest.MonkeyPatch) 
     assert [cost.octets for cost in derived] == [1 << 40]
 
 
+@pytest.mark.red_inside
 def test_a64_a_header_would_say_what_nobody_has_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     data = FILES[3]
     told = data.replace(b'"made":1', b'"made":2')

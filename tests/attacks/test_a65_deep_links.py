@@ -41,6 +41,7 @@ def fleets_in(state: Path) -> dict[str, bool]:
     return {fleet.id: fleet.default for fleet in Fleets(state).list() if fleet.joined}
 
 
+@pytest.mark.red_inside
 async def test_a65_a_link_that_acts_when_it_is_opened_would_join_any_fleet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def weakened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return weak
 
 
+@pytest.mark.red_inside
 async def test_a66_reason_that_a_service_refuses_an_url_for_does_not_hold_it(weakened: bool, tmp_path: Path) -> None:
     async with operator(tmp_path) as (_, client):
         body = {"name": "ops", "url": "nothing://canary-word/canary-path"}
@@ -83,7 +84,7 @@ async def test_a66_url_of_a_target_is_in_no_log_answer_audit_or_file(
         assert canary.encode() not in files, canary
 
 
-async def test_a66_loggers_below_apprise_would_tell_if_they_were_let(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a66_turns_red_where_loggers_below_apprise_speak(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with running_webhook() as hook:
         assert await trio.to_thread.run_sync(module.send, url_at(hook.port), lambda _room: TEST) == ""

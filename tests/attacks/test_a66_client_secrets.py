@@ -71,7 +71,8 @@ async def commands(fleet: Fleet) -> str:
     return "\n".join(said)
 
 
-async def test_nothing_that_a_client_says_has_a_secret_in_it(
+@pytest.mark.red_inside
+async def test_a66_nothing_that_a_client_says_has_a_secret_in_it(
     tmp_path: Path, weakened: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

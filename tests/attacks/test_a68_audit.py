@@ -75,6 +75,7 @@ async def must_miss(db: Database, authority: Authority, **given: Any) -> None:
 
 
 @pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.red_inside
 async def test_a68_edited_field_is_found(
     fleet: tuple[Database, Authority], field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +131,7 @@ def renumber(db: Database, after: int, by: int) -> None:
 
 
 @pytest.mark.parametrize("mutate", [delete, insert, reorder, replace])
+@pytest.mark.red_inside
 async def test_a68_moved_rows_are_found(
     fleet: tuple[Database, Authority], mutate: Callable[[Database], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +146,7 @@ async def test_a68_moved_rows_are_found(
     await must_miss(db, authority)
 
 
+@pytest.mark.red_inside
 async def test_a68_hash_that_covers_its_own_row_only_lets_a_row_be_written_anew(
     fleet: tuple[Database, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +193,7 @@ async def test_a68_row_that_helm_could_not_have_written_is_found(
     assert row is None or found.head.sequence == row - 1
 
 
+@pytest.mark.red_inside
 async def test_a68_octets_in_the_place_of_a_text_are_found(
     fleet: tuple[Database, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +219,7 @@ def rewrite(db: Database, sequence: int, actor: str = "eve") -> None:
         db.execute("UPDATE audit SET actor = ?, hash = ? WHERE sequence = ?", (row.actor, previous, row.sequence))
 
 
+@pytest.mark.red_inside
 async def test_a68_chain_written_anew_is_found_by_a_checkpoint(
     fleet: tuple[Database, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +278,7 @@ async def test_a68_altered_checkpoint_is_found(fleet: tuple[Database, Authority]
     assert not (await verdict(db, authority)).ok
 
 
+@pytest.mark.red_inside
 async def test_a68_rows_pruned_before_their_time_are_found(fleet: tuple[Database, Authority]) -> None:
     db, authority = fleet
     append_acts(db, 1_500)
@@ -299,6 +305,7 @@ def held(db: Database, authority: Authority) -> Checkpoint:
     return verify_checkpoint(stored.blob(fleet), fleet=fleet, signing_keys=keys)
 
 
+@pytest.mark.red_inside
 async def test_a68_cut_off_tail_is_found_by_helms_own_checkpoint(
     fleet: tuple[Database, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +321,7 @@ async def test_a68_cut_off_tail_is_found_by_helms_own_checkpoint(
     await must_miss(db, authority)
 
 
+@pytest.mark.red_inside
 async def test_a68_tail_cut_off_with_its_checkpoints_is_found_by_a_witness(fleet: tuple[Database, Authority]) -> None:
     db, authority = fleet
     append_acts(db, 1_500)

@@ -81,6 +81,7 @@ def helm_of(fleet=HOME, *, at=NOW):
     return der(fleet.member(Role.CONTROLLER, now=at).certificate)
 
 
+@pytest.mark.red_inside
 async def test_a69_clock_back_a_year_revives_no_certificate(tmp_path, monkeypatch):
     fleet = make_fleet(now=NOW - 500 * DAY)
     keys = AgentKeys(tmp_path, Role.NODE)
@@ -97,6 +98,7 @@ async def test_a69_clock_back_a_year_revives_no_certificate(tmp_path, monkeypatc
         standing.admit(CONTROL, helm_of(fleet))
 
 
+@pytest.mark.red_inside
 async def test_a69_agent_that_starts_in_1970_serves_and_denies_as_before(tmp_path, monkeypatch):
     keys = joined(tmp_path, name="node-1", now=NOW)
     before = agent(tmp_path, keys, NOW)
@@ -122,6 +124,7 @@ async def test_a69_agent_that_starts_in_1970_serves_and_denies_as_before(tmp_pat
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.red_inside
 async def test_a69_agent_an_hour_off_does_as_helm_says(hours, tmp_path, monkeypatch):
     keys = joined(tmp_path, name="node-1", now=NOW)
     wrong = agent(tmp_path, keys, NOW + hours * HOUR)
@@ -156,6 +159,7 @@ async def test_a69_who_was_cut_by_a_clock_ahead_is_back_when_it_is_right(tmp_pat
     assert list(buoy.plane.applied[-1].peers) == ["device-1"]
 
 
+@pytest.mark.red_inside
 async def test_a69_deny_lists_go_by_their_number_whatever_time_they_have(tmp_path, monkeypatch):
     """A helm whose clock was a year back revoked somebody; a member must not think that older."""
     keys = joined(tmp_path, name="node-1", now=NOW)
@@ -173,6 +177,7 @@ async def test_a69_deny_lists_go_by_their_number_whatever_time_they_have(tmp_pat
         assert is_denied(member.keeping.standing.deny_list, peer_of(1))
 
 
+@pytest.mark.red_inside
 async def test_a69_helm_whose_clock_is_years_ahead_ends_nobody(tmp_path, monkeypatch):
     # Red inside: with any time believed, the member's own fleet has ended.
     await keeping_tests.test_helm_whose_clock_is_years_ahead_does_not_shut_us_out(tmp_path, monkeypatch)
@@ -186,6 +191,7 @@ class Dialler:
     controller: object
 
 
+@pytest.mark.red_inside
 async def test_a69_helm_whose_clock_is_back_takes_no_node_that_has_expired(tmp_path, monkeypatch):
     """Somebody has the key of a node's last certificate. OpenSSL goes by the true time; ours is 13 months later."""
     keys = joined(tmp_path, name="node-1", now=NOW)
@@ -216,6 +222,7 @@ async def test_a69_agent_whose_machine_has_no_clock_starts_and_serves(tmp_path):
         assert list(cold.plane.applied[-1].peers) == ["device-1", "device-2"]
 
 
+@pytest.mark.red_inside
 async def test_a69_access_that_ended_does_not_begin_again(tmp_path, monkeypatch):
     keys = joined(tmp_path, name="node-1", now=NOW)
     ended = attrs.evolve(peer_of(2), expires_at=microseconds(NOW - DAY))

@@ -35,11 +35,19 @@ from pharos.wire.seal.blind import Pairing, derive_psk, derive_uuid
 from pharos.wire.seal.realitykey import derive_reality_key
 from tests.support.agents import joined
 from tests.support.buoy import make_buoy
-from tests.support.pki import home_fleet, sign_certificate, utc_now
+from tests.support.pki import home_fleet, other_fleet, sign_certificate, utc_now
 from tests.support.strategies import parameters_of
 from tests.support.tls import shake_hands
 from tests.support.trust import SIGNING_KEY, Signer
-from tests.wire.pki.test_matrix import Listener, admit_everybody, everywhere, gets_in, proper_context, running
+from tests.wire.pki.test_matrix import (
+    Listener,
+    admit_everybody,
+    everywhere,
+    gets_in,
+    peer_context,
+    proper_context,
+    running,
+)
 
 HOME, HELM = home_fleet(), Signer()
 STOLEN, OTHER = NodeId("stolen"), NodeId("other")
@@ -159,6 +167,7 @@ def context_that_asks_nobody(listener: Listener) -> ssl.SSLContext:
 
 
 @everywhere
+@pytest.mark.red_inside
 async def test_a71_its_certificate_opens_no_door_of_the_fleet(loot: Loot, listener: Listener) -> None:
     # A buoy's control, as helm; a beacon's tunnel, as helm; an ingress, as a device; helm's own page.
     async with running(listener, admit=admit_everybody, make_context=context_that_asks_nobody) as weakened:
@@ -167,7 +176,20 @@ async def test_a71_its_certificate_opens_no_door_of_the_fleet(loot: Loot, listen
         assert not await gets_in(target, loot.dialler(listener))
 
 
+@everywhere
+async def test_a71_it_is_a_stranger_to_another_fleet(loot: Loot, listener: Listener) -> None:
+    """Row 5 with what was stolen: a fleet that has the same names, and nodes of the same ids, knows no such member."""
+    there = other_fleet()
+    leaf = der(loot.membership.credentials.certificate)
+    with pytest.raises(PeerRejectedError):
+        authorize_peer(leaf, trust=there.trust, roles={Role.NODE}, peer_id=STOLEN, now=utc_now())
+    # And the other way: what a thief makes in a fleet of his own opens nothing of this one.
+    async with running(listener) as target:
+        assert not await gets_in(target, peer_context(listener, there, Role.NODE))
+
+
 @pytest.mark.parametrize(("role", "name"), [(Role.NODE, "other"), (Role.RELAY, "stolen"), (Role.RELAY, "gate")])
+@pytest.mark.red_inside
 def test_a71_it_answers_for_no_other_node_and_for_no_beacon(loot: Loot, role: Role, name: str) -> None:
     server = server_context(loot.membership.credentials, trust=HOME.trust, policy=CONTROL)
     dialled = HOME.identity(role, name).dns_name
@@ -184,6 +206,7 @@ def test_a71_it_answers_for_no_other_node_and_for_no_beacon(loot: Loot, role: Ro
 
 
 @pytest.mark.parametrize("role", Role)
+@pytest.mark.red_inside
 def test_a71_what_it_signs_is_nobody(loot: Loot, role: Role) -> None:
     thief, key = loot.membership.credentials, generate_key()
     for subject in (thief.certificate.subject, HOME.trust.fleet_ca.subject):
@@ -203,6 +226,7 @@ def test_a71_what_it_signs_is_nobody(loot: Loot, role: Role) -> None:
     thief.key.public_key().verify(minted.signature, minted.tbs_certificate_bytes, ec.ECDSA(algorithm))
 
 
+@pytest.mark.red_inside
 def test_a71_secrets_of_the_same_device_with_another_node_stay_theirs(loot: Loot) -> None:
     theirs = loot.pairing(OTHER, loot.other)
     thief = loot.keys.derive_key

@@ -156,7 +156,7 @@ def test_a72_added_node_is_not_chosen(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("weak")
-def test_a72_without_pins_it_would_be(tmp_path: Path) -> None:
+def test_a72_turns_red_without_pins(tmp_path: Path) -> None:
     with enemy(tmp_path) as helm:
         helm.add("false")
         helm.drop(named(helm, "true"))
@@ -164,7 +164,7 @@ def test_a72_without_pins_it_would_be(tmp_path: Path) -> None:
         assert helm.chosen() == "false"
 
 
-def test_a72_without_the_wait_it_would_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a72_turns_red_without_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pharos.caravel.client.WAIT", 0)
     with enemy(tmp_path) as helm:
         helm.add("false")
@@ -199,7 +199,7 @@ def test_a72_substituted_node_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("weak")
-def test_a72_without_pins_the_substitute_would_be_dialled(tmp_path: Path) -> None:
+def test_a72_turns_red_for_a_substitute_without_pins(tmp_path: Path) -> None:
     with enemy(tmp_path) as helm:
         helm.rekey(named(helm, "true"))
         helm.tell()
@@ -220,9 +220,7 @@ def test_a72_reality_key_of_the_enemys_for_a_known_node_is_not_used(tmp_path: Pa
         assert helm.reality_keys("true") == set()
 
 
-def test_a72_without_the_nodes_word_the_enemys_key_would_be_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a72_turns_red_without_the_nodes_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ways, "verify_reality_key", lambda key, _proof, **_context: key)
     with enemy(tmp_path) as helm:
         pair = KeyPair.generate()
@@ -256,9 +254,7 @@ def test_a72_where_there_is_a_lock_the_enemys_node_is_refused_by_name_and_for_ev
             helm.client.connect("false")
 
 
-def test_a72_without_the_lock_a_day_is_all_that_the_enemy_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a72_turns_red_without_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is lost without one: the wait gives its owner a day to see the node, and no more."""
     monkeypatch.setattr("pharos.caravel.client.WAIT", 0)
     with enemy(tmp_path) as helm:

@@ -48,6 +48,7 @@ def collisions(one: dict[Number, bytes], two: dict[Number, bytes]) -> set[Number
     return {number for number in one.keys() & two.keys() if one[number] != two[number]}
 
 
+@pytest.mark.red_inside
 def test_a74_restored_helm_never_repeats_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     with story() as told:
         issued = numbers(told.db, told.authority, told, ("oslo", "rome"))
@@ -60,6 +61,7 @@ def test_a74_restored_helm_never_repeats_a_number(monkeypatch: pytest.MonkeyPatc
             assert collisions(issued, numbers(db, told.authority, told, ("faro", "bonn")))
 
 
+@pytest.mark.red_inside
 def test_a74_same_backup_restored_twice_never_repeats_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the same second, or by clocks of which one was set back: the node that both reach tells the second."""
     at = sample_act().at
@@ -85,6 +87,7 @@ def allowed(db: Database) -> set[DeviceId]:
     return {device.id for device in list_allowed_devices(db, sample_act().at)}
 
 
+@pytest.mark.red_inside
 def test_a74_device_revoked_after_the_backup_stays_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with story() as told:
         with told.restored() as (db, _):
@@ -108,6 +111,7 @@ def test_a74_device_revoked_after_the_backup_stays_refused(monkeypatch: pytest.M
             assert not deny_list(db).denies_member(Role.DEVICE, told.lost.id)
 
 
+@pytest.mark.red_inside
 def test_a74_ticket_of_before_is_void(monkeypatch: pytest.MonkeyPatch) -> None:
     with story() as told:
         adopt_sample_relay(told.db, told.authority)

@@ -43,6 +43,7 @@ async def certificate_for(port: int, name: str | None) -> bytes:
     return der
 
 
+@pytest.mark.red_inside
 async def test_a75_certificate_says_nothing_of_the_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with whole_beacon(tmp_path / "s", ingress_ports=(0,)) as beacon:
         ports = (beacon.ingress, beacon.addresses.more_ingress[0][1], beacon.tunnel)
@@ -69,6 +70,7 @@ async def handshake_seen_by_openssl(port: int, name: str, *more: str) -> bytes:
 
 
 @pytest.mark.parametrize("port", ["ingress", "tunnel"])
+@pytest.mark.red_inside
 async def test_a75_nobody_is_asked_for_a_certificate(
     tmp_path: Path, port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

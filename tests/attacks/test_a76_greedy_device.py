@@ -52,6 +52,7 @@ async def others_are_served(beacon: MemoryBeacon, count: int) -> int:
 
 
 @pytest.mark.parametrize("weakened", [False, True])
+@pytest.mark.red_inside
 async def test_a76_one_device_cannot_fill_the_tunnels(
     autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch, weakened: bool
 ) -> None:
@@ -65,6 +66,7 @@ async def test_a76_one_device_cannot_fill_the_tunnels(
 
 
 @pytest.mark.parametrize("weakened", [False, True])
+@pytest.mark.red_inside
 async def test_a76_one_device_cannot_use_up_what_all_may_open(autojump_clock: Clock, weakened: bool) -> None:
     """It opens and leaves, as fast as it can."""
     rates = Rates(passage_burst=100, passage_rate=1, shares=UNSHARED if weakened else ShareBounds())
@@ -79,6 +81,7 @@ async def test_a76_one_device_cannot_use_up_what_all_may_open(autojump_clock: Cl
         assert await others_are_served(beacon, 50) == (0 if weakened else 50)
 
 
+@pytest.mark.red_inside
 async def test_a76_one_device_cannot_take_the_memory_of_many_connections(
     autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

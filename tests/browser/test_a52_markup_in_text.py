@@ -140,7 +140,7 @@ def test_a52_page_with_a_hole_is_stopped_by_the_policy(
         assert fetched == []
 
 
-def test_a52_page_with_a_hole_and_no_policy_is_owned(browser: Browser, built_page: None, tmp_path: Path) -> None:
+def test_a52_turns_red_with_a_hole_and_no_policy(browser: Browser, built_page: None, tmp_path: Path) -> None:
     with planted(tmp_path, browser, without="policy") as (_fleet, tab):
         ran: list[str] = []
         tab.page.context.expose_binding("tellOwned", lambda _source: ran.append("a payload ran"))

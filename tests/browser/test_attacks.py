@@ -137,7 +137,7 @@ async def test_a47_page_of_another_port_changes_nothing(tmp_path: Path) -> None:
         assert "kept out" in await here.run(FETCH, url=f"{here.address}/api/v1/status", options=reading)
 
 
-async def test_a47_page_of_another_port_would_change_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a47_turns_red_for_a_page_of_another_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_guard(monkeypatch)
     with monkeypatch.context() as weakened:
         weakened.setattr(session, "_SAFE", frozenset(("GET", "POST")))
@@ -148,6 +148,7 @@ async def test_a47_page_of_another_port_would_change_something(tmp_path: Path, m
         assert await forge(here) == 0
 
 
+@pytest.mark.red_inside
 async def test_a48_page_of_another_port_hears_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def overhear(here: Scene) -> str:
         return await here.run(LISTEN, url=f"{here.address.replace('http', 'ws')}/api/v1/live", first="resync")
@@ -186,6 +187,7 @@ async def framed(here: Scene) -> str:
     return str(child["frame"]["url"])
 
 
+@pytest.mark.red_inside
 async def test_a53_frame_of_another_page_stays_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with scene(folder(tmp_path, "whole")) as here:
         assert (await framed(here)).startswith("chrome-error:")
@@ -197,6 +199,7 @@ async def test_a53_frame_of_another_page_stays_empty(tmp_path: Path, monkeypatch
         assert await framed(here) == f"{here.address}/api/v1/session"
 
 
+@pytest.mark.red_inside
 async def test_a46_rebound_name_gets_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = "--host-resolver-rules=MAP rebound.example 127.0.0.1"
     monkeypatch.setattr(chromium, "FLAGS", (*chromium.FLAGS, rules))

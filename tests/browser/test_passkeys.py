@@ -103,6 +103,8 @@ async def test_chromium_makes_a_passkey_and_signs_in_by_it(tmp_path: Path) -> No
             assert (entered["status"], entered["said"]["how"]) == (200, "passkey")
 
 
+@pytest.mark.row(58)
+@pytest.mark.red_inside
 async def test_page_of_another_port_gets_a_signature_that_helm_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,7 +150,7 @@ import trio
 from pharos.wire.agent import AgentKeys
 from pharos.wire.keeping import Keeping
 from pharos.wire.pki.roles import Role
-from pharos.wire.standing import utc_now
+from pharos.wire.world import utc_now
 
 folder, blob, moment = Path(sys.argv[1]), bytes.fromhex(sys.argv[2]), sys.argv[3]
 keys = AgentKeys(folder, Role.NODE)

@@ -57,12 +57,14 @@ def scene(request):
     return network, client, server
 
 
+@pytest.mark.row(75)
 @given(st.lists(st.binary(max_size=1500), max_size=5))
 def test_noise_dies_in_silence(scene, noise):
     for host in scene[1:]:
         assert_silent(host.device, noise)
 
 
+@pytest.mark.row(75)
 @given(st.sampled_from(MessageKind), st.binary(max_size=200), st.integers(0, 2**32 - 1))
 def test_noise_with_the_right_type_dies_in_silence(scene, kind, noise, index):
     # With a wide H range junk will look like this by chance.
@@ -76,6 +78,7 @@ def test_noise_with_the_right_type_dies_in_silence(scene, kind, noise, index):
         assert_silent(host.device, [datagram])
 
 
+@pytest.mark.row(75)
 @given(st.data())
 @settings(max_examples=200)
 def test_a_damaged_copy_of_a_true_datagram_dies_in_silence(scene, data):
@@ -151,6 +154,7 @@ def strangers_initiations(network, server, count, parameters=PLAIN):
     return [framing.wrap(MessageKind.INITIATION, message)] * count
 
 
+@pytest.mark.row(75)
 def test_a_stranger_with_our_key_is_not_answered():
     network = Network()
     server = network.add_host(1)

@@ -326,9 +326,10 @@ async def test_a_device_renews_and_is_never_without_a_passage(autojump_clock: tr
                 yield passage
             left.append(trio.current_time())
 
-        async def use(passage: Passage) -> None:
+        async def use(passage: Passage) -> bool:
             used.append((trio.current_time(), passage))
             await passage.wait_ended()
+            return False
 
         with trio.move_on_after(40 * HOURS):
             await keep_passages(dial, use, random=random.Random(7).random)
@@ -340,10 +341,32 @@ async def test_a_device_renews_and_is_never_without_a_passage(autojump_clock: tr
         assert fleet.helm.incidents == []
 
 
+async def test_the_next_passage_comes_when_it_is_asked_for(autojump_clock: trio.testing.MockClock) -> None:
+    used: list[Passage] = []
+
+    async def use(passage: Passage) -> bool:
+        used.append(passage)
+        if len(used) < 3:
+            return True
+        await passage.wait_ended()
+        return False
+
+    async with running_fleet() as fleet:
+        with trio.move_on_after(RENEW_EVERY / 2):
+            await keep_passages(fleet.light, use, random=lambda: 0.5)
+        assert len({passage.handshake_hash for passage in used}) == len(used) == 3
+        # Those that were replaced are not renewed as well.
+        with trio.move_on_after(RENEW_EVERY * 1.5):
+            await keep_passages(fleet.light, use, random=lambda: 0.5)
+        assert len(used) == 5
+        assert fleet.helm.incidents == []
+
+
 async def test_a_passage_that_is_lost_ends_the_renewing() -> None:
-    async def use(passage: Passage) -> None:
+    async def use(passage: Passage) -> bool:
         await trio.aclose_forcefully(fleet.edge)
         await passage.wait_ended()
+        return False
 
     async with running_fleet() as fleet:
         with pytest.RaisesGroup(LinkLostError):

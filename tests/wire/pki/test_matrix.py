@@ -185,12 +185,14 @@ async def admitted_to(target: Running, fleet: SampleFleet = HOME) -> set[Role | 
 
 
 @everywhere
+@pytest.mark.row(1)
 async def test_listener_admits_its_roles_only(listener: Listener) -> None:
     async with running(listener) as target:
         assert await admitted_to(target) == listener.admitted
 
 
 @everywhere
+@pytest.mark.row(1)
 async def test_fallback_transport_admits_the_same_roles(listener: Listener) -> None:
     async with running(listener, transport=SslStream) as target:
         for role in PEERS:
@@ -199,6 +201,7 @@ async def test_fallback_transport_admits_the_same_roles(listener: Listener) -> N
 
 
 @everywhere
+@pytest.mark.row(1)
 async def test_role_check_holds_where_tls_believes_both_authorities(listener: Listener) -> None:
     async with running(listener, make_context=context_with_every_anchor) as target:
         assert await admitted_to(target) == listener.admitted
@@ -213,6 +216,7 @@ WITHOUT_BOTH: Final[dict[str, set[Role | None]]] = {
 
 
 @everywhere
+@pytest.mark.row(1)
 async def test_matrix_turns_red_without_the_role_check(listener: Listener) -> None:
     async with running(listener, admit=admit_everybody) as target:
         assert await admitted_to(target) == listener.admitted | WITHOUT_ROLE_CHECK.get(listener.name, set())
@@ -223,6 +227,7 @@ async def test_matrix_turns_red_without_the_role_check(listener: Listener) -> No
 
 
 @everywhere
+@pytest.mark.row(5)
 async def test_members_of_another_fleet_are_strangers_or_refused(listener: Listener) -> None:
     async with running(listener) as target:
         # With no certificate at all, nobody can tell which fleet the peer is of.
@@ -230,6 +235,7 @@ async def test_members_of_another_fleet_are_strangers_or_refused(listener: Liste
 
 
 @everywhere
+@pytest.mark.row(7)
 async def test_nobody_gets_in_by_an_expired_certificate(listener: Listener) -> None:
     """By the listener's own clock, for OpenSSL goes by the system's."""
 
@@ -241,6 +247,7 @@ async def test_nobody_gets_in_by_an_expired_certificate(listener: Listener) -> N
 
 
 @everywhere
+@pytest.mark.row(11)
 async def test_denied_members_do_not_get_in(listener: Listener) -> None:
     denied = HOME.deny_list(*(HOME.identity(role) for role in Role))
     async with running(listener, deny=denied) as target:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import trio
 
@@ -24,8 +23,8 @@ from pharos.wire.reality.server import ServerConnection
 from tests.support.reality import NAME, SHORT_ID, settings
 from tests.wire.reality.fronts import HOST, receive_exactly
 from tests.wire.reality.nodes import PAGE, Node, Site, running_node, running_site, site_context
+from tests.wire.reality.probing import GARBLED, ODDITIES, Seen, probe_over
 
-GARBLED = b"\x17\3\3\0\x35" + os.urandom(0x35)
 OPENSSL_BEARS = 32
 
 
@@ -69,55 +68,11 @@ TAILS = {
     "data in the clear": b"\x16\3\3\0\5\2\0\0\1\0",
     "its end": b"",
 }
-# Of these the target's answer is no handshake, or none that a hello of ours could have.
-ODDITIES = {
-    "plain HTTP": b"GET / HTTP/1.1\r\nHost: www.site.test\r\n\r\n",
-    "garbage": bytes(range(200, 256)) * 20,
-    "a record of another kind": GARBLED,
-    "an empty record": b"\x16\3\1\0\0",
-    "SSH": b"SSH-2.0-OpenSSH_9.2\r\n",
-    "nothing": b"",
-    "a record that is too long": b"\x16\3\1\x7f\xff" + b"\1" * 100,
-}
-
-
-@attrs.frozen
-class Seen:
-    """What a probe sees: kinds and lengths of records, alerts in the clear as they are, and how it ends."""
-
-    records: tuple[tuple[int, int, bytes], ...]
-    ending: str
-
-
-def shape(data: bytes) -> tuple[tuple[int, int, bytes], ...]:
-    found = []
-    while data:
-        size = HEADER + int.from_bytes(data[3:HEADER], "big")
-        clear = data[:size] if data[0] in (20, 21) or data[0] not in (22, 23) else b""
-        found.append((data[0], len(data[:size]), clear))
-        data = data[size:]
-    return tuple(found)
 
 
 async def probe(port: int, *pieces: bytes, expect: int = 0, end: bool = True) -> Seen:
-    """Send the pieces one after another, each after ``expect`` octets have come if it is not the first."""
-    stream = await trio.open_tcp_stream(HOST, port)
-    found = bytearray()
-    ending = "end"
-    async with stream:
-        try:
-            for number, piece in enumerate(pieces):
-                if number and expect:
-                    found += await receive_exactly(stream, expect - len(found))
-                await stream.send_all(piece)
-            if end:
-                await stream.send_eof()
-            with trio.fail_after(10):
-                async for chunk in stream:
-                    found += chunk
-        except trio.BrokenResourceError:
-            ending = "reset"
-    return Seen(shape(bytes(found)), ending)
+    """Probe whoever listens at a port, as `probe_over` does."""
+    return await probe_over(await trio.open_tcp_stream(HOST, port), *pieces, expect=expect, end=end)
 
 
 async def answer_length(site: Site, hello: bytes) -> int:
@@ -134,6 +89,7 @@ async def answer_length(site: Site, hello: bytes) -> int:
 OLDEST = (26, 3, 27)
 
 
+@pytest.mark.row(75)
 @pytest.mark.parametrize("kind", HELLOS)
 @pytest.mark.parametrize("tail", TAILS)
 async def test_a_hello_and_what_is_wrong_behind_it_look_as_at_the_target(
@@ -170,6 +126,7 @@ async def test_what_is_no_hello_looks_as_at_the_target(context: ssl.SSLContext, 
         assert await probe(node.port, ODDITIES[oddity]) == await probe(site.port, ODDITIES[oddity])
 
 
+@pytest.mark.row(75)
 async def test_a_visitor_sees_the_targets_own_certificate_and_page(context: ssl.SSLContext) -> None:
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
@@ -205,6 +162,7 @@ async def until(is_so: Callable[[], bool]) -> None:
             await trio.testing.wait_all_tasks_blocked(0.01)
 
 
+@pytest.mark.row(75)
 async def test_a_recorded_hello_is_a_strangers_the_second_time(
     context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def test_descriptors_above_the_reserve_are_the_daemons_own() -> None:
         ("192.0.2.1", "c000:201::", False),
     ],
 )
+@pytest.mark.row(34)
 def test_source_is_an_ipv4_address_or_the_half_of_an_ipv6_one(one: str, other: str, same: bool) -> None:
     assert (source_of(one) == source_of(other)) is same
 
