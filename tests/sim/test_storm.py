@@ -23,16 +23,16 @@ from pharos.caravel.errors import CaravelError, NoAnswerError
 from pharos.helm.config import SOCKET_NAME
 from pharos.wire.console import CommandError
 from pharos.wire.errors import WireError
-from pharos.wire.profile import AMNEZIAWG
+from pharos.wire.profile import AMNEZIAWG, AmneziaWgAccess
 from tests.attacks.test_a59_blind_helm import HelmProcess, files_below, found_in, secrets_of
 from tests.sim.strait import Strait
 from tests.support.buoy import orders_on_disk
 from tests.support.fleet import Fleet, running_fleet
 
-pytestmark = pytest.mark.sim
+pytestmark = pytest.mark.journey
 
-# `make sim SEEDS=100` for more of them.
-SEEDS = range(1, 1 + int(os.environ.get("SEEDS") or "3"))
+# More of them by STORM_SEEDS; what takes thousands is the simulation beside this (`make sim`).
+SEEDS = range(1, 1 + int(os.environ.get("STORM_SEEDS") or "2"))
 LENGTH = 30
 BUOYS = ("a", "b")
 TIMEOUT = 180
@@ -287,6 +287,7 @@ class Storm:
         async with self.fleet.client(device) as client:
             (way,) = [seen.access[0] for seen in client.profile().nodes if seen.name == node]
             # To find the way to a node that has not heard of its re-issue takes a device longer.
+            assert isinstance(way, AmneziaWgAccess)
             if way.parameters.as_mapping() != self.kept(node)["awg"]:
                 return True
             async with client.connect(node, protocol=AMNEZIAWG, inner="netstack") as tunnel:
