@@ -92,15 +92,18 @@ class MachineHost:
 
 
 @asynccontextmanager
-async def open_machine_host(fleet: LabFleet, folder: Path) -> AsyncIterator[MachineHost]:
-    """Give the client's machine a /etc and a /run of its own, and take it into the fleet."""
-    etc = folder / "etc"
+async def open_machine_host(
+    fleet: LabFleet, folder: Path, *, host: str = CLIENT, peers: int = 1
+) -> AsyncIterator[MachineHost]:
+    """Give a client's machine a /etc and a /run of its own, and take it into the fleet, as one of so many devices."""
+    etc = folder / f"etc-{host}"
     shutil.copytree("/etc", etc, symlinks=True, ignore=lambda *_: ("resolv.conf", "shadow", "ssl", "alternatives"))
     (etc / "resolv.conf").write_text(f"nameserver {HOSTS[NEIGHBOUR].address4}\n")
     made = " && ".join(f"mount -t tmpfs -o mode=0755 none {place}" for place in PLACES)
     script = f'mount --bind "$1" /etc && {made} && exec sleep 900'
-    holder = await fleet.lab.start(CLIENT, "unshare", "--mount", "sh", "-c", script, "sh", str(etc), name="machine")
+    words = ["unshare", "--mount", "sh", "-c", script, "sh", str(etc)]
+    holder = await fleet.lab.start(host, *words, name=f"{host}-machine")
     await wait_command(holder.pid, "sleep")
-    await fleet.enrol(CLIENT)
-    await fleet.wait_settled(peers=1)
-    yield MachineHost(fleet=fleet, holder=holder, folder=folder)
+    await fleet.enrol(host)
+    await fleet.wait_settled(peers=peers)
+    yield MachineHost(fleet=fleet, holder=holder, folder=folder, host=host)

@@ -30,6 +30,7 @@ EXPLAINED: Final = {
 GRAVE: Final = {"MEDIUM", "HIGH", "CRITICAL", "FATAL"}
 
 
+@pytest.mark.row(75)
 @pytest.mark.parametrize("port", ["ingress", "tunnel"])
 async def test_nghttp_reads_the_site(tmp_path: Path, port: str) -> None:
     async with whole_beacon(tmp_path / "s") as beacon:
@@ -43,6 +44,7 @@ async def test_nghttp_reads_the_site(tmp_path: Path, port: str) -> None:
     assert done.stdout.count(b"error_code=") == 1
 
 
+@pytest.mark.row(75)
 async def test_testssl_finds_a_web_server_in_order(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     async with whole_beacon(tmp_path / "s") as beacon:

@@ -30,6 +30,7 @@ async def persist(act: Callable[[], Awaitable[Any]]) -> None:
             return
 
 
+@pytest.mark.row(32)
 async def test_device_joins_and_syncs_while_packets_are_lost(tmp_path: Path) -> None:
     async with running_fleet(tmp_path, timeout=300) as fleet:
         link = await fleet.invite("clienta")
@@ -45,6 +46,7 @@ async def test_device_joins_and_syncs_while_packets_are_lost(tmp_path: Path) -> 
         await fleet.wait_settled(peers=1)
 
 
+@pytest.mark.row(32)
 async def test_node_is_told_of_a_new_device_while_packets_are_lost(tmp_path: Path) -> None:
     async with running_fleet(tmp_path, timeout=300) as fleet:
         async with fleet.lab.lose("buoya", LOSS):

@@ -43,6 +43,7 @@ async def reached(lab: Lab, port: int, *, patience: float) -> set[tuple[str, int
     return answered
 
 
+@pytest.mark.row(75)
 @pytest.mark.parametrize("family", [4, 6])
 async def test_helm_listens_to_its_own_machine_only(tmp_path: Path, family: int) -> None:
     async with running_fleet(tmp_path, family=family) as fleet:

@@ -5,8 +5,11 @@ They know nothing of us: what they negotiate, and what they are refused, is what
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import re
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -17,10 +20,13 @@ import attrs
 import pytest
 import trio
 
-from pharos.wire.pki.roles import INGRESS
+from pharos.wire.pki.roles import INGRESS, Role
+from tests.support.helm import open_helm
+from tests.support.http import LOOPBACK
 from tests.support.listeners import KINDS, Listener, running_listener
 from tests.support.peers import Files, needed, write_certificates, write_credentials
 from tests.support.pki import home_fleet, other_fleet
+from tests.support.webtls import serving_tls
 
 PATIENCE: Final = 10.0
 SCAN_PATIENCE: Final = 180.0
@@ -151,6 +157,7 @@ async def test_member_gets_tls_1_3_and_h2(name: str, program: str, tmp_path: Pat
     assert not [text for text in wanted if text not in output], output
 
 
+@pytest.mark.row(1, 13)
 @with_each_client
 @everywhere
 async def test_others_are_refused_before_we_say_a_word(name: str, program: str, tmp_path: Path) -> None:
@@ -167,6 +174,7 @@ async def test_others_are_refused_before_we_say_a_word(name: str, program: str, 
     assert bool(FIRST_OCTETS.search(nobody)) is (here.listener.kind.policy is INGRESS), nobody
 
 
+@pytest.mark.row(11)
 @everywhere
 async def test_no_session_can_be_resumed(name: str, tmp_path: Path) -> None:
     kept = tmp_path / "session.pem"
@@ -188,6 +196,7 @@ async def accepted(here: Ground, option: str, values: Iterable[str]) -> dict[str
     }
 
 
+@pytest.mark.row(13)
 @everywhere
 async def test_only_these_cipher_suites_and_groups_come_about(name: str, tmp_path: Path) -> None:
     async with ground(name, tmp_path) as here:
@@ -198,26 +207,72 @@ async def test_only_these_cipher_suites_and_groups_come_about(name: str, tmp_pat
 # -- a scanner
 
 
-@pytest.mark.system
-@everywhere
-async def test_scanner_finds_nothing_that_is_not_explained(name: str, tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    async with ground(name, tmp_path) as here:
-        host, port = here.listener.address
-        command = [needed("testssl"), "--quiet", "--color", "0", "--warnings", "off", "--jsonfile", str(report)]
-        # Offline, and without what takes minutes: one cipher after the other, simulated browsers, odd hosts.
-        command += ["--nodns", "none", "--ip", host, "--fast", "--connect-timeout", "5", "--openssl-timeout", "5"]
-        command += ["--protocols", "--std", "--fs", "--server-defaults", "--vulnerable"]
-        command += [f"https://{here.listener.hostname}:{port}/"]
-        with trio.fail_after(SCAN_PATIENCE):
-            await trio.run_process(command, stdin=b"", capture_stdout=True, check=False, cwd=tmp_path)
-    findings = {finding["id"]: finding for finding in json.loads(report.read_text())}
-    offered = {
-        key for key in ("SSLv2", "SSLv3", "TLS1", "TLS1_1", "TLS1_2") if "not offered" not in findings[key]["finding"]
-    }
-    assert not offered
-    assert findings["TLS1_3"]["severity"] == "OK"
+Findings = dict[str, dict[str, str]]
+WHOLE: Final = ("--protocols", "--std", "--fs", "--server-defaults", "--vulnerable")
+OLD: Final = ("SSLv2", "SSLv3", "TLS1", "TLS1_1", "TLS1_2")
+
+
+async def scan(hostname: str, address: tuple[str, int], folder: Path, *sections: str) -> Findings:
+    """Return what testssl.sh reports of a port, by the ids of its findings."""
+    report, (host, port) = folder / "report.json", address
+    command = [needed("testssl"), "--quiet", "--color", "0", "--warnings", "off", "--jsonfile", str(report)]
+    # Offline, and without what takes minutes: one cipher after the other, simulated browsers, odd hosts.
+    command += ["--nodns", "none", "--ip", host, "--fast", "--connect-timeout", "5", "--openssl-timeout", "5"]
+    command += [*sections, f"https://{hostname}:{port}/"]
+    with trio.fail_after(SCAN_PATIENCE):
+        await trio.run_process(command, stdin=b"", capture_stdout=True, check=False, cwd=folder)
+    return {finding["id"]: finding for finding in json.loads(report.read_text())}
+
+
+def offered_of_old(findings: Findings) -> set[str]:
+    return {key for key in OLD if "not offered" not in findings[key]["finding"]}
+
+
+def grave_of(findings: Findings) -> dict[str, str]:
     grave = {key: finding["finding"] for key, finding in findings.items() if finding["severity"] in GRAVE}
-    assert not {key: text for key, text in grave.items() if key not in EXPLAINED}
+    return {key: text for key, text in grave.items() if key not in EXPLAINED}
+
+
+def assert_in_order(findings: Findings) -> None:
+    assert not offered_of_old(findings)
+    assert findings["TLS1_3"]["severity"] == "OK"
+    assert not grave_of(findings)
     # It is the whole report: a scan that broke off finds nothing, either.
     assert {"heartbleed", "ROBOT", "LUCKY13", "RC4", "cert_chain_of_trust"} <= findings.keys()
+
+
+@pytest.mark.system
+@pytest.mark.row(13)
+@everywhere
+async def test_scanner_finds_nothing_that_is_not_explained(name: str, tmp_path: Path) -> None:
+    async with ground(name, tmp_path) as here:
+        assert_in_order(await scan(here.listener.hostname, here.listener.address, tmp_path, *WHOLE))
+
+
+@pytest.mark.system
+async def test_a13_scanner_finds_nothing_at_helms_page(tmp_path: Path) -> None:
+    async with open_helm(tmp_path) as helm, serving_tls(helm) as edge:
+        assert_in_order(await scan("localhost", (LOOPBACK, edge.port), tmp_path, *WHOLE))
+
+
+@pytest.mark.system
+async def test_a13_scanner_turns_red_where_old_tls_is_offered(tmp_path: Path) -> None:
+    """The same certificate behind a context of Python's own, which begins at TLS 1.2 and wants nobody's."""
+    identity = home_fleet().identity(Role.NODE)
+    shown = write_credentials(tmp_path, "shown", home_fleet().member(Role.NODE))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(shown.certificate, shown.key)
+    context.set_ecdh_curve("prime256v1")
+
+    async def hang_up(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.receive_some()
+
+    async with trio.open_nursery() as nursery:
+        serve = functools.partial(trio.serve_ssl_over_tcp, hang_up, 0, context, host=LOOPBACK)
+        (listener,) = await nursery.start(serve)
+        port = listener.transport_listener.socket.getsockname()[1]
+        assert offered_of_old(await scan(identity.dns_name or "", (LOOPBACK, port), tmp_path, "--protocols")) == {
+            "TLS1_2"
+        }
+        nursery.cancel_scope.cancel()

@@ -146,6 +146,15 @@ class Lab:
             yield
 
     @asynccontextmanager
+    async def forbid(self, host: str, *what: str) -> AsyncIterator[None]:
+        """Drop what a host sends that is of one of these kinds while the block lasts; what comes to it passes.
+
+        Each kind is an expression of nft(8): ``meta l4proto udp``.
+        """
+        async with self._rules([f"ether saddr {uplink(host).mac} {kind} counter drop" for kind in what]):
+            yield
+
+    @asynccontextmanager
     async def impair(
         self, host: str, up: Impairment, down: Impairment | None = None, *, seed: int = 1
     ) -> AsyncIterator[BadLine]:

@@ -14,7 +14,7 @@ from tests.system.lab import janitor
 from tests.system.lab.network import Lab, open_lab
 from tests.system.lab.owner import running_owner
 from tests.system.lab.processes import pids_with
-from tests.system.lab.traffic import round_trips, send_datagrams
+from tests.system.lab.traffic import round_trips, send_datagrams, transfer
 
 pytestmark = pytest.mark.system
 
@@ -102,6 +102,19 @@ async def test_random_loss_takes_its_share(tmp_path: Path, family: int) -> None:
             # Six standard deviations of a fair die.
             assert abs(len(arrived) / 2000 - 0.7) < 6 * (0.3 * 0.7 / 2000) ** 0.5
             assert len(await send_datagrams(lab, "clienta", "buoya", count=100, family=family)) == 100
+
+
+async def test_what_is_forbidden_does_not_leave_a_host(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_lab(tmp_path) as lab:
+            async with lab.forbid("clienta", "meta l4proto udp", "meta l4proto { icmp, icmpv6 }"):
+                with trio.move_on_after(0.5) as waiting:
+                    await send_datagrams(lab, "clienta", "buoya", count=20)
+                assert waiting.cancelled_caught
+                assert await is_cut_off(lab, "clienta", "buoya")
+                assert len(await send_datagrams(lab, "buoya", "clienta", count=20)) == 20
+                assert await transfer(lab, "clienta", "buoya", size=1000) > 0
+            assert len(await send_datagrams(lab, "clienta", "buoya", count=20)) == 20
 
 
 async def test_labs_stand_side_by_side(tmp_path: Path) -> None:
