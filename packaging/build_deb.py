@@ -11,7 +11,6 @@ import argparse
 import functools
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -24,11 +23,12 @@ from pathlib import Path
 import spa
 from deb.agents import AGENTS
 from deb.errors import PackagingError
-from deb.package import PYTHONS, Package
+from deb.locked import Wheels, read_version, wheels_for
+from deb.package import Package
 from deb.programs import PACKAGES
-from deb.stage import Wheels, stage
+from deb.stage import stage
 from deb.values import Build, debian_version
-from deb.wheels import MACHINES, Lock, Target, fetch_wheels
+from deb.wheels import MACHINES
 from epoch import read_epoch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,27 +60,10 @@ def build_package(
     return deb
 
 
-def read_version(root: Path) -> str:
-    """Return the version that ``pharos/__init__.py`` states, without importing it."""
-    match = re.search(r'^__version__ = "(.+)"$', (root / "pharos/__init__.py").read_text(), re.MULTILINE)
-    if match is None:
-        raise PackagingError("pharos/__init__.py states no __version__")
-    return match[1]
-
-
 def host_arch() -> str | None:
     """Return Debian's name for the machine we run on, if packages are made for it."""
     machine = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
     return next((arch for arch, name in MACHINES.items() if name == machine), None)
-
-
-def wheels_for(lock: str, arch: str, *, cache: Path, offline: bool) -> Wheels:
-    """Return the wheels of one of the locks, for each interpreter. Raises: PackagingError."""
-    pins = Lock.read(ROOT / f"requirements/{lock}.txt")
-    targets = [Target(python, arch) for python in PYTHONS]
-    with ThreadPoolExecutor() as pool:
-        fetched = pool.map(lambda target: fetch_wheels(pins, target, cache=cache, offline=offline), targets)
-        return dict(zip(targets, fetched, strict=True))
 
 
 def build_packages(
@@ -98,7 +81,7 @@ def build_packages(
         raise PackagingError("dpkg-deb is missing: build on Debian or Ubuntu, or install dpkg")
     build = Build(root=ROOT, version=read_version(ROOT), arch=arch, epoch=read_epoch(ROOT))
     locks = sorted({package.lock for package in packages})
-    wheels = {lock: wheels_for(lock, arch, cache=cache, offline=offline) for lock in locks}
+    wheels = {lock: wheels_for(ROOT, lock, arch, cache=cache, offline=offline) for lock in locks}
 
     def make(package: Package) -> Path:
         inside = carried if package.carries_agents else ()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from deb.control import put_control, put_documents, scripts_of
 from deb.errors import PackagingError
 from deb.imports import Closure, import_closure
+from deb.locked import Wheels
 from deb.manual import put_manual
 from deb.package import Package
 from deb.values import Build, fill, put, values_of
-from deb.wheels import Target, unpack_wheel
-from packaging.utils import NormalizedName
+from deb.wheels import unpack_wheel
 
 ANY: Final = "any"
 """The folder of what serves every interpreter."""
@@ -22,9 +22,6 @@ PAGE: Final = Path("pharos/helm/web/_spa")
 """The built admin page, below the sources."""
 CARRIED: Final = Path("pharos/helm/onboard/_debs")
 """Where helm looks for the packages that it installs elsewhere."""
-
-Wheels = Mapping[Target, Mapping[NormalizedName, Path]]
-"""For each interpreter, its wheels by distribution."""
 
 
 def stage(package: Package, build: Build, wheels: Wheels, tree: Path, *, carried: Sequence[Path] = ()) -> None:

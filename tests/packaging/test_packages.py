@@ -232,7 +232,7 @@ def test_helms_files_are_the_same_wherever_they_are_laid_out(
         "tree, cache, arch, epoch, *carried = sys.argv[1:]\n"
         "root = build_deb.ROOT\n"
         "build = Build(root=root, version=build_deb.read_version(root), arch=arch, epoch=int(epoch))\n"
-        "wheels = build_deb.wheels_for(HELM.lock, arch, cache=Path(cache), offline=True)\n"
+        "wheels = build_deb.wheels_for(build_deb.ROOT, HELM.lock, arch, cache=Path(cache), offline=True)\n"
         "stage(HELM, build, wheels, Path(tree), carried=list(map(Path, carried)))\n"
     )
     arch = fields(helm_package)["Architecture"]

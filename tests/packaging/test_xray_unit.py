@@ -7,6 +7,8 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from pharos.buoy.roothelper.acts import Unit
 from pharos.buoy.roothelper.perform import REALITY_USERS
 from pharos.buoy.xray.model import ACCESS_LOG_NAME, API_NAME, CONFIG_NAME
@@ -20,6 +22,7 @@ EXPOSURE = 1.9
 """The capability and AF_NETLINK are what it scores."""
 
 
+@pytest.mark.row(61)
 def test_xray_has_one_capability_and_no_device() -> None:
     said = unit_settings(UNIT)
     assert said["AmbientCapabilities"] == said["CapabilityBoundingSet"] == [CAPABILITIES]
@@ -44,6 +47,7 @@ def test_xray_reads_what_the_agent_wrote_and_shares_its_directory_with_nobody_el
     assert f"-{RUNTIME}" in unit_settings(ROOT / "packaging/systemd/pharos-buoy.service")["ReadWritePaths"]
 
 
+@pytest.mark.row(61)
 def test_xray_has_a_user_of_its_own_whom_agent_and_helper_know() -> None:
     user, _, member = (ROOT / "packaging/sysusers.d/pharos-xray.conf").read_text().splitlines()
     assert user.split()[:3] == ["u", "pharos-xray", "-"]
