@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -21,11 +21,12 @@ from grpclib.client import Stream
 from bench._agents_state import FIRST_FENCE, NODE, device_of, keys_of, parameters, peer_of
 from bench._rpc_ours import say
 from bench._wire_fleet import Task, answer_requests, dial, server_name, trust
+from pharos.helm.fleet.reconcile import PEERS_PER_PUSH
 from pharos.wire.awg.config import PeerConfig
 from pharos.wire.awg.events import Event, HandshakeCompleted
 from pharos.wire.awg.tunnel import open_client_tunnel
 from pharos.wire.convert import EventKind, event_from, fence_from, push_to
-from pharos.wire.desired import Push
+from pharos.wire.desired import Fence, Push
 from pharos.wire.gen.pharos.buoy.v1 import control_pb2 as pb
 from pharos.wire.gen.pharos.buoy.v1.control_grpc import ControlStub
 from pharos.wire.ids import DeviceId, NodeId
@@ -130,14 +131,29 @@ class Helm:
 
     async def push(self, number: int) -> float:
         """Add a peer; return the seconds until that is acknowledged."""
+        fence = self._next_fence()
+        return await self._send([Push(fence=fence, snapshot=False, upsert=(peer_of(number),))])
+
+    async def snapshot(self, count: int) -> tuple[float, int]:
+        """Tell the node that these are its peers; return the seconds until that is acknowledged, and its octets."""
+        fence, peers = self._next_fence(), [peer_of(number) for number in range(count)]
+        parts = range(0, count, PEERS_PER_PUSH)
+        pushes = [Push(fence=fence, snapshot=at == 0, upsert=tuple(peers[at : at + PEERS_PER_PUSH])) for at in parts]
+        octets = sum(push_to(push).ByteSize() for push in pushes)
+        return await self._send(pushes), octets
+
+    def _next_fence(self) -> Fence:
         self._revision += 1
-        fence = attrs.evolve(FIRST_FENCE, revision=self._revision)
-        message = push_to(Push(fence=fence, snapshot=False, upsert=(peer_of(number),)))
-        message.lease.CopyFrom(_lease())
+        return attrs.evolve(FIRST_FENCE, revision=self._revision)
+
+    async def _send(self, pushes: Sequence[Push]) -> float:
+        messages = [push_to(push) for push in pushes]
+        for message in messages:
+            message.lease.CopyFrom(_lease())
         started = time.perf_counter()
-        reply = await self._stub.Push(message)
+        replies = [await self._stub.Push(message) for message in messages]
         taken = time.perf_counter() - started
-        if fence_from(reply.applied) != fence:
+        if any(fence_from(reply.applied) != push.fence for reply, push in zip(replies, pushes, strict=True)):
             raise RuntimeError("the node did not take a push")
         return taken
 
@@ -169,6 +185,11 @@ async def main(*words: str) -> None:
             """Add so many peers, each by a push of its own."""
             return {"seconds": [await helm.push(number) for number in range(first, first + count)]}
 
+        async def snapshot(*, count: int) -> dict[str, Any]:
+            """Have so many peers and no others."""
+            seconds, octets = await helm.snapshot(count)
+            return {"seconds": seconds, "octets": octets}
+
         async def events(*, first: int, count: int) -> dict[str, Any]:
             """Let so many devices shake hands, one after another; return how long helm did not know of each."""
             return {"seconds": [await heard_after(node, helm, number) for number in range(first, first + count)]}
@@ -185,6 +206,7 @@ async def main(*words: str) -> None:
             "first_handshake": first_handshake,
             "link": link,
             "push": push,
+            "snapshot": snapshot,
             "events": events,
             "status": status,
         }

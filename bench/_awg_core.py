@@ -1,4 +1,4 @@
-"""What bench.awg measures without a network: handshakes, look-ups, and ten thousand peers that do nothing.
+"""What bench.awg measures without a network: handshakes, look-ups, and peers that do nothing.
 
     python -m bench._awg_core
 
@@ -13,6 +13,7 @@ import os
 import random
 import sys
 import time
+import tracemalloc
 from ipaddress import IPv4Address, IPv4Network
 
 import psutil
@@ -64,12 +65,13 @@ def handshakes(count: int) -> float:
     return count / taken
 
 
-def lookup(rounds: int) -> float:
-    """Return the nanoseconds of looking up one of 10,000 addresses, each its own network, in random order."""
+def lookup(rounds: int, *, peers: int = PEERS) -> float:
+    """Return the nanoseconds of looking up one of so many addresses, each its own network, in random order."""
     routes: AllowedIps[int] = AllowedIps()
-    for number in range(PEERS):
+    for number in range(peers):
         routes.add(IPv4Network(FIRST + number), number)
-    addresses = [(FIRST + number).to_bytes(4, "big") for number in range(PEERS)]
+    # As many look-ups a round, however few addresses there are.
+    addresses = [(FIRST + number % peers).to_bytes(4, "big") for number in range(PEERS)]
     random.Random(1).shuffle(addresses)
     find = routes.find
     best = float("inf")
@@ -79,6 +81,19 @@ def lookup(rounds: int) -> float:
             find(address)
         best = min(best, time.perf_counter() - begin)
     return best / PEERS * 1e9
+
+
+def memory(peers: int) -> float:
+    """Return the octets that each of so many configured peers takes, as the allocator of Python counts them."""
+    device = make_device()
+    keys = [public_key(generate_private_key(os.urandom)) for _ in range(peers)]
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number, key in enumerate(keys):
+        device.set_peer(PeerConfig(public_key=key, allowed_ips=(IPv4Network(FIRST + number),)), 0.0)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return (after - before) / peers
 
 
 async def idle(seconds: float) -> dict[str, float]:
@@ -115,7 +130,9 @@ def main() -> None:
             case "handshakes":
                 answer = {"rate": handshakes(request["count"])}
             case "lookup":
-                answer = {"ns": lookup(request["rounds"])}
+                answer = {"ns": lookup(request["rounds"], peers=request.get("peers", PEERS))}
+            case "memory":
+                answer = {"octets": memory(request["peers"])}
             case _:
                 answer = trio.run(idle, request["seconds"])
         print(json.dumps(answer), flush=True)

@@ -1,7 +1,9 @@
 """The record of bench.fleet: so many nodes, and devices of users in groups that may use ten nodes each."""
 
+import contextlib
 import datetime
 import json
+import random
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,7 +62,7 @@ def _add_nodes(db: Database, authority: Authority, count: int) -> list[dict[str,
     with ExitStack() as stack:
         for number in range(count):
             # Held open until all are chosen, so that no two are the same.
-            sock = stack.enter_context(socket.create_server((HOST, 0)))
+            sock = stack.enter_context(_listen())
             said = NewNode(
                 name=f"node-{number:04}",
                 address=HOST,
@@ -70,6 +72,14 @@ def _add_nodes(db: Database, authority: Authority, count: int) -> list[dict[str,
             )
             facts.append(adopt_simulated(db, _ACT, authority, said))
     return facts
+
+
+def _listen() -> socket.socket:
+    """Take a port below those that the kernel gives to outgoing connections: it is still free when its node starts."""
+    for port in random.sample(range(10_000, 20_000), 1_000):
+        with contextlib.suppress(OSError):
+            return socket.create_server((HOST, port))
+    raise RuntimeError("there is no free port between 10,000 and 20,000")
 
 
 class Nobody:

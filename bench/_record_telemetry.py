@@ -19,14 +19,16 @@ from pharos.wire.ids import DeviceId, NodeId
 NODES: Final = 50
 DEVICES: Final = 5_000
 _BORN: Final = 1_800_000_000_000_000
+_AGAIN: Final = 120_000_000
+"""Microseconds between two handshakes of a device."""
 # A row of the events table with its index, about.
 _ROW: Final = 250
 
 
-def measure_ingest(seconds: float) -> float:
-    """Return events per second: handshakes of 5,000 devices at 50 nodes, offered as fast as they are written."""
+def measure_ingest(seconds: float, *, devices: int = DEVICES) -> float:
+    """Return events per second: handshakes of so many devices at 50 nodes, offered as fast as they are written."""
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder), create=True) as store:
-        return trio.run(_ingest, store, seconds)
+        return trio.run(_ingest, store, seconds, devices)
 
 
 def measure_reopen(size: int, *, folder: Path | None = None) -> float:
@@ -40,10 +42,10 @@ def measure_reopen(size: int, *, folder: Path | None = None) -> float:
             return time.perf_counter() - began
 
 
-async def _ingest(store: Store, seconds: float) -> float:
-    ingest, events = Ingest(), _events()
+async def _ingest(store: Store, seconds: float, devices: int) -> float:
+    ingest, events = Ingest(), _events(devices)
     # The first handshake of a device costs more than all that follow; no fleet sees only those.
-    ingest.offer_events(itertools.islice(events, DEVICES))
+    ingest.offer_events(itertools.islice(events, devices))
     while not ingest.backlog.is_empty:
         await ingest.write(store, at=_BORN)
     async with trio.open_nursery() as nursery:
@@ -61,14 +63,15 @@ async def _ingest(store: Store, seconds: float) -> float:
     return rate
 
 
-def _events() -> Iterator[NodeEvent]:
+def _events(devices: int) -> Iterator[NodeEvent]:
     """Give handshakes as they come: each device again after two minutes."""
+    apart = _AGAIN // devices
     pairs = [
         (NodeId(f"0198a2b4-0001-7000-8000-{device % NODES:012x}"), DeviceId(f"0198a2b4-0002-7000-8000-{device:012x}"))
-        for device in range(DEVICES)
+        for device in range(devices)
     ]
     for number, (node_id, device_id) in enumerate(itertools.cycle(pairs)):
-        at = _BORN + number * 24_000
+        at = _BORN + number * apart
         yield NodeEvent(at=at, kind="handshake", node_id=node_id, device_id=device_id, detail="198.51.100.4:40001")
 
 
