@@ -159,9 +159,9 @@ def test_two_words_ask_for_every_suite(
     assert everything_wanted() is wanted
 
 
-def test_every_registered_mark_is_a_heavy_suite() -> None:
+def test_every_registered_mark_is_a_heavy_suite_or_of_the_table_of_attacks() -> None:
     options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
-    assert {mark.partition(":")[0] for mark in options["markers"]} == set(HEAVY)
+    assert {mark.partition(":")[0] for mark in options["markers"]} == {*HEAVY, "row", "red_inside"}
     assert options["filterwarnings"][0] == "error"
     assert options["xfail_strict"] is True
     assert "--strict-markers" in options["addopts"]
