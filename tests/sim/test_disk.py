@@ -9,38 +9,13 @@ from pathlib import Path
 import pytest
 
 from pharos.wire.files import write_atomic
-from pharos.wire.world import World, inhabiting
-from tests.sim.disk import SimDisk
-
-
-class Machine(World):
-    """Only its disk is simulated."""
-
-    def __init__(self, seed: int) -> None:
-        self.disk = SimDisk(random.Random(seed))
-
-    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
-        return self.disk.open(path, flags, mode)
-
-    def write(self, descriptor: int, data: bytes | memoryview) -> int:
-        return self.disk.write(descriptor, data)
-
-    def fsync(self, descriptor: int) -> None:
-        self.disk.sync(descriptor)
-
-    def close(self, descriptor: int) -> None:
-        self.disk.close(descriptor)
-
-    def replace(self, source: Path, target: Path) -> None:
-        self.disk.replace(source, target)
-
-    def unlink(self, path: Path, *, missing_ok: bool = False) -> None:
-        self.disk.unlink(path, missing_ok=missing_ok)
+from pharos.wire.world import inhabiting
+from tests.sim.world import DiskWorld
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_what_was_written_atomically_survives(tmp_path: Path, seed: int) -> None:
-    machine, path = Machine(seed), tmp_path / "file"
+    machine, path = DiskWorld(random.Random(seed)), tmp_path / "file"
     path.write_bytes(b"before")
     with inhabiting(machine):
         write_atomic(path, b"after")
@@ -52,7 +27,7 @@ def test_what_was_written_atomically_survives(tmp_path: Path, seed: int) -> None
 def test_what_was_not_synced_is_lost_by_some_seed_and_whole_by_another(tmp_path: Path) -> None:
     found = set()
     for seed in range(40):
-        machine, path = Machine(seed), tmp_path / "file"
+        machine, path = DiskWorld(random.Random(seed)), tmp_path / "file"
         path.write_bytes(b"before")
         descriptor = machine.disk.open(tmp_path / "new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         machine.disk.write(descriptor, b"after")
@@ -68,7 +43,7 @@ def test_what_was_not_synced_is_lost_by_some_seed_and_whole_by_another(tmp_path:
 def test_a_line_that_was_appended_and_synced_survives_and_the_next_may_be_torn(tmp_path: Path) -> None:
     found = set()
     for seed in range(40):
-        machine, path = Machine(seed), tmp_path / "journal"
+        machine, path = DiskWorld(random.Random(seed)), tmp_path / "journal"
         path.write_bytes(b"1\n")
         descriptor = machine.disk.open(path, os.O_WRONLY | os.O_APPEND, 0o600)
         machine.disk.write(descriptor, b"2\n")
@@ -81,7 +56,7 @@ def test_a_line_that_was_appended_and_synced_survives_and_the_next_may_be_torn(t
 
 
 def test_a_full_disk_takes_nothing_and_a_broken_one_syncs_nothing(tmp_path: Path) -> None:
-    machine, path = Machine(1), tmp_path / "file"
+    machine, path = DiskWorld(random.Random(1)), tmp_path / "file"
     path.write_bytes(b"before")
     for trouble in ("full", "broken"):
         setattr(machine.disk, trouble, True)

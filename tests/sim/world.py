@@ -20,7 +20,32 @@ from tests.sim.sockets import SimSocket, SimTrioSocket, new_socket
 T = TypeVar("T")
 
 
-class SimWorld(World):
+class DiskWorld(World):
+    """A machine whose disk is simulated, and nothing else."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.disk = SimDisk(chance)
+
+    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
+        return self.disk.open(path, flags, mode)
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        return self.disk.write(descriptor, data)
+
+    def fsync(self, descriptor: int) -> None:
+        self.disk.sync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        self.disk.close(descriptor)
+
+    def replace(self, source: Path, target: Path) -> None:
+        self.disk.replace(source, target)
+
+    def unlink(self, path: Path, *, missing_ok: bool = False) -> None:
+        self.disk.unlink(path, missing_ok=missing_ok)
+
+
+class SimWorld(DiskWorld):
     """One machine."""
 
     def __init__(self, host: str, net: SimNet, *, seed: int, age: float = 0.0) -> None:
@@ -33,7 +58,7 @@ class SimWorld(World):
         self.sleep = 0.0
         """Seconds that it has slept."""
         self.chance = random.Random(f"{seed} {host}")
-        self.disk = SimDisk(self.chance)
+        super().__init__(self.chance)
 
     def wall_ns(self) -> int:
         return BEGAN + round((self.age + trio.current_time() + self.skew) * 1e9)
@@ -54,26 +79,6 @@ class SimWorld(World):
         """Do it in no time, after others had their turn."""
         await trio.lowlevel.checkpoint()
         return work(*arguments)
-
-    # -- disk
-
-    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
-        return self.disk.open(path, flags, mode)
-
-    def write(self, descriptor: int, data: bytes | memoryview) -> int:
-        return self.disk.write(descriptor, data)
-
-    def fsync(self, descriptor: int) -> None:
-        self.disk.sync(descriptor)
-
-    def close(self, descriptor: int) -> None:
-        self.disk.close(descriptor)
-
-    def replace(self, source: Path, target: Path) -> None:
-        self.disk.replace(source, target)
-
-    def unlink(self, path: Path, *, missing_ok: bool = False) -> None:
-        self.disk.unlink(path, missing_ok=missing_ok)
 
     # -- network
 
