@@ -19,8 +19,13 @@ LOOK_SECONDS = 10
 # A screen of rows with the overscan of both ends, and no more.
 MOST_ROWS = 80
 
+# How many rows are washed, by their class or by an animation that runs in them.
+WASHED = """() => [...document.querySelectorAll('tbody tr[data-id]')]
+  .filter(row => row.classList.contains('wash') || row.getAnimations({subtree: true}).length).length"""
 # Notes each way in which the rows of a table moved, came, went or were washed.
-WATCH_ROWS = """() => {
+WATCH_ROWS = (
+    f"() => {{ const washed = {WASHED};"
+    + """
   const rows = () => [...document.querySelectorAll('tbody tr[data-id]')];
   const order = () => rows().map(row => `${row.dataset.id} ${Math.round(row.getBoundingClientRect().top)}`).join();
   window.moves = [];
@@ -29,12 +34,12 @@ WATCH_ROWS = """() => {
     const now = order();
     if (now !== before) window.moves.push('rows moved');
     before = now;
-    const washed = rows().filter(row => row.classList.contains('wash') || row.getAnimations({subtree: true}).length);
-    if (washed.length) window.moves.push(`${washed.length} washed`);
+    if (washed()) window.moves.push(`${washed()} washed`);
     window.watching = requestAnimationFrame(look);
   };
   look();
 }"""
+)
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +135,8 @@ def test_rows_hold_still_while_somebody_looks(browser: Browser, storm: WebFleet,
         tab.go("/devices?sort=-handshake")
         tab.page.locator("tbody tr[data-at='3']").hover()
         expect(tab.page.locator("[data-live]").first).to_contain_text("Held while you look")
-        # What had begun before the pointer came may end.
-        tab.page.wait_for_timeout(2_000)
+        # What had begun before the pointer came may end: a wash lasts 3 s.
+        tab.page.wait_for_function(f"() => ({WASHED})() === 0", timeout=9_000)
         tab.page.evaluate(WATCH_ROWS)
         tab.page.wait_for_timeout(LOOK_SECONDS * 1_000)
         assert tab.page.evaluate("window.moves") == []
