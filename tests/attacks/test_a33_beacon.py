@@ -114,24 +114,27 @@ async def test_a33_visit_that_reads_nothing_has_an_end(tmp_path: Path, monkeypat
     page.write_bytes(bytes(8 * 1024 * 1024))
     settings = {"decoy_site": str(page)}
 
-    async def visitors(beacon: WholeBeacon) -> int:
-        """Let one come, ask and not read; return how many are there when its time is over."""
+    async def visitors(beacon: WholeBeacon, time: float) -> int:
+        """Let one come for so long, ask and not read on; return how many are there when its time is over."""
+        monkeypatch.setattr(visits, "VISIT_TIME", time)
         held = await visit(beacon.ingress, "http/1.1")
-        await held.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        # It goes on beside others, who are served meanwhile.
-        until = trio.current_time() + SLACK * PATIENCE
-        while trio.current_time() < until:
-            assert (await ask(beacon.ingress, b"GET /x HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 404")
-        there = beacon.visitors()
-        await trio.aclose_forcefully(held)
-        return there
+        try:
+            await held.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert await held.receive_some(1)
+            # It goes on beside others, who are served meanwhile however long that takes.
+            monkeypatch.setattr(visits, "VISIT_TIME", math.inf)
+            until = trio.current_time() + SLACK * PATIENCE
+            while trio.current_time() < until:
+                assert (await ask(beacon.ingress, b"GET /x HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 404")
+            await trio.testing.wait_all_tasks_blocked()
+            return beacon.visitors()
+        finally:
+            await trio.aclose_forcefully(held)
 
-    monkeypatch.setattr(visits, "VISIT_TIME", PATIENCE)
     async with whole_beacon(tmp_path / "s", **settings) as beacon:
-        assert await visitors(beacon) == 0
-    monkeypatch.setattr(visits, "VISIT_TIME", math.inf)
+        assert await visitors(beacon, PATIENCE) == 0
     async with whole_beacon(tmp_path / "s", **settings) as weakened:
-        assert await visitors(weakened) == 1
+        assert await visitors(weakened, math.inf) == 1
 
 
 async def silent_ones(beacon: WholeBeacon, each: int) -> int:

@@ -213,7 +213,8 @@ def test_first_load_is_small_and_the_map_comes_after_the_paint(
         devtools.on("Network.responseReceived", lambda e: urls.update({e["requestId"]: e["response"]["url"]}))
         devtools.on("Network.loadingFinished", lambda e: sizes.update({e["requestId"]: e["encodedDataLength"]}))
         tab.go("/")
-        tab.page.wait_for_timeout(1_500)
+        tab.page.wait_for_selector("path.land[d^=M]", state="attached")
+        tab.page.wait_for_load_state("networkidle")
         own = {urls[key]: size for key, size in sizes.items() if "/api/" not in urls.get(key, "/api/")}
         assert sum(own.values()) <= MOST_FIRST_LOAD, own
         asked: list[dict[str, Any]] = tab.page.evaluate(
