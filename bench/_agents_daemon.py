@@ -15,12 +15,12 @@ from typing import Final
 
 import attrs
 
+from bench.support import cpu_seconds
+
 _START_TIMEOUT: Final = 60.0
 """Seconds; ten thousand peers take five on a machine that has nothing else to do."""
 _STOP_TIMEOUT: Final = 8.0
 _LOOK_EVERY: Final = 0.1
-_SCHED_CLOCK: Final = 2
-"""CPUCLOCK_SCHED of Linux: the clock of a process by its pid, to the nanosecond, threads that have ended included."""
 
 
 @attrs.define(eq=False)
@@ -49,8 +49,8 @@ class Daemon:
             raise RuntimeError(f"{self.log.stem} ended with code {self.process.returncode}: {self.tail()}")
 
     def cpu(self) -> float:
-        """Return the seconds of CPU that it has used, exactly."""
-        return time.clock_gettime((~self.process.pid << 3) | _SCHED_CLOCK)
+        """Return the seconds of CPU that it has used."""
+        return cpu_seconds(self.process.pid)
 
     def megabytes(self, name: str = "Pss") -> float:
         """Return its memory of one kind (proc_pid_smaps(5)); of a page that n processes have, a PSS counts 1/n."""

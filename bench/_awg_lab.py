@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-import psutil
 
+from bench.support import cpu_seconds
 from pharos.wire.awg.keys import generate_private_key, public_key
 from pharos.wire.awg.params import PLAIN, Generation, ObfuscationParameters
 from pharos.wire.awg.ranges import Range
@@ -70,8 +70,7 @@ class Engine:
 
     def cpu(self) -> float:
         """Return the seconds of CPU it has used."""
-        times = psutil.Process(self.process.pid).cpu_times()
-        return float(times.user + times.system)
+        return cpu_seconds(self.process.pid)
 
 
 @attrs.frozen

@@ -15,7 +15,7 @@ import psutil
 
 from bench._reality_node import Control, whole
 from bench._reality_wire import HOST, PLAIN_ID
-from bench.support import Worker
+from bench.support import Worker, cpu_seconds
 from pharos.wire.units import GIB, MIB, SECONDS
 from tests.support.reality import NAME, NODE_KEY, SHORT_ID
 from tests.support.xray import PROGRAM, running_xray, unpadded
@@ -149,8 +149,8 @@ class Xray:
     port: int
 
     def cpu(self) -> float:
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        """Return the seconds of CPU that it has used."""
+        return cpu_seconds(self.process.pid)
 
 
 def port_of(worker: Worker) -> str:

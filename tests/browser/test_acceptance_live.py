@@ -24,8 +24,8 @@ WASHED = """() => [...document.querySelectorAll('tbody tr[data-id]')]
   .filter(row => row.classList.contains('wash') || row.getAnimations({subtree: true}).length).length"""
 # Notes each way in which the rows of a table moved, came, went or were washed.
 WATCH_ROWS = (
-    f"() => {{ const washed = {WASHED};"
-    + """
+    f"() => {{ const washed = {WASHED};\n"
+    """
   const rows = () => [...document.querySelectorAll('tbody tr[data-id]')];
   const order = () => rows().map(row => `${row.dataset.id} ${Math.round(row.getBoundingClientRect().top)}`).join();
   window.moves = [];
