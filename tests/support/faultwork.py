@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ import sqlite3
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -180,10 +181,10 @@ def show_late(db: Database, vault: HelmVault, data_key: bytes, posture: Posture,
 _BEGIN: Final = life._begin
 
 
-def keep_bundles(state: Path, acknowledge: Acknowledge) -> None:
+def keep_bundles(state: Path, acknowledge: Acknowledge, *, revisions: Iterable[int] = range(1, WRITES + 1)) -> None:
     """Keep one bundle after another, as a device does that syncs."""
     store = devices.open_store(state)
-    for revision in range(1, WRITES + 1):
+    for revision in revisions:
         store.save_bundle(devices.bundle(revision), devices.blob(revision))
         acknowledge(revision)
 
@@ -278,6 +279,7 @@ WORKS: Final[dict[str, Callable[[Path, Acknowledge], None]]] = {
     "opened twice": open_twice,
     "init": begin_fleet,
     "bundles": keep_bundles,
+    "bundles until killed": functools.partial(keep_bundles, revisions=itertools.count(1)),
     "seal": seal_store,
     "protect": change_protection,
     "second": join_second,
