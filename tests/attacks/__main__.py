@@ -62,16 +62,16 @@ def run_rows(chosen: frozenset[int]) -> tuple[list[Outcome], list[str]]:
     """Run the tests of these rows; return what became of each, and what broke down."""
     outcomes: list[Outcome] = []
     broken: list[str] = []
+    files = [*map(str, files_of(chosen))]
     # As tests.run does: the quick ones in two processes, then the suites with what each needs for itself.
-    for files, options in (
-        (files_of(chosen), ("-m", f"not ({' or '.join(HEAVY)})", *IN_TWO)),
-        (files_of(chosen, suites=SIDE_BY_SIDE), ("-m", TOGETHER, *IN_TWO)),
-        (files_of(chosen, suites=ALONE), ("-m", f"({' or '.join(ALONE)}) and not ({TOGETHER})")),
+    for options in (
+        ("-m", f"not ({' or '.join(HEAVY)})", *IN_TWO),
+        ("-m", TOGETHER, *IN_TWO),
+        ("-m", f"({' or '.join(ALONE)}) and not ({TOGETHER})"),
     ):
-        if files:
-            results = run_pytest(chosen, [*options, *map(str, files)])
-            outcomes += map(Outcome.read, results["tests"])
-            broken += results["broken"]
+        results = run_pytest(chosen, [*options, *files])
+        outcomes += map(Outcome.read, results["tests"])
+        broken += results["broken"]
     return outcomes, broken
 
 
