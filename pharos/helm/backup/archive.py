@@ -21,7 +21,7 @@ from pharos.helm.ca.kit import ROOT, kit_key_of, learn_kit
 from pharos.helm.ca.sealedfile import BackupHeader, SealedReader, SealedWriter
 from pharos.helm.ca.vault import RecoveryKit, Vault, open_vault
 from pharos.helm.errors import BackupError, NotInitialisedError
-from pharos.helm.store.checks import CORE, TELEMETRY, is_good
+from pharos.helm.store.checks import CORE, TELEMETRY, damage_of_copy
 from pharos.helm.store.condition import explain
 from pharos.helm.store.copies import copy_database, sync_folder, write_anew
 from pharos.helm.store.database import transact
@@ -139,8 +139,8 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:
 def _copied(path: Path, scratch: Path) -> Path:
     copy = scratch / path.name
     copy_database(path, copy)
-    if not is_good(copy):
-        raise BackupError(f"{path} gave a copy that is not whole; stop helm, its next start checks the file")
+    if damage := damage_of_copy(copy):
+        raise BackupError(f"{path} gave a copy that is not whole ({damage}); stop helm, its next start checks the file")
     return copy
 
 

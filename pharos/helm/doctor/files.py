@@ -15,7 +15,15 @@ import sqlite_utils
 
 from pharos.helm.ca.providers import Provider, provider_of
 from pharos.helm.ca.vault import Vault, open_vault
-from pharos.helm.store.checks import CORE, TELEMETRY, check_private, corrupt_error, find_damage, list_copies
+from pharos.helm.store.checks import (
+    CORE,
+    TELEMETRY,
+    check_private,
+    corrupt_error,
+    find_damage,
+    list_copies,
+    size_with_log,
+)
 from pharos.helm.store.copies import INTERVAL, SPARE
 from pharos.helm.store.migrations import core_migrations
 from pharos.helm.store.sums import difference
@@ -42,7 +50,7 @@ def check_disk(state: Path) -> Finding:
     """Look whether the next copy of the record finds room."""
     disk = os.statvfs(state)
     free = disk.f_bavail * disk.f_frsize
-    wanted = sum(path.stat().st_size for path in state.glob(f"{CORE}*")) + SPARE
+    wanted = size_with_log(state / CORE) + SPARE
     says = f"The disk has {size_of(free)} free; the next copy of the record takes {size_of(wanted)}."
     if free < wanted:
         return problem("disk", says, f"Make room: the oldest files of {state / 'copies'} can go.")

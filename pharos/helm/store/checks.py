@@ -7,6 +7,7 @@ import shlex
 import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -66,6 +67,14 @@ def find_damage(db: sqlite3.Connection) -> str:
     return "" if verdict == "ok" else " ".join(verdict.removeprefix("*** in database main ***").split())
 
 
+def size_with_log(database: Path) -> int:
+    """Return the bytes of a database and of its log, in which what is newest stands. Opens nothing. Raises: OSError."""
+    size = database.stat().st_size
+    with suppress(FileNotFoundError):
+        size += database.with_name(f"{database.name}-wal").stat().st_size
+    return size
+
+
 def list_copies(state: Path) -> list[Path]:
     """Return the hourly copies of ``core.db``, oldest first: their names are their times. Other files are let be."""
     return sorted((state / COPIES).glob("core-????????T??????Z.db"))
@@ -90,16 +99,21 @@ def newest_good_copy(state: Path) -> Path | None:
 def is_good(path: Path) -> bool:
     """Return whether a file is a database whose structure is whole, and that is as its sum says where it has one."""
     try:
-        # immutable: a copy that nobody writes needs no lock and no files beside it.
-        db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
-    except sqlite3.Error:
-        return False
-    try:
-        return path.stat().st_size > 0 and not find_damage(db) and not difference(path)
+        return not damage_of_copy(path) and not difference(path)
     except (sqlite3.Error, StateFileError, OSError):
         return False
-    finally:
-        db.close()
+
+
+def damage_of_copy(path: Path) -> str:
+    """Return what is wrong with the structure of a database that nobody writes; empty where nothing is.
+
+    Raises: sqlite3.OperationalError, OSError — it cannot be read, which says nothing about it.
+    """
+    if path.stat().st_size == 0:
+        return "it is empty"
+    # immutable: it needs no lock and no files beside it.
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+        return find_damage(db)
 
 
 def corrupt_error(path: Path, why: str) -> DatabaseCorruptError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import trio
 
 from pharos.helm.errors import BusyError, DatabaseCorruptError, ReadOnlyError
-from pharos.helm.store.checks import BEFORE, COPIES, CORE, copies_before, is_good, list_copies
+from pharos.helm.store.checks import BEFORE, COPIES, CORE, copies_before, damage_of_copy, list_copies, size_with_log
 from pharos.helm.store.condition import explain
 from pharos.helm.store.sums import keep as keep_sum
 from pharos.helm.store.sums import sum_of, void
@@ -55,7 +55,7 @@ def make_copy(state: Path, at: int, *, keep: int) -> Path:
     Raises: ReadOnlyError — there is no room. BusyError. DatabaseCorruptError — ``core.db`` cannot be copied whole.
     """
     path = copy_whole(state / CORE, _named(at))
-    _remove(list_copies(state)[:-keep])
+    _remove(functools.partial(list_copies, state), keep)
     return path
 
 
@@ -67,7 +67,7 @@ def copy_before(database: Path, step: str) -> Path:
     Raises: as `make_copy`; the database is as it was.
     """
     path = copy_whole(database, f"{BEFORE}{step[:5]}-{database.name}")
-    _remove(copies_before(database)[:-KEPT_BEFORE])
+    _remove(functools.partial(copies_before, database), KEPT_BEFORE)
     log.warning("%s is changed for this version of helm; as it was before, it is kept as %s", database, path)
     return path
 
@@ -83,9 +83,9 @@ def copy_whole(core: Path, name: str) -> Path:
             sync_folder(core.parent)
         check_room(core, folder)
         copy_database(core, scratch)
-        if not is_good(scratch):
+        if damage := damage_of_copy(scratch):
             raise DatabaseCorruptError(
-                f"{core} gave a copy that is not whole; stop helm, its next start checks the file"
+                f"{core} gave a copy that is not whole ({damage}); stop helm, its next start checks the file"
             )
         path = folder / name
         # An older copy may have had this name.
@@ -109,8 +109,13 @@ def copy_whole(core: Path, name: str) -> Path:
     return path
 
 
-def _remove(copies: Sequence[Path]) -> None:
-    for old in copies:
+def _remove(find: Callable[[], Sequence[Path]], keep: int) -> None:
+    try:
+        copies = find()
+    except OSError as error:
+        log.warning("old copies could not be looked for: %s", error)
+        return
+    for old in copies[:-keep]:
         try:
             this_world().unlink(sum_of(old), missing_ok=True)
             this_world().unlink(old)
@@ -127,14 +132,14 @@ async def run_copies(
     ``keep`` says how many copies stay (setting ``copies.hourly``), and ``clock`` gives microseconds since 1970.
     """
     while True:
-        await trio.sleep(_seconds_to_next(list_copies(store.state), clock()))
         try:
+            await trio.sleep(_seconds_to_next(list_copies(store.state), clock()))
             work = functools.partial(make_copy, store.state, clock(), keep=await keep())
             copy = await in_thread(work)
         except DatabaseCorruptError as error:
             store.condition.found_corrupt(str(error))
             await trio.sleep_forever()
-        except BusyError as error:
+        except (BusyError, OSError) as error:
             log.error("the hourly copy of the record was not made: %s", error)
             await trio.sleep(AGAIN)
         else:
@@ -161,8 +166,7 @@ def _time_of(path: Path) -> float:
 
 def check_room(core: Path, folder: Path) -> None:
     """Raises: ReadOnlyError — there is no room for a copy of a database in a folder."""
-    # What is not in the file yet stands in its -wal.
-    wanted = sum(path.stat().st_size for path in core.parent.glob(f"{core.name}*")) + SPARE
+    wanted = size_with_log(core) + SPARE
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
     if free < wanted:

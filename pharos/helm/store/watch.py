@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, NoReturn
@@ -14,14 +16,18 @@ from pharos.helm.store.checks import corrupt_error, find_damage
 from pharos.helm.store.condition import RETRY_AFTER, Health, State
 from pharos.helm.store.connections import open_reading
 from pharos.helm.store.database import Database, File, Store
-from pharos.wire.units import MIB
+from pharos.wire.units import MIB, MINUTES
 from pharos.wire.world import in_thread
+
+log = logging.getLogger(__name__)
 
 Announce = Callable[[Path, State], Awaitable[None]]
 """Is told each new state of a database; what it raises ends the watch."""
 
 # A single row may find room in a file that exists already; with so much on the disk it is no stroke of luck.
 ROOM: Final = 1 * MIB
+# After a check of telemetry.db that could not be made.
+CHECK_AGAIN: Final = 1 * MINUTES
 
 
 async def watch_store(store: Store, announce: Announce, *, every: float = RETRY_AFTER) -> NoReturn:
@@ -36,8 +42,14 @@ async def watch_store(store: Store, announce: Announce, *, every: float = RETRY_
 
 
 async def check_telemetry(store: Store) -> None:
-    """Check a ``telemetry.db`` that was too large to be checked before helm started."""
-    damage = await in_thread(_damage_in, store.telemetry.path)
+    """Check a ``telemetry.db`` that was too large to be checked before helm started; what cannot be read, later."""
+    while True:
+        try:
+            damage = await in_thread(_damage_in, store.telemetry.path)
+            break
+        except (BusyError, sqlite3.OperationalError) as error:
+            log.warning("%s could not be checked: %s", store.telemetry.path, error)
+            await trio.sleep(CHECK_AGAIN)
     if damage:
         store.telemetry.condition.found_corrupt(str(corrupt_error(store.telemetry.path, damage)))
 

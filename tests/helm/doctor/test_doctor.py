@@ -20,6 +20,7 @@ from pharos.helm.ca.authority import Authority, load_authority
 from pharos.helm.ca.vault import open_vault
 from pharos.helm.cli import main
 from pharos.helm.cli.doctor import examine
+from pharos.helm.doctor.files import check_disk
 from pharos.helm.doctor.reach import AT_ONCE, Member, check_condition, check_seen, dial_members
 from pharos.helm.store.database import Database, open_store
 from pharos.wire.console import Exit
@@ -28,6 +29,7 @@ from pharos.wire.findings import Finding, Level, age_of, is_healthy, size_of
 from pharos.wire.pki.roles import Role
 from pharos.wire.units import GIB, MIB
 from tests.support.commands import invoke, invoke_json
+from tests.support.descriptors import no_descriptors
 from tests.support.helm import adopt_sample_node, adopt_sample_relay, make_fleet_files, now
 
 DAY = datetime.timedelta(days=1)
@@ -87,6 +89,12 @@ def test_missing_key_is_a_problem_and_the_rest_is_looked_at(state: Path) -> None
     assert findings["key"].level is Level.PROBLEM
     assert "helm restore" in findings["key"].todo
     assert findings["clock"].level is Level.OK
+
+
+def test_disk_is_looked_at_with_no_descriptor_left(state: Path) -> None:
+    """A running helm looks each minute for its alerts, whatever becomes of it."""
+    with no_descriptors():
+        assert check_disk(state).id == "disk"
 
 
 def test_full_disk_is_a_problem(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

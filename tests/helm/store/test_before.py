@@ -110,7 +110,7 @@ def test_database_that_cannot_be_copied_is_left_as_it_was(
     if whole:
         monkeypatch.setattr(copies, "SPARE", 1 << 60)
     else:
-        monkeypatch.setattr(copies, "is_good", lambda _path: False)
+        monkeypatch.setattr(copies, "damage_of_copy", lambda _path: "its end is missing")
     with pytest.raises(ReadOnlyError if whole else DatabaseCorruptError), open_store(tmp_path):
         pass
     assert steps_in(tmp_path / CORE)[-1].startswith("m0003")

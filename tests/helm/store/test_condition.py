@@ -189,7 +189,7 @@ async def test_damage_found_while_helm_runs_ends_all_writing(tmp_path: Path, cap
 
 
 async def test_large_telemetry_is_looked_at_first_and_checked_later(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_store(tmp_path, create=True) as store:
         await store.record(
@@ -201,7 +201,20 @@ async def test_large_telemetry_is_looked_at_first_and_checked_later(
     path = tmp_path / TELEMETRY
     with open_store(tmp_path, checked_at_once=1_000) as store:
         assert not store.telemetry_checked
-        await watch.check_telemetry(store)
+        # What cannot be opened now is no damage, and is looked at again.
+        tries = iter([ReadOnlyError("no descriptor is left"), sqlite3.OperationalError("disk I/O error")])
+        look = watch._damage_in
+
+        def fail_twice(file: Path) -> str:
+            for error in tries:
+                raise error
+            return look(file)
+
+        with monkeypatch.context() as failing:
+            failing.setattr(watch, "CHECK_AGAIN", 0.01)
+            failing.setattr(watch, "_damage_in", fail_twice)
+            await watch.check_telemetry(store)
+        assert caplog.text.count("could not be checked") == 2
         assert store.telemetry.condition.state.health is Health.WRITABLE
     raw = path.read_bytes()
     path.write_bytes(raw[: len(raw) // 2])
