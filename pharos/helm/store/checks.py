@@ -69,9 +69,10 @@ def find_damage(db: sqlite3.Connection) -> str:
 
 def size_with_log(database: Path) -> int:
     """Return the bytes of a database and of its log, in which what is newest stands. Opens nothing. Raises: OSError."""
-    size = database.stat().st_size
-    with suppress(FileNotFoundError):
-        size += database.with_name(f"{database.name}-wal").stat().st_size
+    size = 0
+    for path in (database, database.with_name(f"{database.name}-wal")):
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size
     return size
 
 

@@ -22,7 +22,7 @@ from pharos.helm.cli import main
 from pharos.helm.cli.doctor import examine
 from pharos.helm.doctor.files import check_disk
 from pharos.helm.doctor.reach import AT_ONCE, Member, check_condition, check_seen, dial_members
-from pharos.helm.store.database import Database, open_store
+from pharos.helm.store.database import CORE, Database, open_store
 from pharos.wire.console import Exit
 from pharos.wire.files import write_atomic
 from pharos.wire.findings import Finding, Level, age_of, is_healthy, size_of
@@ -95,6 +95,11 @@ def test_disk_is_looked_at_with_no_descriptor_left(state: Path) -> None:
     """A running helm looks each minute for its alerts, whatever becomes of it."""
     with no_descriptors():
         assert check_disk(state).id == "disk"
+
+
+def test_disk_is_looked_at_where_the_record_is_gone(state: Path) -> None:
+    (state / CORE).unlink()
+    assert check_disk(state).id == "disk"
 
 
 def test_full_disk_is_a_problem(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
